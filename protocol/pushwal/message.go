@@ -1,0 +1,154 @@
+package pushwal
+
+import "github.com/walhaven/walhaven/wal"
+
+// MaxAppend is the largest number of WAL bytes that one AppendRequest carries
+// (MAX_SEND_SIZE: 16 WAL pages).
+const MaxAppend = 16 * wal.BlockSize
+
+// ProposerMessage is a message from a proposer to an acceptor:
+// *ProposerGreeting, *VoteRequest, *ProposerElected or *AppendRequest.
+type ProposerMessage interface{ proposerMessage() }
+
+// AcceptorMessage is a message from an acceptor to a proposer:
+// *AcceptorGreeting, *VoteResponse or *AppendResponse.
+type AcceptorMessage interface{ acceptorMessage() }
+
+// ProposerGreeting opens a session and says whose WAL will come.
+type ProposerGreeting struct {
+	TTID        wal.TTID
+	Config      Configuration // Neon's proposer always sends it empty
+	PGVersion   uint32        // PG_VERSION_NUM; 0 when unknown
+	SystemID    wal.SystemID  // 0 in sync mode
+	SegmentSize wal.SegmentSize
+
+	// TLI is the timeline that the proposer's PostgreSQL writes: the last field
+	// of version 2, an option of ours in version 3; 0 when it was not said.
+	TLI wal.TLI
+	// Instance names the proposer's supervisor (ours); zero when unknown.
+	Instance Instance
+}
+
+// AcceptorGreeting answers a ProposerGreeting.
+type AcceptorGreeting struct {
+	NodeID NodeID
+	Config Configuration // version 3 only; incarnations only with our options
+	Term   wal.Term      // highest term voted for
+
+	// Options are ours; nil when the acceptor did not answer with them, so that
+	// nothing was negotiated.
+	Options *AcceptorOptions
+}
+
+// AcceptorOptions is what an acceptor of ours adds to its greeting.
+type AcceptorOptions struct {
+	Walhaven    uint32 // revision of the options, 1
+	Incarnation Incarnation
+	Joining     bool // neither votes nor counts yet
+	TLI         wal.TLI
+
+	// LastRecordLSN is where a pageserver's own WAL ends; only in the role of
+	// one, 0 otherwise.
+	LastRecordLSN wal.LSN
+}
+
+// VoteRequest asks for a vote in Term.
+type VoteRequest struct {
+	Generation Generation
+	Term       wal.Term
+}
+
+// VoteResponse answers a VoteRequest with the acceptor's position.
+type VoteResponse struct {
+	Generation  Generation
+	Term        wal.Term // the acceptor's, after handling the request
+	VoteGiven   bool
+	FlushLSN    wal.LSN
+	TruncateLSN wal.LSN
+	History     TermHistory // entries with an LSN at or below FlushLSN
+
+	// TLIHistory is ours; Last is 0 when it was not sent. Reasons are not
+	// carried.
+	TLIHistory wal.TimelineHistory
+}
+
+// ProposerElected tells an acceptor where its WAL and the new proposer's part
+// and what the new proposer's history is. It has no direct answer.
+type ProposerElected struct {
+	Generation       Generation
+	Term             wal.Term
+	StartStreamingAt wal.LSN
+	History          TermHistory
+
+	// TLIHistory is ours; Last is 0 when it was not sent.
+	TLIHistory wal.TimelineHistory
+}
+
+// AppendRequest carries the WAL bytes [Begin, End), or none as a heartbeat and
+// announcement of CommitLSN.
+//
+// Guarantee of a decoded request: End - Begin = len(WAL) <= MaxAppend.
+type AppendRequest struct {
+	Generation  Generation
+	Term        wal.Term
+	Begin, End  wal.LSN
+	CommitLSN   wal.LSN // 0 = none yet
+	TruncateLSN wal.LSN // oldest position that some acceptor may still need
+
+	TLI wal.TLI // ours: the timeline of every byte of WAL; 0 in Neon's form
+	CRC uint32  // ours: CRC-32C of WAL; see CheckCRC
+
+	// WAL aliases the buffer that the request was decoded from.
+	WAL []byte
+}
+
+// AppendResponse reports what an acceptor has made durable. In a refusal only
+// Generation and Term are set.
+type AppendResponse struct {
+	Generation Generation
+	Term       wal.Term
+	FlushLSN   wal.LSN // end of the last whole record on disk
+	CommitLSN  wal.LSN // as persisted
+	Standby    HotStandbyFeedback
+	Pageserver *PageserverFeedback // nil when the response carries none
+}
+
+// HotStandbyFeedback is the oldest transaction IDs that standbys behind the
+// acceptor still need, as full IDs (epoch in the high 32 bits); 0 = none.
+type HotStandbyFeedback struct {
+	Time        wal.Timestamp
+	Xmin        uint64
+	CatalogXmin uint64
+}
+
+// PageserverFeedback is a pageserver's progress, relayed by an acceptor or, in
+// the role of a pageserver, sent by the receiver itself.
+type PageserverFeedback struct {
+	TimelineSize     uint64        // logical size in bytes
+	LastReceivedLSN  wal.LSN       // received and ingested
+	DiskConsistent   wal.LSN       // durable on the pageserver's disk
+	RemoteConsistent wal.LSN       // durable in the object store
+	ReplyTime        wal.Timestamp // 2000 or later
+	ShardNumber      uint32
+	Corruption       bool
+	Active           Activity // ours
+}
+
+// Activity tells a pusher whether a pageserver wants its WAL.
+type Activity uint8
+
+// Activities.
+const (
+	ActivityUnknown Activity = iota // not said (Neon's block)
+	StandBy                         // another pusher is the active one
+	Active                          // you push
+)
+
+func (*ProposerGreeting) proposerMessage() {}
+func (*VoteRequest) proposerMessage()      {}
+func (*ProposerElected) proposerMessage()  {}
+func (*AppendRequest) proposerMessage()    {}
+
+func (*AcceptorGreeting) acceptorMessage() {}
+func (*VoteResponse) acceptorMessage()     {}
+func (*AppendResponse) acceptorMessage()   {}
