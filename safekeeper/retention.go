@@ -1,0 +1,52 @@
+package safekeeper
+
+import "github.com/walhaven/walhaven/wal"
+
+// retentionInput is all that decides how far WAL may go on one timeline.
+type retentionInput struct {
+	commit   wal.LSN
+	flush    wal.LSN
+	truncate wal.LSN // the proposer's horizon: what the slowest member has; 0 = not known
+	oldest   wal.LSN // oldest byte on disk
+
+	slot    wal.LSN // oldest position that a valid slot reserves
+	hasSlot bool
+
+	// pageservers are the positions that the configured pageservers hold
+	// durably; 0 for one that has not answered since the start.
+	pageservers []wal.LSN
+
+	keepSize uint64 // --wal-keep-size, bytes that stay in any case
+}
+
+// retentionHorizon returns the position below which WAL may go. It only ever
+// gives up what nothing named needs:
+//
+//   - what the quorum needs: never past the commit or flush position nor past
+//     the slowest member, whose laggard is fed from here;
+//   - slots and configured pageservers: never past what they confirmed;
+//   - the last keepSize bytes stay for consumers that nobody configured.
+func retentionHorizon(in retentionInput) wal.LSN {
+	h := min(in.commit, in.flush, in.truncate)
+	if in.hasSlot {
+		h = min(h, in.slot)
+	}
+	for _, p := range in.pageservers {
+		h = min(h, p)
+	}
+	if keep := wal.LSN(in.keepSize); in.commit > keep {
+		h = min(h, in.commit-keep)
+	} else {
+		h = 0
+	}
+	return max(h, in.oldest)
+}
+
+// slotLimit is the position below which slots are given up so that one
+// forgotten consumer cannot fill the disk that commits need. limit 0 = never.
+func slotLimit(commit wal.LSN, limit uint64) wal.LSN {
+	if limit == 0 || uint64(commit) <= limit {
+		return 0
+	}
+	return commit - wal.LSN(limit)
+}

@@ -1,0 +1,221 @@
+package safekeeper
+
+import (
+	"fmt"
+	"sort"
+	"sync"
+
+	"github.com/walhaven/walhaven/wal"
+)
+
+// slot is one physical replication slot of a timeline on this safekeeper. Each
+// member keeps its own; a consumer creates its slot wherever it may connect.
+type slot struct {
+	name        string
+	restart     wal.LSN // oldest position that the consumer may still ask for; 0 = nothing reserved
+	temporary   bool
+	owner       uint32 // PID of the session that a temporary slot ends with
+	active      uint32 // PID of the session that streams from it, 0 = none
+	invalidated bool   // fell behind --max-slot-wal-keep-size; its WAL may be gone
+}
+
+// slotSet holds the slots of one timeline. Persistent ones are durable before
+// a create or drop returns; advances are persisted by persist, which retention
+// calls before it removes what a slot no longer needs.
+type slotSet struct {
+	mu    sync.Mutex
+	slots map[string]*slot
+	dirty bool
+	save  func([]slot) error // makes the given persistent slots durable
+}
+
+func newSlotSet(loaded []slot, save func([]slot) error) *slotSet {
+	s := &slotSet{slots: make(map[string]*slot, len(loaded)), save: save}
+	for i := range loaded {
+		s.slots[loaded[i].name] = &loaded[i]
+	}
+	return s
+}
+
+// create adds a slot; restart 0 reserves nothing.
+func (s *slotSet) create(name string, temporary bool, restart wal.LSN, pid uint32) error {
+	if err := checkSlotName(name); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.slots[name] != nil {
+		return errSlotExists(name)
+	}
+	if len(s.slots) >= maxSlots {
+		return errTooManySlots()
+	}
+	sl := &slot{name: name, temporary: temporary, restart: restart}
+	if temporary {
+		sl.owner = pid
+	}
+	s.slots[name] = sl
+	if temporary {
+		return nil
+	}
+	if err := s.persistLocked(); err != nil {
+		delete(s.slots, name)
+		return err
+	}
+	return nil
+}
+
+// drop removes a slot that no session streams from.
+func (s *slotSet) drop(name string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sl := s.slots[name]
+	if sl == nil {
+		return errSlotMissing(name)
+	}
+	if sl.active != 0 {
+		return errSlotActive(name, sl.active)
+	}
+	delete(s.slots, name)
+	if sl.temporary {
+		return nil
+	}
+	if err := s.persistLocked(); err != nil {
+		s.slots[name] = sl
+		return err
+	}
+	return nil
+}
+
+// read returns a copy of a slot.
+func (s *slotSet) read(name string) (slot, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if sl := s.slots[name]; sl != nil {
+		return *sl, true
+	}
+	return slot{}, false
+}
+
+// acquire marks a slot as streamed from by session pid.
+func (s *slotSet) acquire(name string, pid uint32) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sl := s.slots[name]
+	switch {
+	case sl == nil:
+		return errSlotMissing(name)
+	case sl.active != 0:
+		return errSlotActive(name, sl.active)
+	case sl.temporary && sl.owner != pid:
+		return errSlotActive(name, sl.owner)
+	case sl.invalidated:
+		return errSlotInvalidated(name)
+	}
+	sl.active = pid
+	return nil
+}
+
+// release ends what acquire began.
+func (s *slotSet) release(name string, pid uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if sl := s.slots[name]; sl != nil && sl.active == pid {
+		sl.active = 0
+	}
+}
+
+// confirm moves a slot forward to what its consumer reported as flushed. It
+// never moves back: a standby that re-reads a segment reports less at first.
+func (s *slotSet) confirm(name string, flushed wal.LSN) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if sl := s.slots[name]; sl != nil && flushed > sl.restart {
+		sl.restart = flushed
+		s.dirty = s.dirty || !sl.temporary
+	}
+}
+
+// endSession drops the temporary slots of session pid.
+func (s *slotSet) endSession(pid uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name, sl := range s.slots {
+		if sl.temporary && sl.owner == pid {
+			delete(s.slots, name)
+		}
+	}
+}
+
+// persist makes all confirmed positions durable; nothing is written when
+// nothing moved.
+func (s *slotSet) persist() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.dirty {
+		return nil
+	}
+	return s.persistLocked()
+}
+
+func (s *slotSet) persistLocked() error {
+	if err := s.save(s.listLocked(false)); err != nil {
+		return fmt.Errorf("persist replication slots: %w", err)
+	}
+	s.dirty = false
+	return nil
+}
+
+// list returns copies of all slots, by name.
+func (s *slotSet) list() []slot {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.listLocked(true)
+}
+
+func (s *slotSet) listLocked(withTemporary bool) []slot {
+	out := make([]slot, 0, len(s.slots))
+	for _, sl := range s.slots {
+		if withTemporary || !sl.temporary {
+			out = append(out, *sl)
+		}
+	}
+	sort.Slice(out, func(i, j int) bool { return out[i].name < out[j].name })
+	return out
+}
+
+// minRestart is the oldest position that a valid slot reserves; ok is false
+// when none reserves any.
+func (s *slotSet) minRestart() (lsn wal.LSN, ok bool) {
+	for _, sl := range s.list() {
+		if sl.restart != 0 && !sl.invalidated && (!ok || sl.restart < lsn) {
+			lsn, ok = sl.restart, true
+		}
+	}
+	return lsn, ok
+}
+
+// invalidateBelow gives up the slots that reserve WAL below limit and says
+// which. On an error nothing changed.
+func (s *slotSet) invalidateBelow(limit wal.LSN) ([]string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var names []string
+	for _, sl := range s.slots {
+		if sl.restart != 0 && sl.restart < limit && !sl.invalidated {
+			sl.invalidated = true
+			names = append(names, sl.name)
+		}
+	}
+	if len(names) == 0 {
+		return nil, nil
+	}
+	sort.Strings(names)
+	if err := s.persistLocked(); err != nil {
+		for _, name := range names {
+			s.slots[name].invalidated = false
+		}
+		return nil, err
+	}
+	return names, nil
+}
