@@ -45,6 +45,10 @@ func (i Instance) String() string { return hex.EncodeToString(i[:]) }
 // IsZero says that the instance is unknown.
 func (i Instance) IsZero() bool { return i == Instance{} }
 
+// MaxMembers bounds each set of a configuration; Neon's proposer takes no more
+// than 31 safekeepers.
+const MaxMembers = 64
+
 // Member is one safekeeper of a configuration.
 type Member struct {
 	ID   NodeID
@@ -93,6 +97,20 @@ type TermLSN struct {
 	LSN  wal.LSN
 }
 
-// TermHistory is a list of terms in rising order; the last entry's term is the
-// last log term.
+// TermHistory says which term wrote which part of the WAL; the last entry's term
+// is the last log term.
+//
+// Guarantees of a valid history:
+//  1. Terms rise.
+//  2. Positions never fall.
 type TermHistory []TermLSN
+
+// Valid says whether the guarantees hold.
+func (h TermHistory) Valid() bool {
+	for i := 1; i < len(h); i++ {
+		if h[i].Term <= h[i-1].Term || h[i].LSN < h[i-1].LSN {
+			return false
+		}
+	}
+	return true
+}

@@ -141,7 +141,11 @@ func golden[M any](t *testing.T, name string, c Codec, want M,
 	var got M
 	require.NoError(t, decode(c, b, &got), name)
 	require.Equal(t, want, got, name)
-	for n := range b {
+	needed := len(b)
+	if name == "vote-request v2" {
+		needed = 16 // the rest is padding of old, which need not be there
+	}
+	for n := range needed {
 		require.Error(t, decode(c, b[:n], new(M)), "%s cut to %d bytes", name, n)
 	}
 }
@@ -200,8 +204,15 @@ func TestCaptures(t *testing.T) {
 			continue
 		}
 		require.NoError(t, err, "%s %d", c.Scenario, c.N)
-		if c.Dir == "a>p" && c.Tag == "a" && b[len(b)-1] == 0 && len(again) > len(b) {
-			continue // an empty feedback block: valid, but never written by us
+		if fixed := map[Version]int{Version2: 56, Version3: 53}[c.Version]; c.Dir == "a>p" && c.Tag == "a" && len(b) > fixed {
+			// A feedback block may have other names, unknown keys or none at
+			// all, which we never write: the values must be the same.
+			var first, second AppendResponse
+			require.NoError(t, codec.DecodeAppendResponse(b, &first))
+			require.NoError(t, codec.DecodeAppendResponse(again, &second))
+			require.NotNil(t, first.Pageserver)
+			require.Equal(t, first, second, "%s %d", c.Scenario, c.N)
+			continue
 		}
 		require.Equal(t, b, again, "%s %d", c.Scenario, c.N)
 	}
