@@ -43,7 +43,8 @@ var (
 	}
 	optionHistory = wal.TimelineHistory{Last: 4, Ancestors: []wal.HistoryEntry{{TLI: 1, Switch: 0x1000}, {TLI: 3, Switch: 0x2000}}}
 
-	optionProposerGreeting = ProposerGreeting{TTID: exampleTTID, PGVersion: 180000, SystemID: 9, SegmentSize: 1 << 20, TLI: 4, Instance: Instance{5}}
+	optionProposerGreeting = ProposerGreeting{TTID: exampleTTID, PGVersion: 180000, SystemID: 9, SegmentSize: 1 << 20, TLI: 4, Instance: Instance{5},
+		NodeID: 3, Name: "main", Start: 0x1000028, TLIHistory: optionHistory}
 	optionAcceptorGreeting = AcceptorGreeting{NodeID: 1, Config: optionConfig, Term: 9, Options: &AcceptorOptions{
 		Walhaven: 1, Incarnation: Incarnation{1}, Joining: true, TLI: 4, LastRecordLSN: 0x5000}}
 	optionVoteResponse = VoteResponse{Generation: 7, Term: 9, VoteGiven: true, FlushLSN: 0x3000, History: exampleHistory, TLIHistory: optionHistory}

@@ -38,6 +38,18 @@ func (c Codec) AppendProposerGreeting(dst []byte, m *ProposerGreeting) []byte {
 	if m.TLI != 0 {
 		w.u32(keyTLI, uint32(m.TLI))
 	}
+	if m.NodeID != 0 {
+		w.u64(keyNodeID, uint64(m.NodeID))
+	}
+	if m.Name != "" {
+		w.bytes(keyName, []byte(m.Name))
+	}
+	if m.Start != 0 {
+		w.u64(keyStart, uint64(m.Start))
+	}
+	if m.TLIHistory.Last != 0 {
+		w.tliHistory(m.TLIHistory)
+	}
 	return w.b
 }
 
@@ -82,12 +94,25 @@ func (c Codec) DecodeProposerGreeting(src []byte, m *ProposerGreeting) error {
 func (d *decoder) proposerOptions(m *ProposerGreeting) (err error) {
 	for n := d.u8(); n > 0 && !d.short && err == nil; n-- {
 		key, value := d.option()
-		switch {
-		case d.short:
-		case string(key) == keyInstance:
+		if d.short {
+			break
+		}
+		switch string(key) {
+		case keyInstance:
 			err = fixed(keyInstance, m.Instance[:], value)
-		case string(key) == keyTLI:
+		case keyTLI:
 			err = u32Value(keyTLI, value, (*uint32)(&m.TLI))
+		case keyNodeID:
+			err = u64Value(keyNodeID, value, (*uint64)(&m.NodeID))
+		case keyName:
+			if len(value) > MaxName || !utf8.Valid(value) {
+				return badLength(keyName, len(value))
+			}
+			m.Name = string(value)
+		case keyStart:
+			err = u64Value(keyStart, value, (*uint64)(&m.Start))
+		case keyTLIHistory:
+			err = parseTLIHistory(value, &m.TLIHistory)
 		}
 	}
 	return err

@@ -6,6 +6,9 @@ import "github.com/walhaven/walhaven/wal"
 // (MAX_SEND_SIZE: 16 WAL pages).
 const MaxAppend = 16 * wal.BlockSize
 
+// MaxName is the longest name of a timeline in bytes (NAMEDATALEN - 1).
+const MaxName = 63
+
 // ProposerMessage is a message from a proposer to an acceptor:
 // *ProposerGreeting, *VoteRequest, *ProposerElected or *AppendRequest.
 type ProposerMessage interface{ proposerMessage() }
@@ -27,6 +30,14 @@ type ProposerGreeting struct {
 	TLI wal.TLI
 	// Instance names the proposer's supervisor (ours); zero when unknown.
 	Instance Instance
+
+	// A safekeeper that pushes to a pageserver (role 'pageserver', ours) says
+	// who it is and what the receiver founds its timeline from; all zero
+	// otherwise. Name has at most MaxName bytes.
+	NodeID     NodeID
+	Name       string
+	Start      wal.LSN // the timeline's first record
+	TLIHistory wal.TimelineHistory
 }
 
 // AcceptorGreeting answers a ProposerGreeting.

@@ -22,6 +22,9 @@ const (
 	keyIncarnations  = "incarnations"
 	keyLastRecordLSN = "last_record_lsn"
 	keyTLIHistory    = "tli_history"
+	keyNodeID        = "node_id"
+	keyName          = "name"
+	keyStart         = "start_lsn"
 )
 
 // incarnationSize is the length of one element of keyIncarnations: node u64,
@@ -115,20 +118,24 @@ func badLength(key string, n int) error {
 	return fmt.Errorf("option %s has %d bytes: %w", key, n, ErrMalformed)
 }
 
-// tliHistory appends a block that holds nothing but h, or nothing when h is not
-// set: last u32, then per ancestor TLI u32, switch position u64.
+// appendTLIHistory appends a block that holds nothing but h, or nothing when h
+// is not set: last u32, then per ancestor TLI u32, switch position u64.
 func appendTLIHistory(dst []byte, h wal.TimelineHistory) []byte {
 	if h.Last == 0 {
 		return dst
 	}
 	w := beginOptions(dst)
+	w.tliHistory(h)
+	return w.b
+}
+
+func (w *optionWriter) tliHistory(h wal.TimelineHistory) {
 	w.key(keyTLIHistory, 4+12*len(h.Ancestors))
 	w.b = binary.BigEndian.AppendUint32(w.b, uint32(h.Last))
 	for _, a := range h.Ancestors {
 		w.b = binary.BigEndian.AppendUint32(w.b, uint32(a.TLI))
 		w.b = binary.BigEndian.AppendUint64(w.b, uint64(a.Switch))
 	}
-	return w.b
 }
 
 func (d *decoder) tliHistory(h *wal.TimelineHistory) error {
