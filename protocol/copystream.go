@@ -3,7 +3,10 @@ package protocol
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"net"
+	"sync"
 	"time"
 )
 
@@ -23,65 +26,250 @@ type StreamOptions struct {
 }
 
 // CopyStream is one side of a CopyBoth exchange, of servers and of clients
-// alike. It has two independent halves: Receive, Buffered, SetReadIdle and
-// ReadResult belong to one goroutine; Send, Flush, CloseSend, SendError and
-// Abort may be called from any. Neither half waits for the other, so a side
-// that keeps both going cannot deadlock.
-type CopyStream struct{}
+// alike. It has two independent halves: Receive, Buffered, SetReadIdle,
+// Handshake and ReadResult belong to one goroutine; Send, Flush, CloseSend,
+// SendError, Abort and Close may be called from any. Neither half waits for the
+// other, so a side that keeps both going cannot deadlock.
+type CopyStream struct {
+	wire   *wire
+	server bool
+	stop   func() // ends the watch on the context, and waits for it
+
+	// The reader half.
+	idle    time.Duration
+	recvErr error // what ended receiving, returned again and again
+
+	// The writer half, under wire.out.mu.
+	sent sendEnd
+}
+
+// sendEnd is how our direction of a stream ended.
+type sendEnd uint8
+
+const (
+	sendOpen     sendEnd = iota
+	sendDone             // CopyDone
+	sendError            // ErrorResponse
+	sendShutdown         // CommandComplete, nothing follows
+)
 
 // NewCopyStream starts a stream on a connection whose CopyBothResponse has
 // passed. When ctx is done both halves fail with its cause, within a second
-// whatever the peer does.
-func NewCopyStream(ctx context.Context, conn net.Conn, o StreamOptions) *CopyStream { panic("todo") }
+// whatever the peer does. The caller owns the stream and closes it.
+func NewCopyStream(ctx context.Context, conn net.Conn, o StreamOptions) *CopyStream {
+	w := newWire(conn, nil)
+	w.in.buf = append(make([]byte, 0, streamReadBuffer), o.Pending...)
+	w.in.w = len(w.in.buf)
+	w.in.buf = w.in.buf[:cap(w.in.buf)]
+	return newCopyStream(ctx, w, o)
+}
+
+func newCopyStream(ctx context.Context, w *wire, o StreamOptions) *CopyStream {
+	if o.MaxFrame <= 0 {
+		o.MaxFrame = defaultMaxCopyData
+	}
+	c := &CopyStream{wire: w, server: o.Server}
+	if o.Server {
+		w.in.limits = copyLimits(o.MaxFrame)
+	} else {
+		w.in.limits = responseLimits(o.MaxFrame)
+	}
+	w.in.arm = c.armRead
+	w.in.reserve(streamReadBuffer)
+	c.stop = watch(ctx, func() { w.interrupt(context.Cause(ctx), false) })
+	return c
+}
+
+// watch calls f when ctx is done. The function returned ends the watch and, if
+// f has begun, waits for it.
+func watch(ctx context.Context, f func()) (stop func()) {
+	done := make(chan struct{})
+	cancel := context.AfterFunc(ctx, func() {
+		defer close(done)
+		f()
+	})
+	var once sync.Once
+	return func() {
+		once.Do(func() {
+			if cancel() {
+				close(done)
+			}
+		})
+		<-done
+	}
+}
+
+// armRead runs before each read of the connection.
+func (c *CopyStream) armRead() error {
+	if c.idle > 0 {
+		return c.wire.readWithin(c.idle)
+	}
+	return c.wire.interrupted()
+}
+
+// SetReadIdle makes Receive fail with an error for which os.IsTimeout holds
+// when no byte arrives for d; 0 waits for ever.
+func (c *CopyStream) SetReadIdle(d time.Duration) {
+	if c.idle = d; d <= 0 {
+		// A closed connection is noticed by the next read.
+		_ = c.wire.readWithin(0)
+	}
+}
 
 // Receive returns the payload of the next CopyData. It is not copied and valid
 // until the next Receive. io.EOF is the peer's CopyDone, *Error its
 // ErrorResponse (or a message that does not belong here), ErrStreamComplete its
-// CommandComplete, ErrPeerClosed its end. Notices and parameters are skipped.
-func (c *CopyStream) Receive() ([]byte, error) { panic("todo") }
+// CommandComplete, ErrPeerClosed its end, and the context's cause an
+// interruption. Notices and parameters are skipped.
+func (c *CopyStream) Receive() ([]byte, error) {
+	for c.recvErr == nil {
+		if c.wire.stopped.Load() {
+			return nil, c.wire.interrupted()
+		}
+		tag, body, err := c.wire.in.next()
+		if err != nil {
+			return nil, c.receiveFailed(err)
+		}
+		if tag == 'd' {
+			return body, nil
+		}
+		c.recvErr = c.control(tag, body)
+	}
+	return nil, c.recvErr
+}
+
+// receiveFailed keeps errors that end the stream. A timeout does not: the
+// message so far is kept, and reading may go on.
+func (c *CopyStream) receiveFailed(err error) error {
+	if cause := c.wire.interrupted(); cause != nil {
+		return cause
+	}
+	if isTimeout(err) {
+		return fmt.Errorf("receive: %w", err)
+	}
+	var bad *frameError
+	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		c.recvErr = ErrPeerClosed
+	case errors.As(err, &bad) && c.server && bad.max < 0:
+		c.recvErr = Fatalf(CodeProtocolViolation, "invalid standby message type %q", string(rune(bad.tag)))
+	default:
+		c.recvErr = fmt.Errorf("receive: %w", err)
+	}
+	return c.recvErr
+}
+
+// control handles a message other than CopyData; nil goes on receiving.
+func (c *CopyStream) control(tag byte, body []byte) error {
+	switch tag {
+	case 'c':
+		return io.EOF
+	case 'X':
+		return ErrPeerClosed
+	case 'E':
+		return decodeError(body)
+	case 'C':
+		return ErrStreamComplete
+	case 'N', 'S', 'A':
+		return nil
+	default:
+		return fmt.Errorf("receive: %w", &frameError{tag: tag, max: -1})
+	}
+}
 
 // Buffered says that a complete further message is in memory: the next Receive
 // will not wait.
-func (c *CopyStream) Buffered() bool { panic("todo") }
+func (c *CopyStream) Buffered() bool {
+	return c.recvErr != nil || c.wire.in.buffered("NSA")
+}
 
 // Send writes one CopyData that is the concatenation of parts. Small frames are
 // kept until Flush or until the buffer is full; big parts are written from where
-// they are before Send returns.
-func (c *CopyStream) Send(parts ...[]byte) error { panic("todo") }
-
-// Flush writes what Send kept.
-func (c *CopyStream) Flush() error { panic("todo") }
-
-// CloseSend sends CopyDone; no Send may follow. Repeated calls do nothing.
-func (c *CopyStream) CloseSend() error { panic("todo") }
-
-// SendError ends the stream of a server with an ErrorResponse.
-func (c *CopyStream) SendError(e *Error) error { panic("todo") }
-
-// SetReadIdle makes Receive fail with os.ErrDeadlineExceeded when no byte
-// arrives for d; 0 waits for ever.
-func (c *CopyStream) SetReadIdle(d time.Duration) { panic("todo") }
-
-// Abort ends both halves as the end of the context does, with cause.
-func (c *CopyStream) Abort(cause error) { panic("todo") }
-
-// Handshake completes CopyDone both ways: it sends ours if need be and discards
-// what the peer still sends up to its own. The goroutine that receives must
-// have ended.
-func (c *CopyStream) Handshake() error { panic("todo") }
-
-// Result is what a server says after a stream.
-type Result struct {
-	Columns []string
-	Rows    [][][]byte // nil is NULL
-	Tags    []string   // one a CommandComplete
+// they are before Send returns, so parts may be reused at once. After an error
+// the stream is broken.
+func (c *CopyStream) Send(parts ...[]byte) error {
+	out := c.wire.out
+	out.mu.Lock()
+	defer out.mu.Unlock()
+	if c.sent != sendOpen {
+		return errWriterClosed
+	}
+	return c.sendFailure(out.copyData(parts))
 }
 
-// ReadResult reads, on the client's side and after Handshake, the rest of the
-// answer up to ReadyForQuery, e.g. the row that names the next timeline. An
-// ErrorResponse is returned as *Error.
-func (c *CopyStream) ReadResult() (Result, error) { panic("todo") }
+// Flush writes what Send kept.
+func (c *CopyStream) Flush() error { return c.sendFailure(c.wire.out.flush()) }
+
+// CloseSend sends CopyDone and flushes; no Send may follow. Repeated calls do
+// nothing.
+func (c *CopyStream) CloseSend() error { return c.endSending(sendDone, raw(copyDone)) }
+
+// SendError ends the stream of a server with an ErrorResponse. Execute may
+// return the same error; it is not sent twice.
+func (c *CopyStream) SendError(e *Error) error { return c.endSending(sendError, errorMessage(e)) }
+
+// SendShutdown ends the stream of a server without CopyDone, which tells a
+// standby that the server stops and that no timeline follows. The connection is
+// closed when Execute returns.
+func (c *CopyStream) SendShutdown() error {
+	return c.endSending(sendShutdown, commandComplete("COPY 0"))
+}
+
+func (c *CopyStream) endSending(end sendEnd, m encoder) error {
+	out := c.wire.out
+	out.mu.Lock()
+	defer out.mu.Unlock()
+	if c.sent != sendOpen {
+		return c.sendFailure(out.err)
+	}
+	buf, err := m.Encode(out.buf)
+	if err != nil {
+		return fmt.Errorf("encode end of stream: %w", err)
+	}
+	c.sent, out.buf = end, buf
+	return c.sendFailure(out.flushLocked())
+}
+
+func (c *CopyStream) sendEnded() sendEnd {
+	c.wire.out.mu.Lock()
+	defer c.wire.out.mu.Unlock()
+	return c.sent
+}
+
+func (c *CopyStream) sendFailure(err error) error {
+	if err == nil || errors.Is(err, errWriterClosed) {
+		return err
+	}
+	if cause := c.wire.interrupted(); cause != nil {
+		return cause
+	}
+	return fmt.Errorf("send: %w", err)
+}
+
+// Abort ends both halves as the end of the context does, with cause. Whoever
+// ran them can still end the session in order: the server sends the error that
+// Execute returns.
+func (c *CopyStream) Abort(cause error) { c.wire.interrupt(cause, false) }
+
+// Handshake completes CopyDone both ways: it sends ours if need be and discards
+// what the peer still sends up to its own. The goroutine that received must
+// have ended.
+func (c *CopyStream) Handshake() error {
+	if err := c.CloseSend(); err != nil {
+		return err
+	}
+	for {
+		if _, err := c.Receive(); err == io.EOF {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+}
 
 // Close ends the stream and closes the connection. It may be called from any
-// goroutine, and more than once.
-func (c *CopyStream) Close() error { panic("todo") }
+// goroutine and more than once; both halves fail then.
+func (c *CopyStream) Close() error {
+	c.stop()
+	return c.wire.conn.Close()
+}
