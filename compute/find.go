@@ -171,13 +171,15 @@ func newestFirst(pattern string) []string {
 	return dirs
 }
 
+// numberIn returns the last number of path, 0 if there is none.
 func numberIn(path string) float64 {
-	digits := strings.FieldsFunc(path, func(r rune) bool { return (r < '0' || r > '9') && r != '.' })
-	if len(digits) == 0 {
-		return 0
+	numbers := strings.FieldsFunc(path, func(r rune) bool { return (r < '0' || r > '9') && r != '.' })
+	for _, text := range slices.Backward(numbers) {
+		if n, err := strconv.ParseFloat(text, 64); err == nil {
+			return n
+		}
 	}
-	n, _ := strconv.ParseFloat(digits[0], 64) // Not a number sorts last.
-	return n
+	return 0
 }
 
 // probe asks the binaries in binDir for their version.
@@ -205,16 +207,16 @@ func probe(ctx context.Context, binDir, libDir string) (Install, error) {
 	return in, nil
 }
 
-// lend lets in use the client programs of the others, nearest major first and
-// newer before older: a newer client knows an older server.
+// lend lets in use the client programs of the others: those of newer majors
+// first, since pg_basebackup and pg_receivewal refuse servers newer than they
+// are, then of older ones, the nearest first on both sides.
 func lend(in *Install, others []Install) {
 	order := slices.Clone(others)
 	distance := func(o Install) int {
-		d := 2 * (o.Version.Major - in.Version.Major)
-		if d < 0 {
-			d = -d + 1
+		if d := o.Version.Major - in.Version.Major; d >= 0 {
+			return d
 		}
-		return d
+		return MaxMajor + in.Version.Major - o.Version.Major
 	}
 	slices.SortStableFunc(order, func(a, b Install) int { return cmp.Compare(distance(a), distance(b)) })
 	in.clients = nil

@@ -28,9 +28,14 @@ type InitOptions struct {
 	DataChecksums bool
 	// User is the superuser's name; empty means postgres.
 	User string
-	// Password makes every connection authenticate by SCRAM-SHA-256; without
-	// one, loopback and the socket are trusted.
+	// Password makes TCP connections authenticate by SCRAM-SHA-256; without one
+	// loopback is trusted. The Unix socket always is: its folder is closed to
+	// other accounts.
 	Password string
+	// SocketDir is the folder of the Unix socket, at most 92 bytes; it is made
+	// (0700) if it does not exist. Empty: "run" beside DataDir, or a temporary
+	// folder where that path is too long.
+	SocketDir string
 	// Settings are added to ours: loopback only, socket folder, log line prefix.
 	Settings map[string]string
 	// NoSync skips initdb's fsyncs: for data that may go when the machine
@@ -77,7 +82,7 @@ func configure(o InitOptions) (*Server, error) {
 		}
 		o.Port = port
 	}
-	socketDir, err := chooseSocketDir(filepath.Dir(o.DataDir))
+	socketDir, err := o.socketDir()
 	if err != nil {
 		return nil, err
 	}
@@ -96,6 +101,20 @@ func configure(o InitOptions) (*Server, error) {
 		return nil, err
 	}
 	return s, s.writePassFile()
+}
+
+func (o InitOptions) socketDir() (string, error) {
+	if o.SocketDir == "" {
+		return chooseSocketDir(filepath.Dir(o.DataDir))
+	}
+	dir, err := filepath.Abs(o.SocketDir)
+	if err != nil {
+		return "", fmt.Errorf("resolve the socket's folder: %w", err)
+	}
+	if !fitsSocket(dir) {
+		return "", fmt.Errorf("%s: too long or not writable as a setting for the folder of a Unix socket", dir)
+	}
+	return dir, ensureSocketDir(dir)
 }
 
 func makeDataDir(dir string) error {
@@ -130,7 +149,8 @@ func runInitdb(ctx context.Context, o InitOptions) error {
 		user = defaultUser
 	}
 	args := []string{
-		"--pgdata=" + o.DataDir, "--username=" + user, "--encoding=UTF8", "--locale=C", "--auth=" + auth,
+		"--pgdata=" + o.DataDir, "--username=" + user, "--encoding=UTF8", "--locale=C",
+		"--auth-host=" + auth, "--auth-local=trust",
 		"--wal-segsize=" + strconv.Itoa(int(o.SegmentSize>>20)), "--no-instructions",
 	}
 	switch {

@@ -23,7 +23,7 @@ type Install struct {
 	// that were unpacked beside the binaries.
 	LibDir string
 	// clients are the folders of other installs whose client programs are used
-	// where this one has none, nearest major first.
+	// where this one has none, best first.
 	clients []client
 }
 
@@ -67,7 +67,7 @@ func (in Install) Command(ctx context.Context, name string, args ...string) (*ex
 	if err != nil {
 		return nil, err
 	}
-	credential, err := account()
+	a, err := account()
 	if err != nil {
 		return nil, err
 	}
@@ -76,7 +76,7 @@ func (in Install) Command(ctx context.Context, name string, args ...string) (*ex
 	cmd.Dir = "/" // Where we are may be closed to the other account.
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = toolGrace
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: credential, Setpgid: true, Pdeathsig: syscall.SIGTERM}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: a.Credential(), Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	return cmd, nil
 }
 

