@@ -1,0 +1,59 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/walhaven/walhaven/operator"
+)
+
+type upCmd struct {
+	Detach      bool          `help:"Return when everything runs; without it Ctrl-C stops the cluster."`
+	Dir         string        `help:"Folder of the cluster." default:"walhaven-data" type:"path"`
+	PgBin       string        `help:"Folder of PostgreSQL's programs (default: PG_CONFIG, PATH, /usr/lib/postgresql)." type:"path" env:"WALHAVEN_PG_BIN"`
+	Major       int           `help:"PostgreSQL major to use, 14 to 18 (default: any)." env:"PG"`
+	Download    bool          `help:"Fetch PostgreSQL's programs into .tools when there are none." default:"true" negatable:""`
+	Safekeepers int           `help:"Number of safekeepers of a new cluster." default:"3"`
+	Bench       time.Duration `help:"How long pgbench runs on a new cluster; 0 leaves it out." default:"5s"`
+}
+
+// Run starts the cluster and, unless detached, stops it again at the end.
+func (u *upCmd) Run(ctx context.Context) error {
+	cluster, err := operator.Up(ctx, operator.UpOptions{
+		Dir: u.Dir, BinDir: u.PgBin, Major: u.Major, Download: u.Download,
+		Safekeepers: u.Safekeepers, Bench: u.Bench, Out: os.Stdout,
+	})
+	if err != nil {
+		return err
+	}
+	if u.Detach {
+		return nil
+	}
+	fmt.Println("\nCtrl-C stops the cluster.")
+	err = cluster.Wait(ctx)
+	// The context may be done: stopping must not be cut short by the same Ctrl-C.
+	return errors.Join(err, operator.Down(context.WithoutCancel(ctx), u.Dir, false, os.Stdout))
+}
+
+type downCmd struct {
+	Dir   string `help:"Folder of the cluster." default:"walhaven-data" type:"path"`
+	Purge bool   `help:"Delete the folder afterwards, all WAL in it and the base backup."`
+	Yes   bool   `help:"Do not ask before deleting."`
+}
+
+// Run stops the cluster; it asks before it deletes anything.
+func (d *downCmd) Run(ctx context.Context) error {
+	if d.Purge && !d.Yes {
+		fmt.Printf("Delete %s with all its WAL and the base backup? Type yes: ", d.Dir)
+		answer, err := bufio.NewReader(os.Stdin).ReadString('\n')
+		if strings.TrimSpace(answer) != "yes" {
+			return errors.Join(errors.New("nothing was stopped or deleted; answer yes, or give --yes"), err)
+		}
+	}
+	return operator.Down(ctx, d.Dir, d.Purge, os.Stdout)
+}

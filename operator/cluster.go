@@ -1,0 +1,144 @@
+package operator
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"github.com/walhaven/walhaven/wal"
+)
+
+// ClusterFile is the name of the file that describes a cluster, inside its
+// directory.
+const ClusterFile = "cluster.toml"
+
+// Cluster describes where the parts of one cluster are. It is what `walhaven
+// up` writes and what every other operation reads.
+type Cluster struct {
+	Tenant       wal.TenantID   `toml:"tenant_id"`
+	Timeline     wal.TimelineID `toml:"timeline_id"`
+	Name         string         `toml:"timeline"`
+	User         string         `toml:"user"`
+	PasswordFile string         `toml:"password_file,omitempty"`
+	Postgres     Postgres       `toml:"postgres"`
+	Walproposer  Walproposer    `toml:"walproposer"`
+	Safekeepers  []Node         `toml:"safekeepers"`
+	Pageservers  []Node         `toml:"pageservers,omitempty"`
+
+	dir string // the folder of the file
+}
+
+// Postgres is the server whose WAL is kept.
+type Postgres struct {
+	DataDir   string `toml:"data_dir"`
+	BinDir    string `toml:"bin_dir"`
+	SocketDir string `toml:"socket_dir"`
+	Port      int    `toml:"port"`
+}
+
+// Walproposer is the process beside PostgreSQL.
+type Walproposer struct {
+	HTTP string `toml:"http"`
+}
+
+// Node is a safekeeper or a pageserver. Addresses are host:port.
+type Node struct {
+	ID      int    `toml:"id"`
+	PG      string `toml:"pg"`
+	HTTP    string `toml:"http"`
+	DataDir string `toml:"data_dir"`
+}
+
+// LoadCluster reads a cluster file. An unknown key is an error, since it is
+// most likely a misspelt one.
+func LoadCluster(path string) (*Cluster, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read cluster file: %w", err)
+	}
+	c := &Cluster{}
+	if err := toml.NewDecoder(bytes.NewReader(data)).DisallowUnknownFields().Decode(c); err != nil {
+		return nil, fmt.Errorf("cluster file %s: %w", path, err)
+	}
+	if c.dir, err = filepath.Abs(filepath.Dir(path)); err != nil {
+		return nil, fmt.Errorf("cluster file %s: %w", path, err)
+	}
+	if len(c.Safekeepers) == 0 {
+		return nil, fmt.Errorf("cluster file %s names no safekeepers", path)
+	}
+	return c, nil
+}
+
+// save writes the cluster file so that a reader sees the old or the new one.
+func (c *Cluster) save() error {
+	data, err := toml.Marshal(c)
+	if err != nil {
+		return fmt.Errorf("encode cluster file: %w", err)
+	}
+	return writeFileAtomic(filepath.Join(c.dir, ClusterFile), data, 0o644)
+}
+
+// Dir is the folder that holds the cluster file.
+func (c *Cluster) Dir() string { return c.dir }
+
+// FindCluster returns the cluster file to use: the one named, else
+// WALHAVEN_CLUSTER, else the places where `up` and packages put it.
+func FindCluster(named string) (string, error) {
+	if named == "" {
+		named = os.Getenv("WALHAVEN_CLUSTER")
+	}
+	if named != "" {
+		if st, err := os.Stat(named); err == nil && st.IsDir() {
+			named = filepath.Join(named, ClusterFile)
+		}
+		return named, nil
+	}
+	for _, path := range []string{
+		filepath.Join(DefaultDir, ClusterFile),
+		filepath.Join("/etc/walhaven", ClusterFile),
+	} {
+		if _, err := os.Stat(path); err == nil {
+			return path, nil
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return "", fmt.Errorf("look for cluster file: %w", err)
+		}
+	}
+	return "", fmt.Errorf("no cluster file found; name one with --cluster or WALHAVEN_CLUSTER, or start a cluster with: walhaven up")
+}
+
+// DefaultDir is where `walhaven up` keeps its cluster.
+const DefaultDir = "walhaven-data"
+
+// writeFileAtomic replaces path durably.
+func writeFileAtomic(path string, data []byte, mode fs.FileMode) error {
+	tmp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".tmp*")
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	defer func() { _ = os.Remove(tmp.Name()) }()
+	_, err = tmp.Write(data)
+	err = errors.Join(err, tmp.Chmod(mode), tmp.Sync(), tmp.Close())
+	if err == nil {
+		err = os.Rename(tmp.Name(), path)
+	}
+	if err == nil {
+		err = syncDir(filepath.Dir(path))
+	}
+	if err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return nil
+}
+
+func syncDir(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}

@@ -1,0 +1,74 @@
+package operator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/walhaven/walhaven/compute"
+)
+
+// stopTimeout bounds the end of each part.
+const stopTimeout = 30 * time.Second
+
+// Down stops the local cluster in dir. The order matters: PostgreSQL first,
+// whose shutdown checkpoint the walproposer still brings to the quorum, then
+// the walproposer, and those who receive from the safekeepers before them.
+// With purge everything in dir is deleted afterwards.
+func Down(ctx context.Context, dir string, purge bool, out io.Writer) error {
+	c, err := LoadCluster(filepath.Join(dir, ClusterFile))
+	if err != nil {
+		return err
+	}
+	l := &local{Cluster: c, out: out}
+	err = l.stopServer(ctx)
+	names := []string{"walproposer"}
+	for _, n := range c.Pageservers {
+		names = append(names, nodeName("pageserver", n.ID))
+	}
+	for _, n := range c.Safekeepers {
+		names = append(names, nodeName("safekeeper", n.ID))
+	}
+	for _, name := range names {
+		if c.pid(name) != 0 {
+			l.say("stopping %s", name)
+		}
+		stopCtx, cancel := context.WithTimeout(ctx, stopTimeout)
+		err = errors.Join(err, c.stop(stopCtx, name))
+		cancel()
+	}
+	if err != nil || !purge {
+		return err
+	}
+	l.say("deleting %s", c.dir)
+	if err := os.RemoveAll(c.dir); err != nil {
+		return fmt.Errorf("purge: %w", err)
+	}
+	return nil
+}
+
+func (l *local) stopServer(ctx context.Context) error {
+	if postmasterPID(l.Postgres.DataDir) == 0 {
+		return nil
+	}
+	install, err := compute.Find(ctx, compute.Want{BinDir: l.Postgres.BinDir})
+	if err != nil {
+		return err
+	}
+	password, err := l.password()
+	if err != nil {
+		return err
+	}
+	server, err := compute.Open(compute.OpenOptions{Install: install, DataDir: l.Postgres.DataDir, Password: password})
+	if err != nil {
+		return err
+	}
+	l.say("stopping postgres")
+	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
+	defer cancel()
+	return server.Stop(ctx, compute.Fast)
+}

@@ -1,0 +1,328 @@
+package operator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/walhaven/walhaven/auth"
+	"github.com/walhaven/walhaven/compute"
+	"github.com/walhaven/walhaven/walproposer"
+)
+
+// UpOptions are the choices of `walhaven up`.
+type UpOptions struct {
+	Dir         string // the cluster's folder; it is made when missing
+	BinDir      string // where PostgreSQL's programs are; empty: looked for
+	Major       int    // the wanted PostgreSQL major; 0: any
+	Download    bool   // allow fetching PostgreSQL's programs when there are none
+	Safekeepers int    // how many, in a new cluster
+	Bench       time.Duration
+	Out         io.Writer
+}
+
+// Up starts the cluster in o.Dir, making it first when there is none, and
+// returns when commits are acknowledged by a quorum and what is on the disks
+// has been compared. It may be called again on a cluster that runs, in part or
+// whole. The daemons outlive this process.
+func Up(ctx context.Context, o UpOptions) (*Cluster, error) {
+	l, fresh, err := openLocal(o.Dir, o.Out, o.Safekeepers)
+	if err != nil {
+		return nil, err
+	}
+	if err := compute.Reachable(l.dir); err != nil {
+		return nil, fmt.Errorf("PostgreSQL does not run as root but as another user, who must be able to enter the cluster's folder; choose another one with --dir: %w", err)
+	}
+	install, err := compute.Find(ctx, l.want(o, fresh))
+	if err != nil {
+		return nil, err
+	}
+	l.say("PostgreSQL %s from %s", install.Version, install.BinDir)
+	steps := []func(context.Context) error{
+		func(ctx context.Context) error { return l.openServer(ctx, install) },
+		l.startNodes,
+		l.startServer,
+		l.found,
+		l.startWalproposer,
+		l.requireQuorum,
+		l.takeBaseBackup,
+	}
+	for _, step := range steps {
+		if err := step(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if fresh {
+		if err := l.bench(ctx, o.Bench); err != nil {
+			return nil, err
+		}
+	}
+	if err := l.compare(ctx); err != nil {
+		return nil, err
+	}
+	l.printNext()
+	return l.Cluster, nil
+}
+
+// want keeps a cluster on the binaries that it was made with.
+func (l *local) want(o UpOptions, fresh bool) compute.Want {
+	w := compute.Want{Major: o.Major, BinDir: o.BinDir, Download: o.Download, Progress: func(s string) { l.say("+ %s", s) }}
+	if !fresh && o.BinDir == "" {
+		w.BinDir, w.Major = l.Postgres.BinDir, 0
+	}
+	return w
+}
+
+// openServer makes or opens the data directory and completes the cluster file.
+func (l *local) openServer(ctx context.Context, install compute.Install) error {
+	password, err := l.password()
+	if err != nil {
+		return err
+	}
+	l.Postgres.BinDir = install.BinDir
+	if _, err := os.Stat(filepath.Join(l.Postgres.DataDir, "PG_VERSION")); err == nil {
+		l.server, err = compute.Open(compute.OpenOptions{Install: install, DataDir: l.Postgres.DataDir, Password: password})
+		if err != nil {
+			return err
+		}
+	} else {
+		l.say("+ initdb -D %s", l.Postgres.DataDir)
+		l.server, err = compute.Init(ctx, compute.InitOptions{
+			Install: install, DataDir: l.Postgres.DataDir, Port: l.Postgres.Port,
+			User: localUser, Password: password, DataChecksums: true,
+			Settings: map[string]string{
+				"wal_level":             "replica",
+				"max_wal_senders":       "10",
+				"max_replication_slots": "10",
+			},
+		})
+		if err != nil {
+			return err
+		}
+	}
+	l.Postgres.SocketDir = l.server.SocketDir()
+	if err := l.save(); err != nil {
+		return err
+	}
+	return l.writeUsers(password)
+}
+
+// writeUsers makes the file of SCRAM verifiers, once.
+func (l *local) writeUsers(password string) error {
+	if _, err := os.Stat(l.usersFile()); err == nil {
+		return nil
+	}
+	verifier, err := auth.MakeVerifier(password)
+	if err != nil {
+		return fmt.Errorf("make SCRAM verifier: %w", err)
+	}
+	return writeFileAtomic(l.usersFile(), []byte(auth.FormatUser(localUser, verifier)), 0o600)
+}
+
+// startNodes starts pageservers and safekeepers and waits until they serve.
+func (l *local) startNodes(ctx context.Context) error {
+	login := []string{"--users-file", l.usersFile()}
+	peers := []string{"--peer-user", l.User, "--peer-password-file", l.PasswordFile}
+	for _, n := range l.Pageservers {
+		if err := l.startNode("pageserver", n, login...); err != nil {
+			return err
+		}
+	}
+	for _, n := range l.Safekeepers {
+		args := append([]string{}, login...)
+		args = append(args, peers...)
+		for _, ps := range l.Pageservers {
+			args = append(args, "--pageserver", ps.PG)
+		}
+		if err := l.startNode("safekeeper", n, args...); err != nil {
+			return err
+		}
+	}
+	for _, n := range l.Pageservers {
+		if err := l.awaitReady(ctx, nodeName("pageserver", n.ID), n.HTTP); err != nil {
+			return err
+		}
+	}
+	for _, n := range l.Safekeepers {
+		if err := l.awaitReady(ctx, nodeName("safekeeper", n.ID), n.HTTP); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *local) startNode(kind string, n Node, args ...string) error {
+	return l.start(process{name: nodeName(kind, n.ID), args: append([]string{
+		filepath.Join(l.binDir, kind), "--id", fmt.Sprint(n.ID), "--data-dir", n.DataDir,
+		"--listen-pg", n.PG, "--listen-http", n.HTTP,
+	}, args...)})
+}
+
+// startServer starts PostgreSQL unless it runs.
+func (l *local) startServer(ctx context.Context) error {
+	if pid := l.server.PID(); pid != 0 {
+		l.say("postgres runs already (PID %d)", pid)
+		return nil
+	}
+	l.say("+ postgres -D %s", l.Postgres.DataDir)
+	if err := l.server.Start(ctx, compute.StartOptions{Detach: true}); err != nil {
+		return err
+	}
+	if l.Tenant.IsZero() {
+		id, err := l.server.QueryValue(ctx, "SELECT system_identifier FROM pg_control_system()")
+		if err != nil {
+			return fmt.Errorf("read system identifier: %w", err)
+		}
+		if l.Tenant, err = tenantOf(id); err != nil {
+			return err
+		}
+		return l.save()
+	}
+	return nil
+}
+
+// found makes the slot and the timeline, unless a majority has it.
+func (l *local) found(ctx context.Context) error {
+	known := 0
+	for _, n := range l.Safekeepers {
+		if _, err := l.queryOne(ctx, n.PG, "TIMELINE_STATUS"); err == nil {
+			known++
+		}
+	}
+	if known > len(l.Safekeepers)/2 {
+		return nil
+	}
+	conninfos, err := l.safekeeperConninfos()
+	if err != nil {
+		return err
+	}
+	l.say("founding timeline %s (%s) of tenant %s on %s", l.Timeline, l.Name, l.Tenant, strings.Join(l.safekeeperAddresses(), ", "))
+	return walproposer.Found(ctx, walproposer.FoundOptions{
+		Postgres: l.server.Conninfo(), Safekeepers: conninfos,
+		Tenant: l.Tenant, Timeline: l.Timeline, Name: l.Name,
+		Progress: func(line string) { l.say("+ %s", line) },
+	})
+}
+
+func (c *Cluster) safekeeperAddresses() []string {
+	addresses := make([]string, len(c.Safekeepers))
+	for i, n := range c.Safekeepers {
+		addresses[i] = n.PG
+	}
+	return addresses
+}
+
+func (c *Cluster) safekeeperConninfos() ([]string, error) {
+	conninfos := make([]string, len(c.Safekeepers))
+	for i, n := range c.Safekeepers {
+		var err error
+		if conninfos[i], err = c.conninfo(n.PG); err != nil {
+			return nil, err
+		}
+	}
+	return conninfos, nil
+}
+
+// startWalproposer starts it and waits until a quorum acknowledges.
+func (l *local) startWalproposer(ctx context.Context) error {
+	err := l.start(process{name: "walproposer", args: []string{
+		filepath.Join(l.binDir, "walproposer"), "--in-process",
+		"--postgres", l.server.Conninfo(),
+		"--safekeepers", strings.Join(l.safekeeperAddresses(), ","),
+		"--safekeeper-user", l.User, "--safekeeper-password-file", l.PasswordFile,
+		"--tenant-id", l.Tenant.String(), "--timeline", l.Timeline.String(),
+		"--listen-http", l.Walproposer.HTTP,
+	}})
+	if err != nil {
+		return err
+	}
+	return l.awaitReady(ctx, "walproposer", l.Walproposer.HTTP)
+}
+
+// requireQuorum makes commits wait for the quorum from here on.
+func (l *local) requireQuorum(ctx context.Context) error {
+	const setting, value = "synchronous_standby_names", "walhaven"
+	if l.server.Setting(setting) == value {
+		return nil
+	}
+	l.say("+ %s = '%s'; reload", setting, value)
+	return l.server.Set(ctx, map[string]string{setting: value})
+}
+
+// takeBaseBackup takes the base that a restore starts from, once. Its WAL is
+// on the safekeepers, so none is put into it.
+func (l *local) takeBaseBackup(ctx context.Context) error {
+	dir := l.backupDir()
+	if _, err := os.Stat(filepath.Join(dir, "backup_manifest")); err == nil {
+		return nil
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		return fmt.Errorf("remove unfinished base backup: %w", err)
+	}
+	l.say("+ pg_basebackup -D %s -c fast -X none", dir)
+	return l.server.BaseBackup(ctx, dir, "-X", "none")
+}
+
+// bench puts a few seconds of ordinary load on a new cluster.
+func (l *local) bench(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return nil
+	}
+	l.say("+ pgbench -i -s 5")
+	if _, err := l.server.Pgbench(ctx, "-i", "-q", "-s", "5"); err != nil {
+		return err
+	}
+	seconds := fmt.Sprint(max(1, int(d.Seconds())))
+	l.say("+ pgbench -n -c 4 -T %s", seconds)
+	out, err := l.server.Pgbench(ctx, "-n", "-c", "4", "-T", seconds)
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(out) {
+		if strings.Contains(line, "transactions actually") || strings.HasPrefix(line, "latency average") || strings.HasPrefix(line, "tps") || strings.Contains(line, "failed") {
+			l.say("  %s", strings.TrimSpace(line))
+		}
+	}
+	return nil
+}
+
+// printNext says how to go on.
+func (l *local) printNext() {
+	program := filepath.Join(l.binDir, "walhaven")
+	file := filepath.Join(l.dir, ClusterFile)
+	l.say("\nEvery commit now waits for two of three safekeepers. Go on with:")
+	l.say("  psql '%s'", l.Postgres.Conninfo())
+	l.say("  PGPASSWORD=$(cat %s) psql 'host=127.0.0.1 port=%s user=%s dbname=postgres' -c TIMELINE_STATUS", l.PasswordFile, portOf(l.Safekeepers[0].PG), l.User)
+	l.say("  %s status --cluster %s", program, file)
+	l.say("To bring it back from %s alone, put this into a copy of it and start the copy:", l.backupDir())
+	l.say("  restore_command = '%s wal get %%f %%p --cluster %s'", program, file)
+	l.say("Stop everything with:\n  %s down --dir %s", program, l.dir)
+}
+
+// Wait returns when ctx ends, or with an error when a daemon ends by itself.
+func (c *Cluster) Wait(ctx context.Context) error {
+	names := []string{"walproposer"}
+	for _, n := range c.Safekeepers {
+		names = append(names, nodeName("safekeeper", n.ID))
+	}
+	for _, n := range c.Pageservers {
+		names = append(names, nodeName("pageserver", n.ID))
+	}
+	err := poll(ctx, time.Second, func() (bool, error) {
+		for _, name := range names {
+			if c.pid(name) == 0 {
+				return false, fmt.Errorf("%s has ended; its log %s ends with:\n%s", name, c.LogFile(name), tail(c.LogFile(name)))
+			}
+		}
+		return false, nil
+	})
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,224 @@
+package operator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/walhaven/walhaven/wal"
+	"github.com/walhaven/walhaven/walproposer"
+)
+
+// Errors of WALGet, which restore_command's exit code tells apart.
+var (
+	// ErrPastEnd: the quorum does not have the file, since it lies past the end
+	// of WAL. For PostgreSQL that is the ordinary end of archive recovery.
+	ErrPastEnd = errors.New("past the end of the quorum's WAL")
+	// ErrNoQuorum: too few safekeepers answered to know where WAL ends.
+	ErrNoQuorum = errors.New("no quorum of safekeepers answered")
+)
+
+// takeoverAfter is the silence after which a writer counts as gone.
+const takeoverAfter = 5 * time.Second
+
+// WALGet fetches the file that restore_command asks for by name (%f) into path
+// (%p). The open segment is served padded with zeros behind the last committed
+// byte. Without a quorum it tries again until ctx ends. path is only ever seen
+// complete.
+func (c *Cluster) WALGet(ctx context.Context, name, path string) error {
+	content, err := c.walFile(ctx, name)
+	if err != nil {
+		return fmt.Errorf("get %s: %w", name, err)
+	}
+	return writeFileAtomic(path, content, 0o600)
+}
+
+// walFile returns the content of a segment or history file.
+func (c *Cluster) walFile(ctx context.Context, name string) ([]byte, error) {
+	view, err := c.awaitQuorum(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if text, ok := strings.CutSuffix(name, ".history"); ok {
+		return c.historyFile(ctx, view, text)
+	}
+	tli, no, err := view.size.ParseFileName(filepath.Base(name))
+	if err != nil {
+		// Backup labels and partial files are never in the quorum's WAL.
+		return nil, fmt.Errorf("%w: %w", err, ErrPastEnd)
+	}
+	want := wal.Range{Start: view.size.Start(no), End: view.size.Start(no + 1)}
+	if view.commit < want.End {
+		if view, err = c.latest(ctx, view); err != nil {
+			return nil, err
+		}
+	}
+	want.End = min(want.End, view.commit)
+	if want.End <= want.Start {
+		return nil, fmt.Errorf("committed WAL ends at %s: %w", view.commit, ErrPastEnd)
+	}
+	content := make([]byte, view.size)
+	return content, c.fetch(ctx, view, tli, want, content)
+}
+
+// quorumView is what a majority of the safekeepers said at one moment.
+type quorumView struct {
+	size    wal.SegmentSize
+	commit  wal.LSN       // the highest commit position among them
+	settled bool          // all of them end there, so nothing can be committed beyond
+	silence time.Duration // since any of them heard a writer; negative: never
+	nodes   []nodeView
+}
+
+type nodeView struct {
+	Node
+	status SafekeeperStatus
+}
+
+// look asks all safekeepers and needs a majority of them.
+func (c *Cluster) look(ctx context.Context) (quorumView, error) {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	v := quorumView{settled: true, silence: -1}
+	type answer struct {
+		nodeView
+		size uint64
+	}
+	answers := make(chan answer)
+	for _, n := range c.Safekeepers {
+		go func() {
+			a := answer{nodeView: nodeView{Node: n}}
+			a.status, a.size = c.safekeeperWithSize(ctx, n)
+			answers <- a
+		}()
+	}
+	var failures []error
+	for range c.Safekeepers {
+		a := <-answers
+		if !a.status.counts() {
+			failures = append(failures, fmt.Errorf("safekeeper %d: %s", a.ID, note(a.status.Error, "joining")))
+			continue
+		}
+		v.nodes = append(v.nodes, a.nodeView)
+		v.size = wal.SegmentSize(a.size)
+		v.commit = max(v.commit, a.status.CommitLSN)
+		if age := a.status.writerAge; age >= 0 && (v.silence < 0 || age < v.silence) {
+			v.silence = age
+		}
+	}
+	if len(v.nodes) <= len(c.Safekeepers)/2 {
+		return v, errors.Join(append([]error{ErrNoQuorum}, failures...)...)
+	}
+	for _, n := range v.nodes {
+		if n.status.FlushLSN != v.commit || n.status.CommitLSN != v.commit {
+			v.settled = false
+		}
+	}
+	if !v.size.Valid() {
+		return v, fmt.Errorf("the safekeepers announce a WAL segment size of %d bytes", v.size)
+	}
+	return v, nil
+}
+
+func (c *Cluster) safekeeperWithSize(ctx context.Context, n Node) (SafekeeperStatus, uint64) {
+	s := SafekeeperStatus{ID: n.ID}
+	r, err := c.queryOne(ctx, n.PG, "TIMELINE_STATUS")
+	if err != nil {
+		s.Error = err.Error()
+		return s, 0
+	}
+	p := rowParser{row: r}
+	s.FlushLSN, s.CommitLSN, s.Term = p.lsn("flush_lsn"), p.lsn("commit_lsn"), wal.Term(p.uint("term"))
+	s.Joining, s.writerAge = r["joining"] == "t", p.millis("writer_age_ms")
+	size := p.uint("wal_segment_size")
+	if p.err != nil {
+		s.Error = p.err.Error()
+	}
+	return s, size
+}
+
+// awaitQuorum looks until a majority answers or ctx ends.
+func (c *Cluster) awaitQuorum(ctx context.Context) (v quorumView, err error) {
+	var last error
+	err = poll(ctx, time.Second, func() (bool, error) {
+		v, last = c.look(ctx)
+		return last == nil, nil
+	})
+	if err != nil {
+		return v, errors.Join(last, err)
+	}
+	return v, nil
+}
+
+// latest makes sure that the commit position covers every commit that was
+// acknowledged before the call. A writer that is alive announces it; after the
+// death of one the safekeepers may hold acknowledged WAL that none of them knows
+// to be committed, and a headless proposer settles it.
+func (c *Cluster) latest(ctx context.Context, v quorumView) (quorumView, error) {
+	for !v.settled && v.silence >= 0 && v.silence < takeoverAfter {
+		before := v
+		timer := time.NewTimer(time.Second)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return v, fmt.Errorf("wait for the writer: %w", ctx.Err())
+		case <-timer.C:
+		}
+		var err error
+		if v, err = c.awaitQuorum(ctx); err != nil {
+			return v, err
+		}
+		if v.silence < before.silence || v.commit > before.commit {
+			return v, nil // the writer was heard again: it is alive
+		}
+	}
+	if v.settled {
+		return v, nil
+	}
+	conninfos, err := c.safekeeperConninfos()
+	if err != nil {
+		return v, err
+	}
+	end, err := walproposer.Sync(ctx, walproposer.SyncOptions{
+		Safekeepers: conninfos, Tenant: c.Tenant, Timeline: c.Timeline,
+	})
+	if err != nil {
+		return v, fmt.Errorf("settle the end of WAL: %w", err)
+	}
+	if v, err = c.awaitQuorum(ctx); err != nil {
+		return v, err
+	}
+	v.commit = max(v.commit, end)
+	return v, nil
+}
+
+// historyFile returns tli's history file from whoever has it. Only the answer
+// of a majority that there is none makes it missing.
+func (c *Cluster) historyFile(ctx context.Context, v quorumView, tli string) ([]byte, error) {
+	id, err := strconv.ParseUint(tli, 16, 32)
+	if err != nil || len(tli) != 8 {
+		return nil, fmt.Errorf("%q is not a timeline: %w", tli, ErrPastEnd)
+	}
+	var failures []error
+	for _, n := range v.nodes {
+		conninfo, err := c.conninfo(n.PG)
+		if err != nil {
+			return nil, err
+		}
+		rows, err := queryConninfo(ctx, conninfo+" replication=true", fmt.Sprintf("TIMELINE_HISTORY %d", id))
+		switch {
+		case err == nil && len(rows) == 1 && rows[0]["content"] != "":
+			return []byte(rows[0]["content"]), nil
+		case !isUndefinedFile(err):
+			failures = append(failures, fmt.Errorf("safekeeper %d: %w", n.ID, err))
+		}
+	}
+	if len(failures) > 0 {
+		return nil, errors.Join(failures...)
+	}
+	return nil, fmt.Errorf("no safekeeper has the history of timeline %d: %w", id, ErrPastEnd)
+}
