@@ -66,6 +66,8 @@ type ProposerEffects struct {
 	// ProposerElected is in Send of the same effects. Send at least one
 	// AppendRequest at once, possibly empty.
 	Stream []StreamStart
+	// Drop is further connections to close, each with its reason.
+	Drop []PeerError
 	// Commit is the new commit position when it advanced, else 0: report it, and
 	// announce it to every streaming peer at once.
 	Commit wal.LSN
@@ -82,6 +84,12 @@ type ProposerEffects struct {
 type ToPeer struct {
 	Peer int
 	Msg  pushwal.ProposerMessage
+}
+
+// PeerError is why a peer's connection is to be closed.
+type PeerError struct {
+	Peer int
+	Err  error
 }
 
 // StreamStart says where a peer's stream begins. Prefix is set when At is below

@@ -1,6 +1,8 @@
 package consensus
 
 import (
+	"slices"
+
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/wal"
 )
@@ -15,23 +17,87 @@ type Look struct {
 	SystemID    wal.SystemID
 	PGVersion   uint32
 	SegmentSize wal.SegmentSize
-	Start       wal.LSN
 	Config      pushwal.Configuration
 	Term        wal.Term
 	History     pushwal.TermHistory
 	TLIHistory  wal.TimelineHistory
 	FlushLSN    wal.LSN
 	CommitLSN   wal.LSN
+	TruncateLSN wal.LSN
 }
 
-// Survey is what a quorum's looks mean for a campaign.
+// Survey is what looks mean for a campaign.
 type Survey struct {
-	Quorum    bool     // the looks are those of a quorum; else only MaxTerm and CommitLSN are meant
+	// Quorum says that the looks are those of a quorum. Without it look again:
+	// only the fields up to CommitLSN are set.
+	Quorum    bool
+	Config    pushwal.Configuration
 	MaxTerm   wal.Term // for ProposerConfig.MinTerm
-	CommitLSN wal.LSN  // highest commit position seen
-	Proof     ProofRequest
+	CommitLSN wal.LSN  // highest that was seen
+	// Proof is what the votes would ask for if nothing moves until then.
+	Proof ProofRequest
 }
 
 // Evaluate judges looks as the votes of the same peers would be judged. The
 // error says why a campaign would be refused.
-func Evaluate(c ProposerConfig, looks []Look) (Survey, error) { panic("todo") }
+func Evaluate(c ProposerConfig, looks []Look) (Survey, error) {
+	var s Survey
+	for i := range looks {
+		l := &looks[i]
+		if err := checkLook(c, l); err != nil {
+			return s, err
+		}
+		if !l.Joining && l.Config.Generation >= s.Config.Generation {
+			s.Config = l.Config
+		}
+		s.MaxTerm = max(s.MaxTerm, l.Term)
+		s.CommitLSN = max(s.CommitLSN, l.CommitLSN)
+	}
+	var bound []pushwal.NodeID
+	var ballots []ballot
+	for _, l := range looks {
+		bound = append(bound, l.Node)
+		if l.Joining || l.Config.Generation != s.Config.Generation || lostData(s.Config, l.Node, l.Incarnation) {
+			continue
+		}
+		if slices.ContainsFunc(ballots, func(b ballot) bool { return b.node == l.Node }) {
+			continue
+		}
+		ballots = append(ballots, ballot{
+			peer: l.Peer, node: l.Node, flush: l.FlushLSN, truncate: l.TruncateLSN,
+			history: cutHistory(l.History, l.FlushLSN), tli: known(l.TLIHistory),
+		})
+	}
+	var own *wal.TimelineHistory
+	if !c.Headless {
+		own = &c.TLIHistory
+	}
+	v := choose(electorateOf(s.Config, c.Peers, bound), ballots, own)
+	s.Quorum = v.quorum
+	if !v.elected {
+		if v.quorum {
+			return s, v.beyond
+		}
+		return s, nil
+	}
+	s.Proof = *proofRequest(s.MaxTerm+1, ballots, v)
+	return s, nil
+}
+
+func checkLook(c ProposerConfig, l *Look) error {
+	const major = 10000
+	foreign := func(format string, args ...any) error { return errf(ErrIdentity, format, args...).node(l.Node) }
+	switch {
+	case c.SystemID != 0 && l.SystemID != 0 && c.SystemID != l.SystemID:
+		return foreign("node %d holds WAL of system identifier %s, this server's is %s", l.Node, l.SystemID, c.SystemID)
+	case c.PGVersion/major != l.PGVersion/major:
+		return foreign("node %d holds WAL of version %d, this server is version %d", l.Node, l.PGVersion, c.PGVersion)
+	case c.SegmentSize != l.SegmentSize:
+		return foreign("node %d holds WAL segments of %s, this server's are %s", l.Node, l.SegmentSize, c.SegmentSize)
+	case !l.History.Valid():
+		return errf(ErrHistory, "node %d has an invalid term history", l.Node).node(l.Node)
+	case c.Headless:
+		return nil
+	}
+	return checkTimelines(l.TLIHistory, c.TLIHistory)
+}

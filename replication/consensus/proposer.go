@@ -8,11 +8,11 @@ import (
 // ProposerConfig is what a proposer knows before it talks to anyone.
 type ProposerConfig struct {
 	ID          wal.TTID
-	SystemID    wal.SystemID // 0 for a headless run
-	PGVersion   uint32
+	SystemID    wal.SystemID // 0 for a headless run that does not know it
+	PGVersion   uint32       // PG_VERSION_NUM
 	SegmentSize wal.SegmentSize
 	TLIHistory  wal.TimelineHistory // the own PostgreSQL's; a headless run takes the donor's
-	Instance    pushwal.Instance
+	Instance    pushwal.Instance    // not zero: acceptors know a proposer of ours by it
 	// Peers is how many peers there are; events name them by index.
 	Peers int
 	// MinTerm is a term that the campaign must be above, as known from looking.
@@ -22,41 +22,175 @@ type ProposerConfig struct {
 	Headless bool
 }
 
+// phase is how far a proposer has come; it only goes forward.
+type phase uint8
+
+const (
+	collecting  phase = iota // greetings, until a quorum has greeted
+	campaigning              // votes, until a quorum has voted
+	proving                  // the driver compares WAL
+	leading                  // elected
+	ended                    // Fatal was said
+)
+
 // Proposer is one campaign and, when elected, one term. A new connection to
 // PostgreSQL needs a new Proposer. Not safe for concurrent use.
+//
+// Invariants:
+//  1. ProposerElected is sent in phase leading only, which a proof precedes
+//     unless the run is headless.
+//  2. commit is 0 or at least start, and a quorum of voters in this term, which
+//     have cut their WAL to this proposer's, holds it durably.
+//  3. truncate <= max(commit, start); neither it nor commit falls.
 type Proposer struct {
-	c ProposerConfig
+	c     ProposerConfig
+	phase phase
+	conf  pushwal.Configuration
+	peers []peer
+	nodes map[pushwal.NodeID]*node
+
+	heard    wal.Term // highest of greetings, while collecting
+	term     wal.Term
+	again    bool // campaign in a higher term at the next tick
+	patience int  // ticks left to wait for votes below the switch point
+
+	start     wal.LSN
+	history   pushwal.TermHistory
+	tli       wal.TimelineHistory
+	donor     ballot
+	votes     []ballot // that the election counts on
+	available wal.LSN
+	commit    wal.LSN
+	truncate  wal.LSN
+	synced    bool
+}
+
+// tickPatience is how many ticks a proposer whose server was promoted waits for
+// more votes once a quorum has voted, some of it beyond the switch point.
+const tickPatience = 5
+
+// peer is an entry of the proposer's list and its newest connection.
+type peer struct {
+	node       *node // of the newest greeting, kept when disconnected
+	connected  bool  // has greeted
+	generation pushwal.Generation
+	options    bool     // ours were negotiated
+	asked      wal.Term // term of the VoteRequest that has no answer yet, 0 = none
+	position   *ballot  // of the last answer
+	streaming  bool     // ProposerElected was sent
+}
+
+// node is a safekeeper, whatever connection it is reached by.
+type node struct {
+	id          pushwal.NodeID
+	incarnation pushwal.Incarnation
+	lost        bool     // came back without its data, or is joining: never counts
+	asked       wal.Term // highest term that it was asked to vote in
+	vote        *ballot  // given in the current term
+	refused     bool     // gave its vote of the current term away,
+	ownVote     bool     // to an earlier connection of this proposer, it seems
+	flush       wal.LSN  // acknowledged in the current term, 0 = nothing yet
+	persisted   wal.LSN  // commit position that it has made durable
 }
 
 // NewProposer returns a proposer that waits for greetings.
-func NewProposer(c ProposerConfig) *Proposer { panic("todo") }
+func NewProposer(c ProposerConfig) *Proposer {
+	return &Proposer{
+		c: c, heard: c.MinTerm, patience: tickPatience,
+		peers: make([]peer, c.Peers), nodes: make(map[pushwal.NodeID]*node),
+	}
+}
 
-// Greeting is what to send first on each connection.
-func (p *Proposer) Greeting() *pushwal.ProposerGreeting { panic("todo") }
+// Greeting is what to send first on each connection. Like Neon's it carries no
+// configuration: acceptors have it.
+func (p *Proposer) Greeting() *pushwal.ProposerGreeting {
+	return &pushwal.ProposerGreeting{
+		TTID: p.c.ID, PGVersion: p.c.PGVersion, SystemID: p.c.SystemID, SegmentSize: p.c.SegmentSize,
+		TLI: known(p.c.TLIHistory).Last, Instance: p.c.Instance,
+	}
+}
 
 // Step handles an event. An error, always an *Error, is about the peer of the
 // event alone: close its connection, connect again later; Disconnected need not
 // follow. What ends the whole proposer is ProposerEffects.Fatal.
-func (p *Proposer) Step(ev Event) (ProposerEffects, error) { panic("todo") }
+func (p *Proposer) Step(ev Event) (ProposerEffects, error) {
+	var e ProposerEffects
+	if p.phase == ended {
+		return e, errf(ErrStopped, "the proposer of term %d has ended", p.term)
+	}
+	i, err := -1, error(nil)
+	switch ev := ev.(type) {
+	case *Greeted:
+		if i = ev.Peer; p.valid(i) && ev.Greeting != nil {
+			err = p.greeted(&e, i, ev.Greeting)
+		}
+	case *Voted:
+		if i = ev.Peer; p.valid(i) && ev.Response != nil {
+			err = p.voted(&e, i, ev.Response)
+		}
+	case *Appended:
+		if i = ev.Peer; p.valid(i) && ev.Response != nil {
+			err = p.appended(&e, i, ev.Response)
+		}
+	case *Disconnected:
+		if p.valid(ev.Peer) {
+			p.disconnect(ev.Peer)
+		}
+	case *Proved:
+		p.proved(&e, ev)
+	case *Available:
+		p.available = max(p.available, ev.End)
+	case *Tick:
+		p.tick(&e)
+	}
+	if e.Fatal != nil {
+		p.phase = ended
+		return ProposerEffects{Fatal: e.Fatal}, nil
+	}
+	if err != nil {
+		p.disconnect(i)
+		return ProposerEffects{}, err
+	}
+	return e, nil
+}
 
-// AppendRequest returns a request for the WAL [begin, begin+len(b)) with every
-// field filled in: term, commit, truncate, TLI, CRC. It must not cross the end of
-// a timeline (see Bound). Only after the election.
-func (p *Proposer) AppendRequest(begin wal.LSN, b []byte) *pushwal.AppendRequest { panic("todo") }
+func (p *Proposer) valid(peer int) bool { return peer >= 0 && peer < len(p.peers) }
 
-// Bound returns the largest end of an AppendRequest that begins at begin: end
-// itself, or the switch point in between.
-func (p *Proposer) Bound(begin, end wal.LSN) wal.LSN { panic("todo") }
+// disconnect forgets a connection. The node's vote and acknowledgements stay:
+// they are on its disk.
+func (p *Proposer) disconnect(i int) { p.peers[i] = peer{node: p.peers[i].node} }
 
-// Donor returns a streaming peer that holds the WAL from before the term and
-// how far it does, or ok = false.
-func (p *Proposer) Donor() (peer int, upto wal.LSN, ok bool) { panic("todo") }
+// electorate returns the voters as known now.
+func (p *Proposer) electorate() electorate {
+	if !legacy(p.conf) {
+		return electorateOf(p.conf, 0, nil)
+	}
+	var bound []pushwal.NodeID
+	for i := range p.peers {
+		if n := p.peers[i].node; n != nil {
+			bound = append(bound, n.id)
+		}
+	}
+	return electorateOf(p.conf, len(p.peers), bound)
+}
+
+// counts says whether what a node says counts.
+func (p *Proposer) counts(id pushwal.NodeID) bool {
+	n := p.nodes[id]
+	return n != nil && !n.lost && !lostData(p.conf, id, n.incarnation)
+}
+
+// voter says whether a node is a member that counts.
+func (p *Proposer) voter(n *node) bool { return p.counts(n.id) && p.electorate().has(n.id) }
 
 // CommitLSN is the newest committed position, 0 before the first.
-func (p *Proposer) CommitLSN() wal.LSN { panic("todo") }
+func (p *Proposer) CommitLSN() wal.LSN { return p.commit }
+
+// TruncateLSN is the position below which all members hold everything.
+func (p *Proposer) TruncateLSN() wal.LSN { return p.truncate }
 
 // Term is the term that is campaigned for or won, 0 before the campaign.
-func (p *Proposer) Term() wal.Term { panic("todo") }
+func (p *Proposer) Term() wal.Term { return p.term }
 
 // Configuration is the membership that was learnt, empty until then.
-func (p *Proposer) Configuration() pushwal.Configuration { panic("todo") }
+func (p *Proposer) Configuration() pushwal.Configuration { return p.conf }

@@ -44,11 +44,10 @@ func Founding(s State) State {
 	s.History = pushwal.TermHistory{{Term: 0, LSN: s.Start}}
 	s.CommitLSN, s.TruncateLSN, s.BackupLSN = s.Start, s.Start, s.Start
 	s.RemoteConsistentLSN = 0
+	s.TLIHistory = known(s.TLIHistory)
 	return s
 }
 
-// MarshalBinary encodes the state; the form carries its version.
-func (s State) MarshalBinary() ([]byte, error) { panic("todo") }
-
-// UnmarshalBinary decodes what MarshalBinary wrote and checks it.
-func (s *State) UnmarshalBinary(b []byte) error { panic("todo") }
+func (s *State) positions() positions {
+	return positions{s.CommitLSN, s.TruncateLSN, s.RemoteConsistentLSN, s.BackupLSN}
+}
