@@ -61,7 +61,7 @@ func distance(from, to wal.LSN) uint64 {
 }
 
 func (c *Cluster) safekeeperStatus(ctx context.Context, n Node) SafekeeperStatus {
-	s := SafekeeperStatus{ID: n.ID, PG: n.PG, HTTP: n.HTTP, DataDir: n.DataDir, PID: c.pid(nodeName("safekeeper", n.ID))}
+	s := SafekeeperStatus{ID: n.ID, PG: n.PG, HTTP: n.HTTP, DataDir: n.DataDir, PID: c.PID(nodeName("safekeeper", n.ID))}
 	r, err := c.queryOne(ctx, n.PG, "TIMELINE_STATUS")
 	if err != nil {
 		s.Error = err.Error()
@@ -79,7 +79,7 @@ func (c *Cluster) safekeeperStatus(ctx context.Context, n Node) SafekeeperStatus
 }
 
 func (c *Cluster) pageserverStatus(ctx context.Context, n Node) PageserverStatus {
-	s := PageserverStatus{ID: n.ID, PG: n.PG, HTTP: n.HTTP, DataDir: n.DataDir, PID: c.pid(nodeName("pageserver", n.ID))}
+	s := PageserverStatus{ID: n.ID, PG: n.PG, HTTP: n.HTTP, DataDir: n.DataDir, PID: c.PID(nodeName("pageserver", n.ID))}
 	r, err := c.queryOne(ctx, n.PG, "TIMELINE_STATUS")
 	if err != nil {
 		s.Error = err.Error()
@@ -107,7 +107,7 @@ func (c *Cluster) postgresStatus(ctx context.Context) PostgresStatus {
 }
 
 func (c *Cluster) walproposerStatus(ctx context.Context) WalproposerStatus {
-	s := WalproposerStatus{HTTP: c.Walproposer.HTTP, PushPIDs: []int{}, PID: c.pid("walproposer")}
+	s := WalproposerStatus{HTTP: c.Walproposer.HTTP, PushPIDs: []int{}, PID: c.PID("walproposer")}
 	if err := getJSON(ctx, "http://"+c.Walproposer.HTTP+"/v1/status", &s); err != nil {
 		s.Error = err.Error()
 	}

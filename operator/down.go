@@ -26,15 +26,8 @@ func Down(ctx context.Context, dir string, purge bool, out io.Writer) error {
 	}
 	l := &local{Cluster: c, out: out}
 	err = l.stopServer(ctx)
-	names := []string{"walproposer"}
-	for _, n := range c.Pageservers {
-		names = append(names, nodeName("pageserver", n.ID))
-	}
-	for _, n := range c.Safekeepers {
-		names = append(names, nodeName("safekeeper", n.ID))
-	}
-	for _, name := range names {
-		if c.pid(name) != 0 {
+	for _, name := range c.Daemons() {
+		if c.PID(name) != 0 {
 			l.say("stopping %s", name)
 		}
 		stopCtx, cancel := context.WithTimeout(ctx, stopTimeout)

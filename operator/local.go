@@ -1,7 +1,6 @@
 package operator
 
 import (
-	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -13,7 +12,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/walhaven/walhaven/compute"
 	"github.com/walhaven/walhaven/wal"
@@ -22,10 +20,10 @@ import (
 // local is a cluster on this machine, being started or stopped.
 type local struct {
 	*Cluster
-	out        io.Writer
-	binDir     string // where walhaven's own programs are
-	server     *compute.Server
-	children   sync.WaitGroup // waits for the processes that we started
+	out      io.Writer
+	binDir   string // where walhaven's own programs are
+	server   *compute.Server
+	children sync.WaitGroup // waits for the processes that we started
 }
 
 // say tells the operator what is done, a line each.
@@ -34,20 +32,24 @@ func (l *local) say(format string, args ...any) { fmt.Fprintf(l.out, format+"\n"
 // localUser is the name by which the parts of a local cluster log in.
 const localUser = "walhaven"
 
-// openLocal reads the cluster in dir, or plans a new one there when there is
+// openLocal reads the cluster in o.Dir, or plans a new one there when there is
 // none; fresh says which.
-func openLocal(dir string, out io.Writer, safekeepers int) (l *local, fresh bool, err error) {
-	if dir, err = filepath.Abs(dir); err != nil {
+func openLocal(o UpOptions) (l *local, fresh bool, err error) {
+	dir, err := filepath.Abs(o.Dir)
+	if err != nil {
 		return nil, false, fmt.Errorf("resolve cluster folder: %w", err)
 	}
-	exe, err := os.Executable()
-	if err != nil {
-		return nil, false, fmt.Errorf("find walhaven's programs: %w", err)
+	l = &local{out: o.Out, binDir: o.Programs}
+	if l.binDir == "" {
+		exe, err := os.Executable()
+		if err != nil {
+			return nil, false, fmt.Errorf("find walhaven's programs: %w", err)
+		}
+		l.binDir = filepath.Dir(exe)
 	}
-	l = &local{out: out, binDir: filepath.Dir(exe)}
 	l.Cluster, err = LoadCluster(filepath.Join(dir, ClusterFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		l.Cluster, err = planCluster(dir, safekeepers)
+		l.Cluster, err = planCluster(dir, o.Safekeepers)
 		fresh = true
 	}
 	return l, fresh, err
@@ -152,28 +154,6 @@ func (c *Cluster) backupDir() string { return filepath.Join(c.dir, "base") }
 // timelineDir is where a node keeps the cluster's timeline.
 func (c *Cluster) timelineDir(n Node) string {
 	return filepath.Join(n.DataDir, c.Tenant.String(), c.Timeline.String())
-}
-
-// daemonReadyTimeout bounds how long a daemon may take to answer after its
-// start; recovery of a large timeline is the slow case.
-const daemonReadyTimeout = time.Minute
-
-// awaitReady waits until the daemon's /readyz says yes, or it ends.
-func (l *local) awaitReady(ctx context.Context, name, address string) error {
-	ctx, cancel := context.WithTimeout(ctx, daemonReadyTimeout)
-	defer cancel()
-	var last error
-	err := poll(ctx, 50*time.Millisecond, func() (bool, error) {
-		if l.pid(name) == 0 {
-			return false, fmt.Errorf("%s ended; its log %s ends with:\n%s", name, l.LogFile(name), tail(l.LogFile(name)))
-		}
-		last = httpOK(ctx, "http://"+address+"/readyz")
-		return last == nil, nil
-	})
-	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("%s is not ready after %s: %w; its log is %s", name, daemonReadyTimeout, last, l.LogFile(name))
-	}
-	return err
 }
 
 // tail returns the last lines of a log.

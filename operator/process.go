@@ -14,14 +14,6 @@ import (
 	"time"
 )
 
-// process is one daemon of a local cluster: started in a session of its own so
-// that it outlives `up`, found again through its PID file.
-type process struct {
-	name string // also the name of its log and PID file
-	args []string
-	env  []string
-}
-
 func nodeName(kind string, id int) string { return kind + "-" + strconv.Itoa(id) }
 
 func (c *Cluster) runDir() string { return filepath.Join(c.dir, "run") }
@@ -32,9 +24,9 @@ func (c *Cluster) pidFile(name string) string { return filepath.Join(c.runDir(),
 // LogFile is where the daemon of that name writes its log.
 func (c *Cluster) LogFile(name string) string { return filepath.Join(c.logDir(), name+".log") }
 
-// pid returns the process ID of a running daemon, 0 when it does not run. The
+// PID returns the process ID of a running daemon, 0 when it does not run. The
 // PID file names the start time too, so that a reused PID is not taken for it.
-func (c *Cluster) pid(name string) int {
+func (c *Cluster) PID(name string) int {
 	data, err := os.ReadFile(c.pidFile(name))
 	if err != nil {
 		return 0
@@ -69,9 +61,10 @@ func startTicks(pid int) (ticks string, ok bool) {
 	return fields[19], true
 }
 
-// start runs the daemon unless it runs already.
-func (l *local) start(p process) error {
-	if pid := l.pid(p.name); pid != 0 {
+// start runs the daemon, in a session of its own so that it outlives us, unless
+// it runs already.
+func (l *local) start(p daemon) error {
+	if pid := l.PID(p.name); pid != 0 {
 		l.say("%s runs already (PID %d)", p.name, pid)
 		return nil
 	}
@@ -82,7 +75,6 @@ func (l *local) start(p process) error {
 	defer func() { _ = log.Close() }()
 	cmd := exec.Command(p.args[0], p.args[1:]...)
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.Env = append(os.Environ(), p.env...)
 	cmd.Dir = l.dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	l.say("+ %s", strings.Join(p.args, " "))
@@ -97,7 +89,7 @@ func (l *local) start(p process) error {
 // stop ends the daemon with SIGTERM and waits for it; after the deadline of ctx
 // it is killed, and the error says so.
 func (c *Cluster) stop(ctx context.Context, name string) error {
-	pid := c.pid(name)
+	pid := c.PID(name)
 	if pid != 0 {
 		if err := syscall.Kill(pid, syscall.SIGTERM); err != nil && !errors.Is(err, syscall.ESRCH) {
 			return fmt.Errorf("stop %s: %w", name, err)
@@ -115,7 +107,7 @@ func (c *Cluster) stop(ctx context.Context, name string) error {
 
 // awaitExit polls, since a process that is not our child cannot be waited for.
 func (c *Cluster) awaitExit(ctx context.Context, name string) error {
-	return poll(ctx, 20*time.Millisecond, func() (bool, error) { return c.pid(name) == 0, nil })
+	return poll(ctx, 20*time.Millisecond, func() (bool, error) { return c.PID(name) == 0, nil })
 }
 
 // poll calls done until it says true, fails, or ctx ends.

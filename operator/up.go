@@ -17,12 +17,13 @@ import (
 
 // UpOptions are the choices of `walhaven up`.
 type UpOptions struct {
-	Dir         string // the cluster's folder; it is made when missing
-	BinDir      string // where PostgreSQL's programs are; empty: looked for
-	Major       int    // the wanted PostgreSQL major; 0: any
-	Download    bool   // allow fetching PostgreSQL's programs when there are none
-	Safekeepers int    // how many, in a new cluster
-	Bench       time.Duration
+	Dir         string        // the cluster's folder; it is made when missing
+	BinDir      string        // where PostgreSQL's programs are; empty: looked for
+	Major       int           // the wanted PostgreSQL major; 0: any
+	Download    bool          // allow fetching PostgreSQL's programs when there are none
+	Safekeepers int           // how many, in a new cluster
+	Bench       time.Duration // how long pgbench runs on a new cluster; 0: not at all
+	Programs    string        // where walhaven's own programs are; empty: beside this one
 	Out         io.Writer
 }
 
@@ -31,7 +32,7 @@ type UpOptions struct {
 // has been compared. It may be called again on a cluster that runs, in part or
 // whole. The daemons outlive this process.
 func Up(ctx context.Context, o UpOptions) (*Cluster, error) {
-	l, fresh, err := openLocal(o.Dir, o.Out, o.Safekeepers)
+	l, fresh, err := openLocal(o)
 	if err != nil {
 		return nil, err
 	}
@@ -126,41 +127,18 @@ func (l *local) writeUsers(password string) error {
 
 // startNodes starts pageservers and safekeepers and waits until they serve.
 func (l *local) startNodes(ctx context.Context) error {
-	login := []string{"--users-file", l.usersFile()}
-	peers := []string{"--peer-user", l.User, "--peer-password-file", l.PasswordFile}
-	for _, n := range l.Pageservers {
-		if err := l.startNode("pageserver", n, login...); err != nil {
+	nodes := l.nodes()
+	for _, d := range nodes {
+		if err := l.start(d); err != nil {
 			return err
 		}
 	}
-	for _, n := range l.Safekeepers {
-		args := append([]string{}, login...)
-		args = append(args, peers...)
-		for _, ps := range l.Pageservers {
-			args = append(args, "--pageserver", ps.PG)
-		}
-		if err := l.startNode("safekeeper", n, args...); err != nil {
-			return err
-		}
-	}
-	for _, n := range l.Pageservers {
-		if err := l.awaitReady(ctx, nodeName("pageserver", n.ID), n.HTTP); err != nil {
-			return err
-		}
-	}
-	for _, n := range l.Safekeepers {
-		if err := l.awaitReady(ctx, nodeName("safekeeper", n.ID), n.HTTP); err != nil {
+	for _, d := range nodes {
+		if err := l.awaitReady(ctx, d); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func (l *local) startNode(kind string, n Node, args ...string) error {
-	return l.start(process{name: nodeName(kind, n.ID), args: append([]string{
-		filepath.Join(l.binDir, kind), "--id", fmt.Sprint(n.ID), "--data-dir", n.DataDir,
-		"--listen-pg", n.PG, "--listen-http", n.HTTP,
-	}, args...)})
 }
 
 // startServer starts PostgreSQL unless it runs.
@@ -230,18 +208,11 @@ func (c *Cluster) safekeeperConninfos() ([]string, error) {
 
 // startWalproposer starts it and waits until a quorum acknowledges.
 func (l *local) startWalproposer(ctx context.Context) error {
-	err := l.start(process{name: "walproposer", args: []string{
-		filepath.Join(l.binDir, "walproposer"), "--in-process",
-		"--postgres", l.server.Conninfo(),
-		"--safekeepers", strings.Join(l.safekeeperAddresses(), ","),
-		"--safekeeper-user", l.User, "--safekeeper-password-file", l.PasswordFile,
-		"--tenant-id", l.Tenant.String(), "--timeline", l.Timeline.String(),
-		"--listen-http", l.Walproposer.HTTP,
-	}})
-	if err != nil {
+	d := l.walproposer()
+	if err := l.start(d); err != nil {
 		return err
 	}
-	return l.awaitReady(ctx, "walproposer", l.Walproposer.HTTP)
+	return l.awaitReady(ctx, d)
 }
 
 // requireQuorum makes commits wait for the quorum from here on.
@@ -306,16 +277,9 @@ func (l *local) printNext() {
 
 // Wait returns when ctx ends, or with an error when a daemon ends by itself.
 func (c *Cluster) Wait(ctx context.Context) error {
-	names := []string{"walproposer"}
-	for _, n := range c.Safekeepers {
-		names = append(names, nodeName("safekeeper", n.ID))
-	}
-	for _, n := range c.Pageservers {
-		names = append(names, nodeName("pageserver", n.ID))
-	}
 	err := poll(ctx, time.Second, func() (bool, error) {
-		for _, name := range names {
-			if c.pid(name) == 0 {
+		for _, name := range c.Daemons() {
+			if c.PID(name) == 0 {
 				return false, fmt.Errorf("%s has ended; its log %s ends with:\n%s", name, c.LogFile(name), tail(c.LogFile(name)))
 			}
 		}

@@ -1,0 +1,106 @@
+package operator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// daemon is how one of walhaven's own programs is run in a local cluster.
+type daemon struct {
+	name string // also of its log and PID file
+	http string
+	args []string
+}
+
+// Daemons returns the names of the cluster's processes in the order in which
+// they are stopped.
+func (c *Cluster) Daemons() []string {
+	names := []string{"walproposer"}
+	for _, n := range c.Pageservers {
+		names = append(names, nodeName("pageserver", n.ID))
+	}
+	for _, n := range c.Safekeepers {
+		names = append(names, nodeName("safekeeper", n.ID))
+	}
+	return names
+}
+
+// nodes returns the pageservers and safekeepers in the order of their start.
+func (l *local) nodes() []daemon {
+	login := []string{"--users-file", l.usersFile()}
+	pushes := append([]string{"--peer-user", l.User, "--peer-password-file", l.PasswordFile}, login...)
+	var all []daemon
+	for _, n := range l.Pageservers {
+		all = append(all, l.node("pageserver", n, login))
+		pushes = append(pushes, "--pageserver", n.PG)
+	}
+	for _, n := range l.Safekeepers {
+		all = append(all, l.node("safekeeper", n, pushes))
+	}
+	return all
+}
+
+func (l *local) node(kind string, n Node, more []string) daemon {
+	return daemon{name: nodeName(kind, n.ID), http: n.HTTP, args: append([]string{
+		filepath.Join(l.binDir, kind), "--id", strconv.Itoa(n.ID), "--data-dir", n.DataDir,
+		"--listen-pg", n.PG, "--listen-http", n.HTTP,
+	}, more...)}
+}
+
+func (l *local) walproposer() daemon {
+	return daemon{name: "walproposer", http: l.Walproposer.HTTP, args: []string{
+		filepath.Join(l.binDir, "walproposer"), "--in-process",
+		"--postgres", l.Postgres.Conninfo(),
+		"--safekeepers", strings.Join(l.safekeeperAddresses(), ","),
+		"--safekeeper-user", l.User, "--safekeeper-password-file", l.PasswordFile,
+		"--tenant-id", l.Tenant.String(), "--timeline", l.Timeline.String(),
+		"--listen-http", l.Walproposer.HTTP,
+	}}
+}
+
+// StartDaemon starts one process of the cluster in dir by its name, as Up does
+// with all, and returns when it is ready. Programs is the folder of walhaven's
+// programs, beside the running one when empty.
+func StartDaemon(ctx context.Context, dir, name, programs string, out io.Writer) error {
+	l, fresh, err := openLocal(UpOptions{Dir: dir, Programs: programs, Out: out})
+	if err != nil {
+		return err
+	}
+	if fresh {
+		return fmt.Errorf("there is no cluster in %s", dir)
+	}
+	for _, d := range append(l.nodes(), l.walproposer()) {
+		if d.name == name {
+			return errors.Join(l.start(d), l.awaitReady(ctx, d))
+		}
+	}
+	return fmt.Errorf("the cluster has no %s; it has %s", name, strings.Join(l.Daemons(), ", "))
+}
+
+// readyTimeout bounds how long a daemon may take to answer after its start;
+// recovery of a large timeline is the slow case.
+const readyTimeout = time.Minute
+
+// awaitReady waits until the daemon's /readyz says yes, or it ends.
+func (l *local) awaitReady(ctx context.Context, d daemon) error {
+	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	var last error
+	err := poll(ctx, 50*time.Millisecond, func() (bool, error) {
+		if l.PID(d.name) == 0 {
+			return false, fmt.Errorf("%s ended; its log %s ends with:\n%s", d.name, l.LogFile(d.name), tail(l.LogFile(d.name)))
+		}
+		last = httpOK(ctx, "http://"+d.http+"/readyz")
+		return last == nil, nil
+	})
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("%s is not ready after %s: %w; its log is %s", d.name, readyTimeout, last, l.LogFile(d.name))
+	}
+	return err
+}

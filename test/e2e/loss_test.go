@@ -1,0 +1,64 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/walhaven/walhaven/test/cluster"
+)
+
+// TestNothingAcknowledgedIsLost is invariant 1 as a user meets it: the primary's
+// machine and one safekeeper go for good under load while another safekeeper
+// lags; the base backup and the WAL of the two that are left bring back every
+// row whose COMMIT was acknowledged.
+func TestNothingAcknowledgedIsLost(t *testing.T) {
+	for lost := 1; lost <= 3; lost++ {
+		t.Run(fmt.Sprintf("safekeeper-%d", lost), func(t *testing.T) {
+			c := cluster.New(t, cluster.Options{})
+			lagging := fmt.Sprintf("safekeeper-%d", lost%3+1)
+			w := c.StartWriter(4)
+			w.Await(200)
+			c.Signal(lagging, syscall.SIGSTOP)
+			w.Await(500)
+			loseMachine(t, c)
+			c.Kill(fmt.Sprintf("safekeeper-%d", lost))
+			c.Signal(lagging, syscall.SIGCONT)
+			acked := w.Stop()
+			server := c.Restore()
+			require.Zero(t, w.Lost(server), "of %d acknowledged commits", len(acked))
+			t.Logf("safekeeper-%d lost, %s lagging: all %d acknowledged commits are back", lost, lagging, len(acked))
+		})
+	}
+}
+
+// TestLossIsNoticed is the negative control of the test above: with nobody
+// waiting for the quorum, the same end of the same cluster loses commits.
+func TestLossIsNoticed(t *testing.T) {
+	c := cluster.New(t, cluster.Options{})
+	require.NoError(t, c.Server.Set(context.Background(), map[string]string{"synchronous_standby_names": ""}))
+	w := c.StartWriter(4)
+	w.Await(200)
+	for id := 1; id <= 3; id++ {
+		c.Signal(fmt.Sprintf("safekeeper-%d", id), syscall.SIGSTOP)
+	}
+	w.Await(500)
+	loseMachine(t, c)
+	c.Kill("safekeeper-1")
+	c.Signal("safekeeper-2", syscall.SIGCONT)
+	c.Signal("safekeeper-3", syscall.SIGCONT)
+	w.Stop()
+	require.Positive(t, w.Lost(c.Restore()), "rows acknowledged without the quorum")
+}
+
+// loseMachine kills PostgreSQL and the walproposer and deletes the data.
+func loseMachine(t *testing.T, c *cluster.Cluster) {
+	t.Helper()
+	require.NoError(t, c.Server.Kill())
+	c.Kill("walproposer")
+	require.NoError(t, os.RemoveAll(c.Postgres.DataDir))
+}

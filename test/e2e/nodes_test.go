@@ -1,0 +1,62 @@
+package e2e
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/walhaven/walhaven/test/cluster"
+)
+
+// TestNodesComeAndGo shows what users see when parts die under load: the loss
+// of one safekeeper or of the pageserver fails no transaction, the loss of two
+// safekeepers makes commits wait, and they go on when one is back.
+func TestNodesComeAndGo(t *testing.T) {
+	c := cluster.New(t, cluster.Options{})
+	w := c.StartWriter(4)
+	w.Await(100)
+
+	c.Kill("pageserver-1")
+	w.Await(200)
+	c.Start("pageserver-1")
+
+	c.Kill("safekeeper-1")
+	w.Await(200)
+
+	c.Kill("safekeeper-2")
+	requireWaiting(t, c)
+	out, code := c.Walhaven("status")
+	require.Zero(t, code, out)
+	require.Contains(t, out, "WAITING")
+
+	c.Start("safekeeper-2")
+	start := time.Now()
+	w.Await(1)
+	t.Logf("commits went on %v after the second safekeeper was ready", time.Since(start))
+	w.Await(200)
+
+	c.Start("safekeeper-1")
+	c.Eventually("all safekeepers have everything", func() bool {
+		s := c.CollectStatus(context.Background())
+		return s.State == "SAFE"
+	})
+	require.Empty(t, w.Failures(), "failed transactions")
+	w.Stop()
+}
+
+// requireWaiting shows that a commit does not return while the quorum is lost:
+// it is cut short by a timeout of its own and not by an answer.
+func requireWaiting(t *testing.T, c *cluster.Cluster) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), cluster.Deadline)
+	defer cancel()
+	conn, err := c.Server.Connect(ctx, "postgres")
+	require.NoError(t, err)
+	defer conn.Close(ctx) //nolint:errcheck // The session is cut short on purpose.
+	waitCtx, stop := context.WithTimeout(ctx, time.Second)
+	defer stop()
+	_, err = conn.Exec(waitCtx, "CREATE TABLE waits ()").ReadAll()
+	require.ErrorIs(t, err, context.DeadlineExceeded, "a commit was acknowledged without a quorum")
+}
