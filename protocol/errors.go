@@ -93,9 +93,9 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// SQLState is the code, XX000 when none was set.
+// SQLState is the code, XX000 when none was set or it is none.
 func (e *Error) SQLState() string {
-	if e.Code == "" {
+	if len(e.Code) != 5 {
 		return CodeInternalError
 	}
 	return e.Code

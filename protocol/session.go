@@ -2,6 +2,7 @@ package protocol
 
 import (
 	"context"
+	"crypto/x509"
 	"net"
 
 	"github.com/walhaven/walhaven/protocol/admin"
@@ -33,12 +34,10 @@ type Session struct {
 	TLS             bool
 	State           any // the Handler's own
 
-	reported map[string]string // parameters as last reported to the client, by lower-case name
+	// Parameters by lower-case name: those that clients are told about, and
+	// others that the client set.
+	reported, set map[string]parameter
 }
-
-// Parameter returns the value of a reported or SET parameter in this session
-// (names are matched without case), and whether there is one.
-func (s *Session) Parameter(name string) (string, bool) { panic("todo") }
 
 // Identity is who a connection was found to be.
 type Identity struct {
@@ -72,6 +71,9 @@ type Exchange interface {
 	// of this connection's certificate; nil without TLS or for a certificate
 	// that has none.
 	ServerEndPoint() []byte
+	// PeerCertificates is the client's verified certificate chain, leaf first;
+	// nil without one.
+	PeerCertificates() []*x509.Certificate
 }
 
 // Settings override or extend the parameters that a session reports, e.g.

@@ -100,7 +100,7 @@ func (s startup) session() (*Session, error) {
 		Params: s.params, User: user, Database: database,
 		ApplicationName: s.params["application_name"],
 		Replication:     mode, Options: parseOptions(s.params["options"]),
-		reported: make(map[string]string),
+		reported: make(map[string]parameter), set: make(map[string]parameter),
 	}, nil
 }
 

@@ -58,6 +58,15 @@ func (w *wire) resume() {
 	_ = w.conn.SetDeadline(time.Time{})
 }
 
+// absolute sets one deadline for reads and writes together.
+func (w *wire) absolute(t time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.cause == nil {
+		_ = w.conn.SetDeadline(t) // a closed connection shows at its next use
+	}
+}
+
 // interrupted returns the cause, nil when there was no interruption.
 func (w *wire) interrupted() error {
 	w.mu.Lock()
