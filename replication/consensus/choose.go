@@ -37,9 +37,9 @@ type choice struct {
 // one on ties.
 //
 // own is the PostgreSQL history of the proposer, nil for a headless one. A
-// ballot with WAL beyond the point where the histories part does not count: some
-// other quorum must lie at or below it, which then shows that nothing beyond it
-// was ever committed.
+// ballot with WAL beyond the point where the histories part, or with another
+// timeline of the same number, does not count: some other quorum must lie at or
+// below that point, which then shows that nothing beyond it was ever committed.
 func choose(e electorate, ballots []ballot, own *wal.TimelineHistory) choice {
 	c := choice{counted: make([]bool, len(ballots))}
 	voted := make(map[pushwal.NodeID]bool, len(ballots))
@@ -73,6 +73,9 @@ func choose(e electorate, ballots []ballot, own *wal.TimelineHistory) choice {
 }
 
 func beyondSwitch(b *ballot, own wal.TimelineHistory) *Error {
+	if err := checkTimelines(b.tli, own); err != nil {
+		return err.node(b.node)
+	}
 	upto := agreeUpto(b.tli, own)
 	if b.flush <= upto {
 		return nil

@@ -68,11 +68,7 @@ func Evaluate(c ProposerConfig, looks []Look) (Survey, error) {
 			history: cutHistory(l.History, l.FlushLSN), tli: known(l.TLIHistory),
 		})
 	}
-	var own *wal.TimelineHistory
-	if !c.Headless {
-		own = &c.TLIHistory
-	}
-	v := choose(electorateOf(s.Config, c.Peers, bound), ballots, own)
+	v := choose(electorateOf(s.Config, c.Peers, bound), ballots, c.own())
 	s.Quorum = v.quorum
 	if !v.elected {
 		if v.quorum {
@@ -96,8 +92,6 @@ func checkLook(c ProposerConfig, l *Look) error {
 		return foreign("node %d holds WAL segments of %s, this server's are %s", l.Node, l.SegmentSize, c.SegmentSize)
 	case !l.History.Valid():
 		return errf(ErrHistory, "node %d has an invalid term history", l.Node).node(l.Node)
-	case c.Headless:
-		return nil
 	}
-	return checkTimelines(l.TLIHistory, c.TLIHistory)
+	return nil
 }

@@ -1,6 +1,8 @@
 package consensus
 
 import (
+	"slices"
+
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/wal"
 )
@@ -48,6 +50,7 @@ type Proposer struct {
 	conf  pushwal.Configuration
 	peers []peer
 	nodes map[pushwal.NodeID]*node
+	el    electorate // by conf and, without one, by the nodes behind the peers
 
 	heard    wal.Term // highest of greetings, while collecting
 	term     wal.Term
@@ -84,13 +87,22 @@ type peer struct {
 type node struct {
 	id          pushwal.NodeID
 	incarnation pushwal.Incarnation
-	lost        bool     // came back without its data, or is joining: never counts
-	asked       wal.Term // highest term that it was asked to vote in
-	vote        *ballot  // given in the current term
-	refused     bool     // gave its vote of the current term away,
-	ownVote     bool     // to an earlier connection of this proposer, it seems
-	flush       wal.LSN  // acknowledged in the current term, 0 = nothing yet
-	persisted   wal.LSN  // commit position that it has made durable
+	lost        bool    // came back without its data, or is joining: never counts
+	vote        *ballot // given in the current term
+	asked       bool    // for its vote in the current term, without an answer yet
+	refused     bool    // gave its vote of the current term away,
+	ownVote     bool    // to an earlier connection of this proposer, it seems
+	flush       wal.LSN // acknowledged in the current term, 0 = nothing yet
+	persisted   wal.LSN // commit position that it has made durable
+}
+
+// own is the PostgreSQL history that votes are judged by, nil for a headless
+// run, which has none.
+func (c *ProposerConfig) own() *wal.TimelineHistory {
+	if c.Headless {
+		return nil
+	}
+	return &c.TLIHistory
 }
 
 // NewProposer returns a proposer that waits for greetings.
@@ -160,18 +172,15 @@ func (p *Proposer) valid(peer int) bool { return peer >= 0 && peer < len(p.peers
 // they are on its disk.
 func (p *Proposer) disconnect(i int) { p.peers[i] = peer{node: p.peers[i].node} }
 
-// electorate returns the voters as known now.
-func (p *Proposer) electorate() electorate {
-	if !legacy(p.conf) {
-		return electorateOf(p.conf, 0, nil)
-	}
+// count recomputes who votes, after the membership or a peer's node changed.
+func (p *Proposer) count() {
 	var bound []pushwal.NodeID
 	for i := range p.peers {
-		if n := p.peers[i].node; n != nil {
+		if n := p.peers[i].node; n != nil && !slices.Contains(bound, n.id) {
 			bound = append(bound, n.id)
 		}
 	}
-	return electorateOf(p.conf, len(p.peers), bound)
+	p.el = electorateOf(p.conf, len(p.peers), bound)
 }
 
 // counts says whether what a node says counts.
@@ -181,7 +190,7 @@ func (p *Proposer) counts(id pushwal.NodeID) bool {
 }
 
 // voter says whether a node is a member that counts.
-func (p *Proposer) voter(n *node) bool { return p.counts(n.id) && p.electorate().has(n.id) }
+func (p *Proposer) voter(n *node) bool { return p.counts(n.id) && p.el.has(n.id) }
 
 // CommitLSN is the newest committed position, 0 before the first.
 func (p *Proposer) CommitLSN() wal.LSN { return p.commit }

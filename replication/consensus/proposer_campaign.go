@@ -85,6 +85,13 @@ func (p *Proposer) learn(e *ProposerEffects, g *pushwal.AcceptorGreeting) error 
 		return nil
 	}
 	p.conf = g.Config
+	for i := range p.peers {
+		if o := &p.peers[i]; o.connected {
+			e.Drop = append(e.Drop, PeerError{i, errf(ErrConfiguration, "node %d is in membership generation %d, node %d in %d",
+				o.node.id, o.generation, g.NodeID, g.Config.Generation).node(o.node.id)})
+			p.disconnect(i)
+		}
+	}
 	return nil
 }
 
@@ -105,17 +112,16 @@ func (p *Proposer) bind(i int, g *pushwal.AcceptorGreeting) *node {
 		*n = node{id: g.NodeID, incarnation: inc, lost: true}
 	}
 	p.peers[i] = peer{node: n, connected: true, generation: g.Config.Generation, options: g.Options != nil}
+	p.count()
 	return n
 }
 
 // maybeCampaign begins the campaign once a quorum is connected.
 func (p *Proposer) maybeCampaign(e *ProposerEffects) {
 	connected := func(id pushwal.NodeID) bool {
-		return p.counts(id) && slices.ContainsFunc(p.peers, func(o peer) bool {
-			return o.connected && o.node.id == id && o.generation == p.conf.Generation
-		})
+		return p.counts(id) && slices.ContainsFunc(p.peers, func(o peer) bool { return o.connected && o.node.id == id })
 	}
-	if p.electorate().quorum(connected) {
+	if p.el.quorum(connected) {
 		p.campaign(e, p.heard+1)
 	}
 }
@@ -124,9 +130,10 @@ func (p *Proposer) maybeCampaign(e *ProposerEffects) {
 func (p *Proposer) campaign(e *ProposerEffects, t wal.Term) {
 	p.phase, p.term, p.again = campaigning, t, false
 	for _, n := range p.nodes {
-		n.vote, n.refused, n.ownVote = nil, false, false
+		n.vote, n.asked, n.refused, n.ownVote = nil, false, false, false
 	}
 	for i := range p.peers {
+		p.peers[i].position = nil
 		p.ask(e, i)
 	}
 }
@@ -135,13 +142,11 @@ func (p *Proposer) campaign(e *ProposerEffects, t wal.Term) {
 // asked once the election is over: their answer tells where they stand.
 func (p *Proposer) ask(e *ProposerEffects, i int) {
 	o := &p.peers[i]
-	if !o.connected || o.asked != 0 || o.generation != p.conf.Generation || (p.phase != leading && !p.voter(o.node)) {
+	if !o.connected || o.asked != 0 || (p.phase != leading && !p.voter(o.node)) {
 		return
 	}
-	if o.node.asked == p.term {
-		o.node.ownVote = true
-	}
-	o.asked, o.node.asked = p.term, p.term
+	o.node.ownVote = o.node.ownVote || o.node.asked
+	o.asked, o.node.asked = p.term, true
 	e.Send = append(e.Send, ToPeer{i, &pushwal.VoteRequest{Generation: p.conf.Generation, Term: p.term}})
 }
 
@@ -168,6 +173,7 @@ func (p *Proposer) voted(e *ProposerEffects, i int, r *pushwal.VoteResponse) err
 	if err := p.checkVote(n, r); err != nil {
 		return err
 	}
+	n.asked = false
 	o.position = &ballot{
 		peer: i, node: n.id, flush: r.FlushLSN, truncate: r.TruncateLSN,
 		history: cutHistory(r.History, r.FlushLSN), tli: known(r.TLIHistory),
@@ -175,11 +181,13 @@ func (p *Proposer) voted(e *ProposerEffects, i int, r *pushwal.VoteResponse) err
 	if r.VoteGiven {
 		n.vote = o.position
 	}
-	switch p.phase {
-	case campaigning:
+	switch {
+	case p.phase != leading && lastTerm(o.position.history) == p.term:
+		e.Fatal = errf(ErrRival, "node %d holds WAL of another proposer of term %d", n.id, p.term).node(n.id).term(p.term)
+	case p.phase == campaigning:
 		n.refused = !r.VoteGiven && n.vote == nil
 		p.evaluate(e)
-	case leading:
+	case p.phase == leading:
 		return p.follow(e, i)
 	}
 	return nil
@@ -202,27 +210,16 @@ func (p *Proposer) checkVote(n *node, r *pushwal.VoteResponse) error {
 	case !r.VoteGiven && r.Term < p.term && p.voter(n):
 		return bad(ErrProtocol, "node %d refuses its vote for term %d though it is in term %d", n.id, p.term, r.Term)
 	}
-	last := lastTerm(cutHistory(r.History, r.FlushLSN))
-	if last > p.term || (last == p.term && (r.VoteGiven || p.phase != leading)) {
+	if last := lastTerm(r.History); last > r.Term || (last == p.term && r.VoteGiven) {
 		return bad(ErrProtocol, "node %d has WAL of term %d before anyone can have written it", n.id, last)
-	}
-	if !p.c.Headless {
-		if err := checkTimelines(r.TLIHistory, p.c.TLIHistory); err != nil {
-			return err
-		}
 	}
 	return nil
 }
 
 // evaluate counts the votes.
 func (p *Proposer) evaluate(e *ProposerEffects) {
-	el := p.electorate()
 	ballots := p.ballots()
-	var own *wal.TimelineHistory
-	if !p.c.Headless {
-		own = &p.c.TLIHistory
-	}
-	c := choose(el, ballots, own)
+	c := choose(p.el, ballots, p.c.own())
 	beyond := func(id pushwal.NodeID) bool {
 		i := slices.IndexFunc(ballots, func(b ballot) bool { return b.node == id })
 		return i >= 0 && !c.counted[i]
@@ -231,9 +228,9 @@ func (p *Proposer) evaluate(e *ProposerEffects) {
 	switch {
 	case c.elected:
 		p.prove(e, ballots, c)
-	case !el.reachable(beyond):
+	case !p.el.reachable(beyond):
 		e.Fatal = c.beyond
-	case !el.reachable(func(id pushwal.NodeID) bool { return beyond(id) || refused(id) }):
+	case !p.el.reachable(func(id pushwal.NodeID) bool { return beyond(id) || refused(id) }):
 		p.lostVotes(e)
 	}
 }
@@ -315,8 +312,7 @@ func (p *Proposer) tick(e *ProposerEffects) {
 		p.campaign(e, p.term+1)
 		return
 	}
-	ballots := p.ballots()
-	if c := choose(p.electorate(), ballots, &p.c.TLIHistory); !p.c.Headless && c.quorum && c.beyond != nil {
+	if c := choose(p.el, p.ballots(), p.c.own()); c.quorum && c.beyond != nil {
 		if p.patience--; p.patience <= 0 {
 			e.Fatal = c.beyond
 		}

@@ -45,6 +45,9 @@ func (p *Proposer) follow(e *ProposerEffects, i int) error {
 	if err := checkTerms(o.position.history, p.history); err != nil {
 		return err
 	}
+	if err := checkTimelines(o.position.tli, p.tli); err != nil {
+		return err
+	}
 	at := commonPoint(p.history, o.position.history, o.position.flush)
 	s := StreamStart{Peer: i, At: at}
 	if origin := p.history[0].LSN; at == origin && o.position.flush <= origin && o.options {
@@ -90,7 +93,7 @@ func (p *Proposer) appended(e *ProposerEffects, i int, r *pushwal.AppendResponse
 	// The end of a record of XLOG_SWITCH is the next segment, whose padding may
 	// not have come yet: it counts once it has.
 	n.flush = max(n.flush, min(r.FlushLSN, p.available))
-	n.persisted = max(n.persisted, min(r.CommitLSN, p.commit))
+	n.persisted = max(n.persisted, r.CommitLSN)
 	p.advance(e)
 	return nil
 }
@@ -107,7 +110,6 @@ func (p *Proposer) plausible() wal.LSN {
 
 // advance recomputes what is committed and what everyone has.
 func (p *Proposer) advance(e *ProposerEffects) {
-	el := p.electorate()
 	acknowledged := func(id pushwal.NodeID) wal.LSN {
 		if !p.counts(id) {
 			return 0
@@ -120,16 +122,16 @@ func (p *Proposer) advance(e *ProposerEffects) {
 		}
 		return 0 // WAL of older terms is not committed on its own
 	}
-	if c := el.reached(own); c > p.commit {
+	if c := p.el.reached(own); c > p.commit {
 		p.commit, e.Commit = c, c
 	}
-	if t := min(p.commit, el.everyone(acknowledged)); t > p.truncate {
+	if t := min(p.commit, p.el.everyone(acknowledged)); t > p.truncate {
 		p.truncate, e.Truncate = t, t
 	}
 	if p.synced || p.commit == 0 {
 		return
 	}
-	if el.quorum(func(id pushwal.NodeID) bool { return p.counts(id) && p.nodes[id].persisted >= p.start }) {
+	if p.el.quorum(func(id pushwal.NodeID) bool { return p.counts(id) && p.nodes[id].persisted >= p.start }) {
 		p.synced, e.Synced = true, true
 	}
 }

@@ -58,7 +58,7 @@ func agreeUpto(a, b wal.TimelineHistory) wal.LSN {
 // checkTimelines refuses a second history that gives a timeline of the first
 // another beginning: two servers were promoted under one number, and files and
 // page headers could not tell their bytes apart.
-func checkTimelines(have, want wal.TimelineHistory) error {
+func checkTimelines(have, want wal.TimelineHistory) *Error {
 	have, want = known(have), known(want)
 	for i := 0; i <= len(want.Ancestors); i++ {
 		tli := want.Last
