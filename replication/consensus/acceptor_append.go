@@ -115,15 +115,19 @@ func (a *Acceptor) Synced(flushRecord wal.LSN) Effects {
 }
 
 func (a *Acceptor) synced(flushRecord wal.LSN, e *Effects) {
+	moved := flushRecord > a.flush
 	a.flush = max(a.flush, flushRecord)
 	if a.flush == a.writeRecord {
 		a.dirty = false
 	}
 	a.advance(e)
 	for _, c := range slices.Clone(a.owing) {
-		if c.until <= a.flush {
-			a.settle(c)
+		done := c.until <= a.flush
+		if moved || done { // a steady stream is answered though it is never done
 			e.Send = append(e.Send, Outgoing{c.id, a.response()})
+		}
+		if done {
+			a.settle(c)
 		}
 	}
 }
