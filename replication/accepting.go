@@ -1,11 +1,15 @@
 package replication
 
 import (
-	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
 
-	"github.com/walhaven/walhaven/protocol"
 	"github.com/walhaven/walhaven/protocol/pushwal"
+	"github.com/walhaven/walhaven/replication/consensus"
 	"github.com/walhaven/walhaven/wal"
 	"github.com/walhaven/walhaven/wal/walstore"
 )
@@ -35,85 +39,153 @@ type AcceptingOptions struct {
 // Accepting drives the acceptor of one timeline: it takes the messages of
 // proposers' connections, executes what the consensus decides, disk first, and
 // tells those who wait how far WAL is committed. It implements sender.Source.
-type Accepting struct{}
+//
+// One lock orders the steps of the state machine and the writes that they ask
+// for. Syncs run outside of it, so that those of several connections become one
+// in the log; answers are queued under it, in order, and sent outside of it.
+type Accepting struct {
+	node        pushwal.NodeID
+	log         Log
+	logger      *slog.Logger
+	metrics     *AcceptingMetrics
+	segmentSize wal.SegmentSize
+
+	mu       sync.Mutex
+	acceptor *consensus.Acceptor
+	sessions map[consensus.ConnID]*pushSession
+	lastConn consensus.ConnID
+	closed   error // why no session may begin any more
+	writer   pushwal.Instance
+	heard    time.Time // when a writer was last heard; zero = never
+	// cuts counts what makes a read of uncommitted WAL stale: truncations and
+	// rebuilt acceptors.
+	cuts    uint64
+	running sync.WaitGroup // sessions
+
+	// Copies of the acceptor's positions for those who wait without the lock.
+	commit  watermark
+	flush   watermark
+	term    atomic.Uint64
+	history atomic.Pointer[wal.TimelineHistory]
+	standby atomic.Pointer[pushwal.HotStandbyFeedback]
+}
 
 // NewAccepting restores the acceptor from the log's control file. The caller
 // keeps the log and closes it after Close.
-func NewAccepting(o AcceptingOptions) (*Accepting, error) { panic("todo") }
-
-// PushOptions is what START_WAL_PUSH asked for.
-type PushOptions struct {
-	Version  pushwal.Version
-	Walhaven bool
-	// Greeting is the first message when the caller has received it already.
-	Greeting *pushwal.ProposerGreeting
-	// Recovery marks a session that replays a peer's WAL into this node: it does
-	// not count as a writer.
-	Recovery bool
+func NewAccepting(o AcceptingOptions) (*Accepting, error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Metrics == nil {
+		o.Metrics = NewAcceptingMetrics(nil)
+	}
+	a := &Accepting{
+		node: o.NodeID, log: o.Log, logger: o.Logger, metrics: o.Metrics,
+		sessions: make(map[consensus.ConnID]*pushSession),
+	}
+	if err := a.restore(); err != nil {
+		return nil, err
+	}
+	return a, nil
 }
 
-// ReceiveGreeting receives and decodes the first message of a session, for
-// callers that have to know it before there is an acceptor.
-func ReceiveGreeting(stream *protocol.CopyStream, o PushOptions) (*pushwal.ProposerGreeting, error) {
-	panic("todo")
+// restore builds the acceptor from what the log says, at the start and after a
+// failure that left the old one ahead of the disk.
+func (a *Accepting) restore() error {
+	control := a.log.Control()
+	var state consensus.State
+	if err := state.UnmarshalBinary(control.State); err != nil {
+		return fmt.Errorf("restore acceptor of timeline %s: %w", control.ID, err)
+	}
+	p := a.log.Positions()
+	a.acceptor = consensus.NewAcceptor(a.node, state, consensus.Positions{Write: p.Write, FlushRecord: p.FlushRecord})
+	a.segmentSize = control.SegmentSize
+	a.history.Store(&state.TLIHistory)
+	a.cuts++
+	a.publish()
+	return nil
 }
 
-// Serve runs one proposer's session until the peer ends it (nil), ctx is done,
-// or it breaks a rule (an error with an SQLSTATE, not sent yet).
-func (a *Accepting) Serve(ctx context.Context, stream *protocol.CopyStream, o PushOptions) error {
-	panic("todo")
+// publish copies the acceptor's positions to where they are read without the
+// lock, and wakes those who wait for them.
+func (a *Accepting) publish() {
+	// A rebuilt acceptor may know less than was published: what is committed
+	// stays committed.
+	a.commit.raise(a.acceptor.CommitLSN())
+	term := uint64(a.acceptor.State().Term)
+	moved := a.flush.set(a.acceptor.FlushLSN())
+	if a.term.Swap(term) != term || moved {
+		a.flush.wake()
+	}
 }
 
 // CommitLSN is the newest position known to be committed and durable here.
-func (a *Accepting) CommitLSN() wal.LSN { panic("todo") }
+func (a *Accepting) CommitLSN() wal.LSN { return a.commit.load() }
 
 // FlushLSN is the end of the last whole durable record.
-func (a *Accepting) FlushLSN() wal.LSN { panic("todo") }
+func (a *Accepting) FlushLSN() wal.LSN { return a.flush.load() }
 
-// WaitCommit waits until CommitLSN is above after and returns it.
-func (a *Accepting) WaitCommit(ctx context.Context, after wal.LSN) (wal.LSN, error) { panic("todo") }
-
-// WaitTerm waits until the flush position is above after and returns it; it
-// fails when the acceptor's term is or becomes another one.
-func (a *Accepting) WaitTerm(ctx context.Context, term wal.Term, after wal.LSN) (wal.LSN, error) {
-	panic("todo")
-}
-
-// ReadAt reads WAL as the log does, for committed senders, which respect
-// CommitLSN themselves.
-func (a *Accepting) ReadAt(p []byte, at wal.LSN) (int, error) { panic("todo") }
-
-// ReadTerm reads flushed WAL while the acceptor's term is exactly term, checked
-// under the same lock as the read, and returns the flush position as well.
-func (a *Accepting) ReadTerm(term wal.Term, p []byte, at wal.LSN) (n int, flush wal.LSN, err error) {
-	panic("todo")
-}
-
-// Oldest is the first position that can be read.
-func (a *Accepting) Oldest() wal.LSN { panic("todo") }
+// Term is the highest term voted for or followed.
+func (a *Accepting) Term() wal.Term { return wal.Term(a.term.Load()) }
 
 // SegmentSize of the timeline.
-func (a *Accepting) SegmentSize() wal.SegmentSize { panic("todo") }
+func (a *Accepting) SegmentSize() wal.SegmentSize { return a.segmentSize }
+
+// Oldest is the first position that can be read.
+func (a *Accepting) Oldest() wal.LSN { return a.log.Oldest() }
 
 // History is the PostgreSQL history; a timeline whose first byte is not yet
 // committed is not part of it.
-func (a *Accepting) History() wal.TimelineHistory { panic("todo") }
+func (a *Accepting) History() wal.TimelineHistory {
+	h := *a.history.Load()
+	commit := a.CommitLSN()
+	for n := len(h.Ancestors); n > 0 && h.Ancestors[n-1].Switch >= commit; n = len(h.Ancestors) {
+		h, _ = h.Upto(h.Ancestors[n-1].TLI)
+	}
+	return h
+}
 
 // Report raises what pageservers made durable in the object store and what was
 // uploaded; zero leaves one alone.
-func (a *Accepting) Report(remoteConsistent, backup wal.LSN) { panic("todo") }
-
-// RelayPageserver sends a pageserver's feedback to the connected proposers.
-func (a *Accepting) RelayPageserver(f pushwal.PageserverFeedback) { panic("todo") }
+func (a *Accepting) Report(remoteConsistent, backup wal.LSN) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.acceptor.Report(remoteConsistent, backup)
+}
 
 // SetHotStandby sets what AppendResponses say of standbys from now on.
-func (a *Accepting) SetHotStandby(f pushwal.HotStandbyFeedback) { panic("todo") }
+func (a *Accepting) SetHotStandby(f pushwal.HotStandbyFeedback) { a.standby.Store(&f) }
 
 // Checkpoint persists positions that moved since the last save.
-func (a *Accepting) Checkpoint() error { panic("todo") }
+func (a *Accepting) Checkpoint() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	state := a.acceptor.Checkpoint()
+	if state == nil {
+		return nil
+	}
+	if err := a.save(state); err != nil {
+		a.rebuild(err)
+		return fmt.Errorf("persist positions: %w", err)
+	}
+	return nil
+}
+
+var errClosing = errors.New("safekeeper is shutting down")
 
 // Close ends all sessions with cause, waits for them, and persists positions.
-func (a *Accepting) Close(cause error) error { panic("todo") }
-
-// Status describes the acceptor.
-func (a *Accepting) Status() Status { panic("todo") }
+func (a *Accepting) Close(cause error) error {
+	if cause == nil {
+		cause = errClosing
+	}
+	a.mu.Lock()
+	if a.closed == nil {
+		a.closed = cause
+	}
+	for _, s := range a.sessions {
+		s.stream.Abort(cause)
+	}
+	a.mu.Unlock()
+	a.running.Wait()
+	return a.Checkpoint()
+}

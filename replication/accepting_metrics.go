@@ -3,7 +3,32 @@ package replication
 import "github.com/prometheus/client_golang/prometheus"
 
 // AcceptingMetrics counts what all acceptors of one process do.
-type AcceptingMetrics struct{}
+type AcceptingMetrics struct {
+	sessions prometheus.Gauge
+	requests prometheus.Counter
+	damaged  prometheus.Counter
+	rebuilds prometheus.Counter
+	answer   prometheus.Histogram
+}
 
 // NewAcceptingMetrics registers the metrics with reg, which may be nil.
-func NewAcceptingMetrics(reg prometheus.Registerer) *AcceptingMetrics { panic("todo") }
+func NewAcceptingMetrics(reg prometheus.Registerer) *AcceptingMetrics {
+	name := func(name, help string) prometheus.Opts {
+		return prometheus.Opts{Namespace: "walhaven", Subsystem: "safekeeper", Name: name, Help: help}
+	}
+	m := &AcceptingMetrics{
+		sessions: prometheus.NewGauge(prometheus.GaugeOpts(name("proposer_sessions", "Open sessions of proposers."))),
+		requests: prometheus.NewCounter(prometheus.CounterOpts(name("append_requests_total", "Append requests taken, heartbeats included."))),
+		damaged:  prometheus.NewCounter(prometheus.CounterOpts(name("damaged_frames_total", "WAL frames refused because their CRC was wrong."))),
+		rebuilds: prometheus.NewCounter(prometheus.CounterOpts(name("acceptor_rebuilds_total", "Acceptors started again from disk after a failed write."))),
+		answer: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: "walhaven", Subsystem: "safekeeper", Name: "append_response_seconds",
+			Help:    "Time from the first append that a sync covers until its answer was sent.",
+			Buckets: prometheus.ExponentialBuckets(0.0001, 2, 16),
+		}),
+	}
+	if reg != nil {
+		reg.MustRegister(m.sessions, m.requests, m.damaged, m.rebuilds, m.answer)
+	}
+	return m
+}

@@ -1,6 +1,9 @@
 package replication
 
 import (
+	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/walhaven/walhaven/protocol/pushwal"
@@ -11,7 +14,6 @@ import (
 // Status is an acceptor's answer to TIMELINE_STATUS.
 type Status struct {
 	NodeID      pushwal.NodeID
-	ID          wal.TTID
 	SystemID    wal.SystemID
 	PGVersion   uint32
 	SegmentSize wal.SegmentSize
@@ -21,7 +23,6 @@ type Status struct {
 	Incarnation   pushwal.Incarnation
 	Joining       bool
 	Configuration pushwal.Configuration
-	Accepted      consensus.AcceptedConfig
 
 	Term        wal.Term
 	LastLogTerm wal.Term
@@ -34,20 +35,150 @@ type Status struct {
 	RemoteConsistentLSN wal.LSN
 	BackupLSN           wal.LSN
 
-	Writer      pushwal.Instance // the proposer that wrote last; zero when unknown or Neon's
-	WriterHeard time.Time        // when a writer was last heard; zero = never
-	Age         time.Duration    // since WriterHeard; -1 = never. Set by ParseStatus and Status
+	// Writer is the instance of the proposer that wrote last; zero when none did
+	// since the start of the safekeeper, or one of Neon's. WriterAge is how long
+	// ago it was heard, negative = never.
+	Writer    pushwal.Instance
+	WriterAge time.Duration
+
+	// Of a local acceptor only, not among the columns.
+	ID          wal.TTID
+	Accepted    consensus.AcceptedConfig
+	WriterHeard time.Time // zero = never
+	Err         error     // why the acceptor refuses everything, or nil
 }
 
-// StatusColumns are the columns of TIMELINE_STATUS, in order.
+// Status describes the acceptor.
+func (a *Accepting) Status() Status {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	state := a.acceptor.State()
+	s := Status{
+		NodeID: a.node, SystemID: state.SystemID, PGVersion: state.PGVersion,
+		SegmentSize: state.SegmentSize, Start: state.Start, Oldest: a.log.Oldest(),
+		Incarnation: state.Incarnation, Joining: a.acceptor.Joining(), Configuration: state.Configuration,
+		Term: state.Term, LastLogTerm: a.acceptor.LastLogTerm(),
+		History: a.acceptor.History(), TLIHistory: state.TLIHistory,
+		FlushLSN: a.acceptor.FlushLSN(), CommitLSN: state.CommitLSN, TruncateLSN: state.TruncateLSN,
+		RemoteConsistentLSN: state.RemoteConsistentLSN, BackupLSN: state.BackupLSN,
+		Writer: a.writer, WriterAge: -1,
+		ID: state.ID, Accepted: state.Accepted, WriterHeard: a.heard, Err: a.acceptor.Err(),
+	}
+	if a.closed != nil && s.Err == nil {
+		s.Err = a.closed
+	}
+	if !a.heard.IsZero() {
+		s.WriterAge = time.Since(a.heard)
+	}
+	return s
+}
+
+// StatusColumns are the columns of TIMELINE_STATUS, in order. The first two are
+// Neon's.
 var StatusColumns = []string{
 	"flush_lsn", "commit_lsn", "term", "last_log_term", "term_history", "node_id", "generation",
 	"members", "incarnation", "joining", "system_id", "pg_version", "wal_segment_size", "tli",
 	"tli_history", "start_lsn", "oldest_lsn", "writer", "writer_age_ms",
+	"new_members", "incarnations", "truncate_lsn", "remote_consistent_lsn", "backup_lsn",
 }
 
 // Values are the columns' values as text, in the order of StatusColumns.
-func (s Status) Values() []any { panic("todo") }
+func (s Status) Values() []any {
+	writer, age := "", "-1"
+	if !s.Writer.IsZero() {
+		writer = s.Writer.String()
+	}
+	if s.WriterAge >= 0 {
+		age = strconv.FormatInt(s.WriterAge.Milliseconds(), 10)
+	}
+	joining := "f"
+	if s.Joining {
+		joining = "t"
+	}
+	number := func(v uint64) string { return strconv.FormatUint(v, 10) }
+	return []any{
+		s.FlushLSN.String(), s.CommitLSN.String(), number(uint64(s.Term)), number(uint64(s.LastLogTerm)),
+		formatTermHistory(s.History), number(uint64(s.NodeID)), number(uint64(s.Configuration.Generation)),
+		FormatMembers(s.Configuration.Members), s.Incarnation.String(), joining,
+		s.SystemID.String(), number(uint64(s.PGVersion)), number(uint64(s.SegmentSize)),
+		number(uint64(s.TLIHistory.Last)), string(s.TLIHistory.Format()), s.Start.String(), s.Oldest.String(),
+		writer, age,
+		FormatMembers(s.Configuration.NewMembers), FormatIncarnations(s.Configuration), s.TruncateLSN.String(),
+		s.RemoteConsistentLSN.String(), s.BackupLSN.String(),
+	}
+}
 
 // ParseStatus reads a row of TIMELINE_STATUS, as from Query.
-func ParseStatus(row Row) (Status, error) { panic("todo") }
+func ParseStatus(row Row) (Status, error) {
+	p := rowParser{row: row}
+	s := Status{
+		NodeID:   pushwal.NodeID(p.uint("node_id", 64)),
+		SystemID: wal.SystemID(p.uint("system_id", 64)), PGVersion: uint32(p.uint("pg_version", 32)),
+		SegmentSize: wal.SegmentSize(p.uint("wal_segment_size", 32)),
+		Start:       p.lsn("start_lsn"), Oldest: p.lsn("oldest_lsn"), Joining: p.bool("joining"),
+		Term: wal.Term(p.uint("term", 64)), LastLogTerm: wal.Term(p.uint("last_log_term", 64)),
+		FlushLSN: p.lsn("flush_lsn"), CommitLSN: p.lsn("commit_lsn"), TruncateLSN: p.lsn("truncate_lsn"),
+		RemoteConsistentLSN: p.lsn("remote_consistent_lsn"), BackupLSN: p.lsn("backup_lsn"),
+		WriterAge: -1,
+	}
+	s.Configuration.Generation = pushwal.Generation(p.uint("generation", 32))
+	tli := wal.TLI(p.uint("tli", 32))
+	p.parse("incarnation", func(v string) (err error) { s.Incarnation, err = pushwal.ParseIncarnation(v); return })
+	p.parse("term_history", func(v string) (err error) { s.History, err = parseTermHistory(v); return })
+	p.parse("tli_history", func(v string) (err error) {
+		s.TLIHistory, err = wal.ParseTimelineHistory(tli, []byte(v))
+		return
+	})
+	p.parse("members", func(v string) (err error) { s.Configuration.Members, err = ParseMembers(v); return })
+	p.parse("new_members", func(v string) (err error) { s.Configuration.NewMembers, err = ParseMembers(v); return })
+	p.parse("incarnations", func(v string) error { return SetIncarnations(&s.Configuration, v) })
+	p.parse("writer", func(v string) (err error) {
+		if v != "" {
+			var i pushwal.Incarnation
+			i, err = pushwal.ParseIncarnation(v)
+			s.Writer = pushwal.Instance(i)
+		}
+		return
+	})
+	p.parse("writer_age_ms", func(v string) error {
+		ms, err := strconv.ParseInt(v, 10, 64)
+		if ms >= 0 {
+			s.WriterAge = time.Duration(ms) * time.Millisecond
+		}
+		return err
+	})
+	if p.err != nil {
+		return Status{}, fmt.Errorf("parse timeline status: %w", p.err)
+	}
+	return s, nil
+}
+
+func formatTermHistory(h pushwal.TermHistory) string {
+	entries := make([]string, len(h))
+	for i, e := range h {
+		entries[i] = strconv.FormatUint(uint64(e.Term), 10) + "@" + e.LSN.String()
+	}
+	return strings.Join(entries, ",")
+}
+
+func parseTermHistory(text string) (h pushwal.TermHistory, err error) {
+	for entry := range splitList(text) {
+		term, position, ok := strings.Cut(entry, "@")
+		if !ok {
+			return nil, fmt.Errorf("entry %q is not term@LSN", entry)
+		}
+		n, err := strconv.ParseUint(term, 10, 64)
+		if err != nil {
+			return nil, err
+		}
+		at, err := wal.ParseLSN(position)
+		if err != nil {
+			return nil, err
+		}
+		h = append(h, pushwal.TermLSN{Term: wal.Term(n), LSN: at})
+	}
+	if !h.Valid() {
+		return nil, fmt.Errorf("%q is not in order", text)
+	}
+	return h, nil
+}

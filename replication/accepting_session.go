@@ -1,0 +1,330 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/walhaven/walhaven/internal/invariant"
+	"github.com/walhaven/walhaven/protocol"
+	"github.com/walhaven/walhaven/protocol/pushwal"
+	"github.com/walhaven/walhaven/replication/consensus"
+)
+
+const (
+	// pushIdle ends a session whose proposer said nothing for so long (Neon's
+	// limit; a proposer that streams says something each second).
+	pushIdle = 600 * time.Second
+	// maxUnsynced is how many bytes of WAL one session takes in before it syncs,
+	// though more is waiting.
+	maxUnsynced = 1 << 20
+	// lastWords is how long a session that ended in order waits for a peer to
+	// take what is being sent.
+	lastWords = time.Second
+)
+
+var errNotReading = errors.New("proposer does not read")
+
+// PushOptions is what START_WAL_PUSH asked for.
+type PushOptions struct {
+	Version  pushwal.Version
+	Walhaven bool
+	// Greeting is the first message when the caller has received it already.
+	Greeting *pushwal.ProposerGreeting
+	// Recovery marks a session that replays a peer's WAL into this node: it does
+	// not count as a writer.
+	Recovery bool
+}
+
+// ReceiveGreeting receives and decodes the first message of a session, for
+// callers that have to know it before there is an acceptor.
+func ReceiveGreeting(stream *protocol.CopyStream, o PushOptions) (*pushwal.ProposerGreeting, error) {
+	payload, err := stream.Receive()
+	if err != nil {
+		return nil, fmt.Errorf("receive greeting: %w", err)
+	}
+	var g pushwal.ProposerGreeting
+	if err := (pushwal.Codec{Version: o.Version, Walhaven: o.Walhaven}).DecodeProposerGreeting(payload, &g); err != nil {
+		return nil, protocol.Errorf(protocol.CodeProtocolViolation, "%w", err)
+	}
+	return &g, nil
+}
+
+// pushSession is one connection of a proposer.
+type pushSession struct {
+	accepting *Accepting
+	id        consensus.ConnID
+	stream    *protocol.CopyStream
+	codec     pushwal.Codec
+	recovery  bool
+	instance  pushwal.Instance
+	out       outbox
+
+	// Of the session's goroutine.
+	request  pushwal.AppendRequest // reused for each frame
+	owing    bool                  // a sync is owed
+	owingFor time.Time             // since when
+	unsynced int                   // bytes taken since the last sync
+
+	ended error // set by a failure elsewhere; under accepting.mu
+}
+
+// Serve runs one proposer's session until the peer ends it (nil), ctx is done,
+// or it breaks a rule (an error with an SQLSTATE, not sent yet).
+func (a *Accepting) Serve(ctx context.Context, stream *protocol.CopyStream, o PushOptions) error {
+	s := &pushSession{
+		accepting: a, stream: stream, recovery: o.Recovery,
+		codec: pushwal.Codec{Version: o.Version, Walhaven: o.Walhaven},
+	}
+	s.out.wake = make(chan struct{}, 1)
+	if err := a.join(s); err != nil {
+		return err
+	}
+	defer a.leave(s)
+	stop := context.AfterFunc(ctx, func() { stream.Abort(context.Cause(ctx)) })
+	defer stop()
+	stream.SetReadIdle(pushIdle)
+
+	done := make(chan struct{})
+	finished := make(chan struct{})
+	go func() {
+		defer close(finished)
+		s.deliverUnasked(done)
+	}()
+	err := s.run(o.Greeting)
+	close(done)
+	if err != nil {
+		// Frees the other half when the peer does not read.
+		stream.Abort(err)
+	}
+	select {
+	case <-finished:
+	case <-time.After(lastWords):
+		stream.Abort(errNotReading)
+		<-finished
+	}
+	return err
+}
+
+func (a *Accepting) join(s *pushSession) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.closed != nil {
+		return protocol.Errorf(protocol.CodeAdminShutdown, "%w", a.closed)
+	}
+	a.lastConn++
+	s.id = a.lastConn
+	a.sessions[s.id] = s
+	a.running.Add(1)
+	a.metrics.sessions.Inc()
+	return nil
+}
+
+func (a *Accepting) leave(s *pushSession) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.sessions, s.id)
+	a.acceptor.Disconnected(s.id)
+	a.metrics.sessions.Dec()
+	a.running.Done()
+}
+
+// run is the session's goroutine: it receives, steps, and syncs once nothing
+// more is waiting, so that one sync and one answer cover all that has arrived.
+func (s *pushSession) run(greeting *pushwal.ProposerGreeting) error {
+	if greeting != nil {
+		if err := s.step(greeting); err != nil {
+			return err
+		}
+	}
+	for {
+		payload, err := s.stream.Receive()
+		if err != nil {
+			return s.finish(err)
+		}
+		if err := s.take(payload); err != nil {
+			return err
+		}
+		if s.owing && (s.unsynced >= maxUnsynced || !s.stream.Buffered()) {
+			if err := s.sync(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// finish makes durable what the proposer left behind: a vote would have to do
+// it otherwise.
+func (s *pushSession) finish(cause error) error {
+	if s.owing {
+		if err := s.sync(); err != nil && cause == io.EOF {
+			return err
+		}
+	}
+	if errors.Is(cause, io.EOF) || errors.Is(cause, protocol.ErrPeerClosed) {
+		return nil
+	}
+	return cause
+}
+
+// take decodes a message and steps it.
+func (s *pushSession) take(payload []byte) error {
+	var m pushwal.ProposerMessage
+	var err error
+	switch kind := pushwal.Kind(payload); kind {
+	case pushwal.KindAppend:
+		err = s.codec.DecodeAppendRequest(payload, &s.request)
+		m = &s.request
+	case pushwal.KindGreeting:
+		g := new(pushwal.ProposerGreeting)
+		err = s.codec.DecodeProposerGreeting(payload, g)
+		m = g
+	case pushwal.KindVote:
+		v := new(pushwal.VoteRequest)
+		err = s.codec.DecodeVoteRequest(payload, v)
+		m = v
+	case pushwal.KindElected:
+		e := new(pushwal.ProposerElected)
+		err = s.codec.DecodeProposerElected(payload, e)
+		m = e
+	default:
+		err = fmt.Errorf("message of %d bytes with tag %q: %w", len(payload), kind, pushwal.ErrMalformed)
+	}
+	if err != nil {
+		return protocol.Errorf(protocol.CodeProtocolViolation, "%w", err)
+	}
+	return s.step(m)
+}
+
+func (s *pushSession) step(m pushwal.ProposerMessage) error {
+	if err := s.checkFrame(m); err != nil {
+		return err
+	}
+	if err := s.stepLocked(m); err != nil {
+		return err
+	}
+	return s.deliver()
+}
+
+// checkFrame verifies WAL in our form before the lock is taken.
+func (s *pushSession) checkFrame(m pushwal.ProposerMessage) error {
+	r, ok := m.(*pushwal.AppendRequest)
+	if !ok || !s.codec.Walhaven || s.codec.Version != pushwal.Version3 || len(r.WAL) == 0 {
+		return nil
+	}
+	if r.TLI == 0 {
+		return protocol.Errorf(protocol.CodeProtocolViolation, "WAL frame at %s names no timeline", r.Begin)
+	}
+	if err := r.CheckCRC(); err != nil {
+		s.accepting.metrics.damaged.Inc()
+		return protocol.Errorf(protocol.CodeDataCorrupted, "%w", err)
+	}
+	return nil
+}
+
+func (s *pushSession) stepLocked(m pushwal.ProposerMessage) error {
+	a := s.accepting
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if s.ended != nil {
+		return s.ended
+	}
+	effects, err := a.acceptor.Step(s.id, m)
+	if err != nil {
+		return refusal(err)
+	}
+	if err := a.execute(s, &effects); err != nil {
+		return err
+	}
+	s.note(m)
+	return nil
+}
+
+// note keeps the books of who writes. A message of a lower term was refused and
+// does not count.
+func (s *pushSession) note(m pushwal.ProposerMessage) {
+	a := s.accepting
+	switch m := m.(type) {
+	case *pushwal.ProposerGreeting:
+		s.instance = m.Instance
+		return
+	case *pushwal.ProposerElected:
+		if m.Term != a.Term() {
+			return
+		}
+	case *pushwal.AppendRequest:
+		if m.Term != a.Term() {
+			return
+		}
+		s.unsynced += len(m.WAL)
+		a.metrics.requests.Inc()
+	default:
+		return
+	}
+	if !s.recovery {
+		a.writer, a.heard = s.instance, time.Now()
+	}
+}
+
+// owe notes that a sync is owed to the proposer.
+func (s *pushSession) owe() {
+	if !s.owing {
+		s.owing, s.owingFor = true, time.Now()
+	}
+}
+
+// sync makes durable what was appended, here and elsewhere, and sends the
+// answers that this made possible.
+func (s *pushSession) sync() error {
+	a := s.accepting
+	invariant.Point("accepting/sync/before")
+	if err := a.log.Sync(); err != nil {
+		return diskError(fmt.Errorf("sync WAL: %w", err))
+	}
+	invariant.Point("accepting/sync/after")
+	since := s.owingFor
+	s.owing, s.unsynced = false, 0
+	if err := s.synced(); err != nil {
+		return err
+	}
+	err := s.deliver()
+	a.metrics.answer.Observe(time.Since(since).Seconds())
+	return err
+}
+
+func (s *pushSession) synced() error {
+	a := s.accepting
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if s.ended != nil {
+		return s.ended
+	}
+	// Read under the lock: the log may have been cut while the sync ran.
+	effects := a.acceptor.Synced(a.log.Positions().FlushRecord)
+	return a.execute(s, &effects)
+}
+
+// end makes the session fail with err; a.mu is held.
+func (s *pushSession) end(err error) {
+	if s.ended == nil {
+		s.ended = err
+		s.stream.Abort(err)
+	}
+}
+
+// outbox holds what a session has to send, in the order in which the acceptor
+// said it.
+type outbox struct {
+	mu       sync.Mutex
+	messages []pushwal.AcceptorMessage
+	last     *pushwal.AppendResponse // the newest that was queued
+	feedback *pushwal.PageserverFeedback
+
+	wake chan struct{} // has room for one
+
+	sending sync.Mutex // orders deliveries
+	buf     []byte
+}
