@@ -6,10 +6,19 @@ import (
 	"hash/crc32"
 
 	"github.com/walhaven/walhaven/wal"
-	"github.com/walhaven/walhaven/wal/walrecord"
 )
 
-const headerSize = 24 // of a record
+// Sizes in bytes, and numbers of resource managers.
+const (
+	headerSize         = 24 // of a record
+	shortPage          = 24
+	longPage           = 40
+	rmgrXLOG           = 0
+	rmgrLogicalMessage = 21
+)
+
+// magics are the page magics of versions 14 to 18.
+var magics = map[int]uint16{14: 0xD10D, 15: 0xD110, 16: 0xD113, 17: 0xD116, 18: 0xD118}
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -79,14 +88,14 @@ func (b *Builder) Room() int {
 
 func (b *Builder) pageHeaderSize(page wal.LSN) int {
 	if b.opts.SegmentSize.Offset(page) == 0 {
-		return walrecord.LongPageHeaderSize
+		return longPage
 	}
-	return walrecord.ShortPageHeaderSize
+	return shortPage
 }
 
 // Record writes a record whose bytes after the header are payload, sub-headers
 // included, and its padding. end is PostgreSQL's EndRecPtr.
-func (b *Builder) Record(rmid walrecord.RmgrID, info uint8, xid uint32, payload []byte) (start, end wal.LSN) {
+func (b *Builder) Record(rmid uint8, info uint8, xid uint32, payload []byte) (start, end wal.LSN) {
 	start, rec := b.begin(rmid, info, xid, payload)
 	b.write(rec)
 	return start, b.end()
@@ -94,7 +103,7 @@ func (b *Builder) Record(rmid walrecord.RmgrID, info uint8, xid uint32, payload 
 
 // Message writes a logical message record of total bytes in all, at least 26.
 func (b *Builder) Message(total int) (start, end wal.LSN) {
-	return b.Record(walrecord.RmgrLogicalMessage, 0, 0, MainData(total-headerSize))
+	return b.Record(rmgrLogicalMessage, 0, 0, MainData(total-headerSize))
 }
 
 // MainData is a payload of n bytes with nothing but main data, n at least 2.
@@ -113,7 +122,7 @@ func MainData(n int) []byte {
 
 // Switch writes XLOG_SWITCH and zeros up to the end of the segment.
 func (b *Builder) Switch() (start, end wal.LSN) {
-	start, end = b.Record(walrecord.RmgrXLOG, 0x40, 0, nil)
+	start, end = b.Record(rmgrXLOG, 0x40, 0, nil)
 	if off := b.opts.SegmentSize.Offset(end); off != 0 {
 		b.bytes = append(b.bytes, make([]byte, int(b.opts.SegmentSize)-int(off))...)
 	}
@@ -126,8 +135,8 @@ func (b *Builder) Switch() (start, end wal.LSN) {
 // of the record that was lost and the end of the one that replaces it.
 func (b *Builder) Cut(total, pages int) (lost, end wal.LSN) {
 	prev := b.prev
-	lost, rec := b.begin(walrecord.RmgrLogicalMessage, 0, 0, MainData(total-headerSize))
-	n := b.Room() + pages*(wal.BlockSize-walrecord.ShortPageHeaderSize)
+	lost, rec := b.begin(rmgrLogicalMessage, 0, 0, MainData(total-headerSize))
+	n := b.Room() + pages*(wal.BlockSize-shortPage)
 	if n >= len(rec) {
 		panic("walrecordtest: the record to cut is not longer than what stays of it")
 	}
@@ -139,7 +148,7 @@ func (b *Builder) Cut(total, pages int) (lost, end wal.LSN) {
 
 	main := binary.LittleEndian.AppendUint64([]byte{255, 16}, uint64(lost))
 	main = append(main, make([]byte, 8)...)
-	_, end = b.Record(walrecord.RmgrXLOG, 0xD0, 0, main)
+	_, end = b.Record(rmgrXLOG, 0xD0, 0, main)
 	return lost, end
 }
 
@@ -165,7 +174,7 @@ func (b *Builder) Pad(to wal.LSN) {
 }
 
 // begin starts a record and returns its bytes.
-func (b *Builder) begin(rmid walrecord.RmgrID, info uint8, xid uint32, payload []byte) (start wal.LSN, rec []byte) {
+func (b *Builder) begin(rmid uint8, info uint8, xid uint32, payload []byte) (start wal.LSN, rec []byte) {
 	if b.Position() == b.Position().PageStart() {
 		b.pageHeader()
 	}
@@ -173,7 +182,7 @@ func (b *Builder) begin(rmid walrecord.RmgrID, info uint8, xid uint32, payload [
 	rec = binary.LittleEndian.AppendUint32(nil, uint32(headerSize+len(payload)))
 	rec = binary.LittleEndian.AppendUint32(rec, xid)
 	rec = binary.LittleEndian.AppendUint64(rec, uint64(b.prev))
-	rec = append(rec, info, byte(rmid), 0, 0)
+	rec = append(rec, info, rmid, 0, 0)
 	crc := crc32.Update(crc32.Checksum(payload, castagnoli), castagnoli, rec)
 	rec = binary.LittleEndian.AppendUint32(rec, crc)
 	b.prev = start
@@ -215,7 +224,7 @@ func (b *Builder) pageHeader() {
 	if long {
 		flags |= 0x0002
 	}
-	p := binary.LittleEndian.AppendUint16(b.bytes, walrecord.PageMagic(b.opts.Major))
+	p := binary.LittleEndian.AppendUint16(b.bytes, magics[b.opts.Major])
 	p = binary.LittleEndian.AppendUint16(p, flags)
 	p = binary.LittleEndian.AppendUint32(p, uint32(b.opts.TLI))
 	p = binary.LittleEndian.AppendUint64(p, uint64(page))
