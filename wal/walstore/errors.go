@@ -29,6 +29,8 @@ var (
 	// ErrHistory says that a history contradicts the one that the stored bytes
 	// were written under.
 	ErrHistory = errors.New("timeline history contradicts the stored WAL")
+	// ErrNotRecordEnd says that a truncation would cut through a record.
+	ErrNotRecordEnd = errors.New("position is not the end of a record")
 	// ErrNewerVersion says that a newer program wrote the control file.
 	ErrNewerVersion = errors.New("control file was written by a newer version of walhaven")
 	// ErrClosed says that the store has been closed.

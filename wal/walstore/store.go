@@ -1,12 +1,15 @@
 package walstore
 
 import (
-	"context"
+	"errors"
+	"fmt"
 	"log/slog"
+	"sync"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/walhaven/walhaven/wal"
+	"github.com/walhaven/walhaven/wal/walrecord"
 )
 
 // Options of a store; the zero value works.
@@ -19,12 +22,26 @@ type Options struct {
 	NoSync bool
 }
 
+func (o Options) withDefaults() Options {
+	if o.FS == nil {
+		o.FS = vfs.Default
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Metrics == nil {
+		o.Metrics = NewMetrics(nil, "safekeeper")
+	}
+	return o
+}
+
 // Positions of a store. Flush <= Write and FlushRecord <= WriteRecord.
 //
 // The record positions are ends of whole records, 8-aligned; after an
 // XLOG_SWITCH the end is the next segment's start, so that WriteRecord may run
 // ahead of Write until the padding has arrived. While the bytes in front of
-// Control.Start are incomplete, all positions lie below Start.
+// Control.Start are incomplete, the record positions are the first segment's
+// start.
 type Positions struct {
 	Write       wal.LSN // end of the bytes given to the operating system
 	WriteRecord wal.LSN // end of the last whole record written
@@ -32,82 +49,179 @@ type Positions struct {
 	FlushRecord wal.LSN // end of the last whole record on disk
 }
 
-// Digest is the SHA-256 of a run of WAL bytes.
-type Digest struct {
-	Range  wal.Range
-	SHA256 [32]byte
-}
-
 // Store is the WAL of one timeline on disk. All methods may be called
 // concurrently.
-type Store struct{}
+//
+// Locks are taken in the order wmu, rmu, the I/O token, cmu, mu. No I/O is done
+// under mu.
+type Store struct {
+	d     disk
+	log   *slog.Logger
+	id    wal.TTID
+	size  wal.SegmentSize
+	start wal.LSN // Control.Start
+	first wal.LSN // start of the segment that holds start
+	files handles
+	prep  preparer
 
-// Create makes the timeline's folder dir with a control file and an empty WAL,
-// durably and all at once: it is built under another name and renamed. It
-// returns ErrExists if dir holds a timeline. Control.Watermark is ignored.
-func Create(dir string, c Control, o Options) (*Store, error) { panic("todo") }
+	background sync.WaitGroup // preparation and watermark; Close waits
 
-// Open recovers the timeline in dir; guarantee 3 of the package comment holds
-// when it returns.
-func Open(dir string, o Options) (*Store, error) { panic("todo") }
+	// wmu serialises those who change the end of the WAL. Writes are done under
+	// it; fsyncs are not, except in Truncate.
+	wmu  sync.Mutex
+	scan *walrecord.Scanner // at pos.Write, or at start while the prefix is incomplete
+	tail *openSegment       // file that the next byte goes to; nil at a segment start
 
-// Control returns a copy of the control file's content.
-func (s *Store) Control() Control { panic("todo") }
+	rmu sync.Mutex // serialises removal of files
+	cmu sync.Mutex // serialises writing of the control file
 
-// SaveControl applies edit to a copy of the control file's content and makes
-// the result durable. ID, SegmentSize, Start and Watermark cannot be edited. A
-// nil edit only moves the watermark up. On error the content is the old one; a
-// full disk is ErrDiskFull, anything else fences the store.
-func (s *Store) SaveControl(edit func(*Control)) error { panic("todo") }
+	mu           sync.Mutex
+	cond         sync.Cond // token released, round done, fenced
+	pos          Positions
+	epoch        uint64 // rises when bytes below Write may change
+	segments     segmentList
+	removedBelow wal.LSN
+	control      Control             // as on disk
+	history      wal.TimelineHistory // in force for new bytes; Truncate is ahead of control
+	dirty        []*openSegment      // files with bytes that the next round syncs
+	namesDirty   bool                // a file got a name that is not durable yet
+	busy         bool                // the I/O token: a round, a truncation or a repair is on its way
+	rounds       rounds
+	needRepair   bool // a sync ran out of space: unsynced bytes must be rewritten
+	needCut      bool // a failed write or truncation may have left bytes above Write
+	refuseAppend bool // a truncation ran out of space and must be repeated first
+	fence        error
+	savingMark   bool // a background save of the watermark is on its way
+	closed       bool
+}
+
+// openSegment is a file that is being written. The flags are under Store.mu.
+type openSegment struct {
+	segmentKey
+	h       *handle
+	dirty   bool // in Store.dirty
+	full    bool // written to its end: the next round renames it
+	retired bool // no byte follows: the next round gives up its handle
+}
+
+func newStore(dir string, c Control, o Options) *Store {
+	s := &Store{
+		d:       disk{fs: o.FS, dir: dir, m: o.Metrics, noSync: o.NoSync},
+		log:     o.Logger.With("timeline", c.ID.String()),
+		id:      c.ID,
+		size:    c.SegmentSize,
+		start:   c.Start,
+		first:   c.SegmentSize.SegmentStart(c.Start),
+		control: c,
+		history: c.History,
+	}
+	s.cond.L = &s.mu
+	return s
+}
+
+// usable says whether the store takes changes; s.mu must be held.
+func (s *Store) usable() error {
+	if s.fence != nil {
+		return s.fence
+	}
+	if s.closed {
+		return ErrClosed
+	}
+	return nil
+}
 
 // Positions returns where the WAL ends.
-func (s *Store) Positions() Positions { panic("todo") }
-
-// Append writes data, WAL of the PostgreSQL timeline tli, at the position at,
-// which must be Positions().Write: ErrGap and ErrOverlap otherwise. It does not
-// wait for the disk. Bytes from Control.Start on are checked record by record
-// before they are written: a *CorruptionError means that nothing was taken.
-// On ErrDiskFull nothing was taken either, except that data longer than a
-// segment may have been taken in part: Positions says how far.
-// data is not kept.
-func (s *Store) Append(tli wal.TLI, at wal.LSN, data []byte) error { panic("todo") }
-
-// Sync returns nil once everything that was appended before the call is on
-// disk. ErrDiskFull may be tried again; ErrFenced is final until Open.
-func (s *Store) Sync() error { panic("todo") }
-
-// Truncate makes to the end of the WAL, under the history h from now on, and
-// returns when that is on disk. to must be a record end (or the first segment's
-// start, which empties the store) at or below WriteRecord; h must agree with the
-// history in force on everything below to: ErrHistory otherwise. The caller
-// persists h with SaveControl afterwards; until then a crash brings back the old
-// history with the WAL already cut.
-func (s *Store) Truncate(to wal.LSN, h wal.TimelineHistory) error { panic("todo") }
-
-// ReadAt reads WAL from at on into p, up to len(p) bytes and not beyond the end
-// of what was written, and returns how many. At the end it returns 0 and io.EOF;
-// below Oldest ErrRemoved, above the end ErrGap. Fewer bytes than len(p) mean
-// that the WAL ended there at that moment.
-func (s *Store) ReadAt(p []byte, at wal.LSN) (int, error) { panic("todo") }
-
-// Digests returns the SHA-256 of the range's bytes, cut at multiples of 1 MiB.
-func (s *Store) Digests(ctx context.Context, r wal.Range) ([]Digest, error) { panic("todo") }
-
-// RemoveBefore removes whole segments below lsn, oldest first, and returns how
-// many. The segment with the last durable byte always stays.
-func (s *Store) RemoveBefore(lsn wal.LSN) (removed int, err error) { panic("todo") }
-
-// Oldest is the first position that ReadAt can read.
-func (s *Store) Oldest() wal.LSN { panic("todo") }
+func (s *Store) Positions() Positions {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pos
+}
 
 // Fenced returns nil, or an error that wraps ErrFenced and the cause.
-func (s *Store) Fenced() error { panic("todo") }
+func (s *Store) Fenced() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.fence
+}
 
-// SynthesizePrefix fills the bytes from the first segment's start to
-// Control.Start with page headers and a made-up continuation record, for peers
-// that cannot send the true bytes. It does nothing when they are there.
-func (s *Store) SynthesizePrefix() error { panic("todo") }
+// takeToken waits until no other I/O of the kind is on its way; s.mu must be
+// held, and is held again on return.
+func (s *Store) takeToken() {
+	for s.busy {
+		s.cond.Wait()
+	}
+	s.busy = true
+}
+
+// giveToken lets the next one in; s.mu must be held.
+func (s *Store) giveToken() {
+	s.busy = false
+	s.cond.Broadcast()
+}
+
+// goBackground runs f in a goroutine that Close waits for; it returns false if
+// the store is closed.
+func (s *Store) goBackground(f func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.background.Go(f)
+	return true
+}
+
+func (s *Store) isClosed() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closed
+}
 
 // Close makes appended WAL durable, waits for background work and closes the
 // files. A second call returns nil.
-func (s *Store) Close() error { panic("todo") }
+func (s *Store) Close() error {
+	s.wmu.Lock()
+	defer s.wmu.Unlock()
+	if s.isClosed() {
+		return nil
+	}
+	err := s.sync()
+	s.mu.Lock()
+	s.closed = true
+	s.takeToken() // No round is on its way any more, and none begins.
+	fence, clean := s.fence, err == nil && !s.needCut
+	s.giveToken()
+	s.mu.Unlock()
+	s.background.Wait()
+	err = errors.Join(err, s.prep.discard(&s.d))
+	if fence == nil && clean {
+		err = errors.Join(err, s.saveClean())
+	}
+	if s.tail != nil {
+		s.files.release(s.tail.h)
+		s.tail = nil
+	}
+	if fence != nil {
+		s.d.m.fenced.Dec()
+	}
+	if err = errors.Join(err, s.files.closeAll()); err != nil {
+		return fmt.Errorf("close WAL store: %w", err)
+	}
+	return nil
+}
+
+// saveClean tells the next Open that nothing lies above the watermark, if that
+// is so.
+func (s *Store) saveClean() error {
+	s.cmu.Lock()
+	defer s.cmu.Unlock()
+	s.mu.Lock()
+	c, pos := s.control.clone(), s.pos
+	s.mu.Unlock()
+	if pos.Write != pos.FlushRecord || pos.Flush != pos.Write {
+		return nil // A part of a record: the next Open cuts it off.
+	}
+	c.Watermark = pos.FlushRecord
+	_, err := s.d.writeControl(c, true)
+	return err
+}

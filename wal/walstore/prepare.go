@@ -1,0 +1,121 @@
+package walstore
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/walhaven/walhaven/wal"
+)
+
+// preparer makes the next segment's file ahead: full size, zeroed, synced,
+// under a name that recovery removes. It belongs to no segment until it is
+// renamed, so there is at most one.
+type preparer struct {
+	mu    sync.Mutex
+	done  chan struct{} // closed when the preparation that is on its way ends
+	ready vfs.File
+	after wal.LSN // do not begin below: the last attempt failed
+}
+
+// prepareAhead begins a preparation in the background once an eighth of the
+// open segment is written: early enough, and an idle timeline has none.
+func (s *Store) prepareAhead(write wal.LSN) {
+	eighth := uint32(s.size) / 8
+	if s.size.Offset(write) < eighth {
+		return
+	}
+	p := &s.prep
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ready != nil || p.done != nil || write < p.after {
+		return
+	}
+	done := make(chan struct{})
+	p.done = done
+	begun := s.goBackground(func() {
+		start := time.Now()
+		f, err := s.d.newSegmentFile(preparedName, s.size, s.isClosed)
+		if err == nil {
+			s.d.m.prepare.Observe(time.Since(start).Seconds())
+		} else if !errors.Is(err, ErrClosed) {
+			s.log.Warn("segment was not prepared ahead", "err", err)
+		}
+		p.mu.Lock()
+		p.ready, p.done = f, nil
+		if err != nil {
+			p.after = write + wal.LSN(eighth)
+		}
+		p.mu.Unlock()
+		close(done)
+	})
+	if !begun {
+		p.done = nil
+	}
+}
+
+// take returns the prepared file, which has preparedName, making it now if
+// there is none.
+func (p *preparer) take(d *disk, size wal.SegmentSize) (vfs.File, error) {
+	p.mu.Lock()
+	done := p.done
+	p.mu.Unlock()
+	if done != nil {
+		<-done
+	}
+	p.mu.Lock()
+	f := p.ready
+	p.ready = nil
+	p.mu.Unlock()
+	if f != nil {
+		if done == nil {
+			d.m.switchReady.Inc()
+		} else {
+			d.m.switchStall.Inc()
+		}
+		return f, nil
+	}
+	d.m.switchStall.Inc()
+	return d.newSegmentFile(preparedName, size, nil)
+}
+
+// giveBack keeps f, which take returned and nobody wrote to, for the next try.
+func (p *preparer) giveBack(f vfs.File) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ready = f
+}
+
+// discard removes the prepared file; no preparation may be on its way.
+func (p *preparer) discard(d *disk) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ready == nil {
+		return nil
+	}
+	err := errors.Join(p.ready.Close(), d.remove(preparedName, pointSegmentRemove))
+	p.ready = nil
+	return err
+}
+
+// newSegmentFile makes a zeroed and synced file of a segment's size.
+func (d *disk) newSegmentFile(name string, size wal.SegmentSize, stop func() bool) (vfs.File, error) {
+	f, err := d.create(name)
+	if err != nil {
+		return nil, err
+	}
+	// Allocating first keeps the file in few pieces; not all file systems can.
+	_ = f.Preallocate(0, int64(size))
+	if err = d.zero(f, 0, int64(size), stop); err == nil {
+		err = d.syncAll(f, pointSegmentSync)
+	}
+	if err != nil {
+		_ = f.Close()
+		_ = d.fs.Remove(d.path(name)) // Gives the space back; it holds nothing.
+		return nil, fmt.Errorf("prepare segment: %w", err)
+	}
+	return f, nil
+}

@@ -1,0 +1,75 @@
+package walstore
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/walhaven/walhaven/wal"
+	"github.com/walhaven/walhaven/wal/walrecord"
+)
+
+// primeLength is how far back a scanner begins so that it knows the record in
+// front of a position: long enough for most records, short enough to be cheap.
+const primeLength = 64 << 10
+
+// prime returns a scanner that was fed stored WAL up to at, from a page start
+// shortly before. ok is false if it found no whole record to lean on.
+func (s *Store) prime(h wal.TimelineHistory, at wal.LSN) (scan *walrecord.Scanner, ok bool) {
+	from := s.start
+	if at > s.start+primeLength {
+		from = max(s.start, (at - primeLength).PageStart())
+	}
+	v := s.view()
+	if from < v.oldest {
+		from = v.oldest
+	}
+	scan = s.newScanner(h, from)
+	if from >= at {
+		return scan, false
+	}
+	v.write, v.history = max(v.write, at), h
+	if err := s.feed(scan, v, from, at); err != nil || scan.LastRecord() == 0 {
+		return scan, false
+	}
+	return scan, true
+}
+
+// scannerAfter returns a scanner for WAL that goes on at the record end at. It
+// knows the record in front if one can be found, and so refuses WAL of another
+// history at once.
+func (s *Store) scannerAfter(h wal.TimelineHistory, at wal.LSN) *walrecord.Scanner {
+	if at <= s.start {
+		return s.newScanner(h, s.start)
+	}
+	scan, ok := s.prime(h, at)
+	if ok && scan.RecordEnd() == at && scan.Position() == at {
+		return scan
+	}
+	return s.newScanner(h, at)
+}
+
+// feed feeds stored WAL [from, to) to scan. A *readError is the disk's fault,
+// any other the scanner's verdict.
+func (s *Store) feed(scan *walrecord.Scanner, v view, from, to wal.LSN) error {
+	buf := make([]byte, min(uint64(to-from), chunkSize))
+	for from < to {
+		n, err := s.readView(v, buf[:min(uint64(len(buf)), uint64(to-from))], from)
+		if err != nil && err != io.EOF {
+			return &readError{err}
+		}
+		if n == 0 {
+			return &readError{fmt.Errorf("WAL ends at %s: %w", from, io.ErrUnexpectedEOF)}
+		}
+		if err := scan.Feed(from, buf[:n]); err != nil {
+			return err
+		}
+		from += wal.LSN(n)
+	}
+	return nil
+}
+
+// readError keeps failures to read apart from what was read.
+type readError struct{ err error }
+
+func (e *readError) Error() string { return e.err.Error() }
+func (e *readError) Unwrap() error { return e.err }
