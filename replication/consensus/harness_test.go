@@ -25,7 +25,9 @@ func testID() wal.TTID {
 	return wal.TTID{Tenant: wal.TenantID{0xaa}, Timeline: wal.TimelineID{0xbb}}
 }
 
-func incarnation(n pushwal.NodeID) pushwal.Incarnation { return pushwal.Incarnation{0: 0xcc, 15: byte(n)} }
+func incarnation(n pushwal.NodeID) pushwal.Incarnation {
+	return pushwal.Incarnation{0: 0xcc, 15: byte(n)}
+}
 
 func members(ids ...pushwal.NodeID) (out []pushwal.Member) {
 	for _, id := range ids {
