@@ -61,7 +61,7 @@ func (c *conn) open(ctx context.Context, start *startup) (err error) {
 	if c.session, err = start.session(); err != nil {
 		return err
 	}
-	c.session.Remote, c.session.TLS = c.conn.RemoteAddr(), c.tls != nil
+	c.session.Remote, c.session.Local, c.session.TLS = c.conn.RemoteAddr(), c.conn.LocalAddr(), c.tls != nil
 	if v := start.negotiation(); v != nil {
 		if err := c.say(raw(v)); err != nil {
 			return err

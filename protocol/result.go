@@ -14,9 +14,9 @@ type ResultWriter struct {
 	c   *conn
 	ctx context.Context
 
-	columns   int  // of the open result; -1 outside of one
-	completed int  // CommandCompletes so far
-	rows      int  // of the open result
+	columns   int        // of the open result; -1 outside of one
+	completed int        // CommandCompletes so far
+	rows      int        // of the open result
 	described *statement // whose columns the client was told before (extended protocol)
 	kept      *portal
 	stream    *CopyStream

@@ -30,7 +30,7 @@ type Session struct {
 	Replication     ReplicationMode
 	Options         map[string]string // the parameter "options": `-c k=v`, `--k=v` and bare `k=v`
 	Identity        Identity          // set by authentication
-	Remote          net.Addr
+	Remote, Local   net.Addr
 	TLS             bool
 	State           any // the Handler's own
 
