@@ -3,6 +3,7 @@ package operator
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/walhaven/walhaven/replication"
 	"github.com/walhaven/walhaven/wal"
 )
 
@@ -62,19 +64,12 @@ func distance(from, to wal.LSN) uint64 {
 
 func (c *Cluster) safekeeperStatus(ctx context.Context, n Node) SafekeeperStatus {
 	s := SafekeeperStatus{ID: n.ID, PG: n.PG, HTTP: n.HTTP, DataDir: n.DataDir, PID: c.PID(nodeName("safekeeper", n.ID))}
-	r, err := c.queryOne(ctx, n.PG, "TIMELINE_STATUS")
+	t, err := c.timelineStatus(ctx, n)
 	if err != nil {
 		s.Error = err.Error()
 		return s
 	}
-	p := rowParser{row: r}
-	s.FlushLSN, s.CommitLSN = p.lsn("flush_lsn"), p.lsn("commit_lsn")
-	s.Term = wal.Term(p.uint("term"))
-	s.Joining = r["joining"] == "t"
-	s.writerAge = p.millis("writer_age_ms")
-	if p.err != nil {
-		s.Error = p.err.Error()
-	}
+	s.FlushLSN, s.CommitLSN, s.Term, s.Joining = t.FlushLSN, t.CommitLSN, t.Term, t.Joining
 	return s
 }
 
@@ -85,18 +80,19 @@ func (c *Cluster) pageserverStatus(ctx context.Context, n Node) PageserverStatus
 		s.Error = err.Error()
 		return s
 	}
-	p := rowParser{row: r}
-	s.LastRecordLSN, s.DiskConsistentLSN = p.lsn("last_record_lsn"), p.lsn("disk_consistent_lsn")
-	s.LagSeconds = p.seconds("lag_seconds")
-	if p.err != nil {
-		s.Error = p.err.Error()
+	var errs [3]error
+	s.LastRecordLSN, errs[0] = r.LSN("last_record_lsn")
+	s.DiskConsistentLSN, errs[1] = r.LSN("disk_consistent_lsn")
+	s.LagSeconds, errs[2] = strconv.ParseFloat(r["lag_seconds"], 64)
+	if err := errors.Join(errs[:]...); err != nil {
+		s.Error = err.Error()
 	}
 	return s
 }
 
 func (c *Cluster) postgresStatus(ctx context.Context) PostgresStatus {
 	s := PostgresStatus{Conninfo: c.Postgres.Conninfo(), DataDir: c.Postgres.DataDir, PID: postmasterPID(c.Postgres.DataDir)}
-	rows, err := queryConninfo(ctx, s.Conninfo, "SHOW server_version")
+	rows, err := replication.Query(ctx, s.Conninfo, "SHOW server_version", replication.DialOptions{Timeout: probeTimeout})
 	switch {
 	case err != nil:
 		s.Error = err.Error()
@@ -134,43 +130,4 @@ func getJSON(ctx context.Context, url string, into any) error {
 		return fmt.Errorf("%s answered %s", url, resp.Status)
 	}
 	return json.Unmarshal(body, into)
-}
-
-// rowParser reads typed columns and keeps the first error.
-type rowParser struct {
-	row row
-	err error
-}
-
-func (p *rowParser) keep(column string, err error) {
-	if err != nil && p.err == nil {
-		p.err = fmt.Errorf("column %s: %w", column, err)
-	}
-}
-
-func (p *rowParser) lsn(column string) wal.LSN {
-	v, err := wal.ParseLSN(p.row[column])
-	p.keep(column, err)
-	return v
-}
-
-func (p *rowParser) uint(column string) uint64 {
-	v, err := strconv.ParseUint(p.row[column], 10, 64)
-	p.keep(column, err)
-	return v
-}
-
-func (p *rowParser) millis(column string) time.Duration {
-	v, err := strconv.ParseInt(p.row[column], 10, 64)
-	p.keep(column, err)
-	return time.Duration(v) * time.Millisecond
-}
-
-func (p *rowParser) seconds(column string) float64 {
-	if p.row[column] == "" {
-		return 0
-	}
-	v, err := strconv.ParseFloat(p.row[column], 64)
-	p.keep(column, err)
-	return v
 }

@@ -7,11 +7,8 @@ import (
 	"os"
 	"strings"
 
-	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/walhaven/walhaven/replication"
 )
-
-// row is one row of a simple query's answer, by column name. NULL is absent.
-type row map[string]string
 
 // conninfo is the connection string for a safekeeper or pageserver of the
 // cluster at address, with the timeline chosen.
@@ -50,44 +47,17 @@ func quoteConninfo(v string) string {
 }
 
 // query runs one statement at address and returns its rows.
-func (c *Cluster) query(ctx context.Context, address, sql string) ([]row, error) {
+func (c *Cluster) query(ctx context.Context, address, sql string, params map[string]string) ([]replication.Row, error) {
 	conninfo, err := c.conninfo(address)
 	if err != nil {
 		return nil, err
 	}
-	return queryConninfo(ctx, conninfo, sql)
-}
-
-// queryConninfo runs one statement over a connection of its own, in the simple
-// protocol, which replication connections need.
-func queryConninfo(ctx context.Context, conninfo, sql string) ([]row, error) {
-	conn, err := pgconn.Connect(ctx, conninfo)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	results, err := conn.Exec(ctx, sql).ReadAll()
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", sql, err)
-	}
-	var rows []row
-	for _, result := range results {
-		for _, values := range result.Rows {
-			r := row{}
-			for i, f := range result.FieldDescriptions {
-				if values[i] != nil {
-					r[f.Name] = string(values[i])
-				}
-			}
-			rows = append(rows, r)
-		}
-	}
-	return rows, nil
+	return replication.Query(ctx, conninfo, sql, replication.DialOptions{Timeout: probeTimeout, Params: params})
 }
 
 // queryOne is query for statements that answer exactly one row.
-func (c *Cluster) queryOne(ctx context.Context, address, sql string) (row, error) {
-	rows, err := c.query(ctx, address, sql)
+func (c *Cluster) queryOne(ctx context.Context, address, sql string) (replication.Row, error) {
+	rows, err := c.query(ctx, address, sql, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -95,4 +65,13 @@ func (c *Cluster) queryOne(ctx context.Context, address, sql string) (row, error
 		return nil, fmt.Errorf("%s: expected one row, got %d", sql, len(rows))
 	}
 	return rows[0], nil
+}
+
+// timelineStatus asks a safekeeper for the cluster's timeline.
+func (c *Cluster) timelineStatus(ctx context.Context, n Node) (replication.Status, error) {
+	row, err := c.queryOne(ctx, n.PG, "TIMELINE_STATUS")
+	if err != nil {
+		return replication.Status{}, err
+	}
+	return replication.ParseStatus(row)
 }

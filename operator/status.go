@@ -70,8 +70,6 @@ type SafekeeperStatus struct {
 	LagBytes  uint64   `json:"lag_bytes"`
 	Joining   bool     `json:"joining"`
 	Error     string   `json:"error,omitempty"`
-
-	writerAge time.Duration // since a writer was heard; negative: never
 }
 
 // counts says whether this safekeeper can be one of a quorum now.

@@ -6,10 +6,9 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/jackc/pglogrepl"
-	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgproto3"
-
+	"github.com/walhaven/walhaven/protocol"
+	"github.com/walhaven/walhaven/replication"
+	"github.com/walhaven/walhaven/replication/receiver"
 	"github.com/walhaven/walhaven/wal"
 )
 
@@ -44,66 +43,42 @@ func (c *Cluster) fetchFrom(ctx context.Context, n Node, tli wal.TLI, want wal.R
 	if err != nil {
 		return err
 	}
-	conn, err := pgconn.Connect(ctx, conninfo+" replication=true")
+	client, err := replication.Connect(ctx, conninfo, replication.DialOptions{Params: physical})
 	if err != nil {
 		return err
 	}
-	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
-	err = pglogrepl.StartReplication(ctx, conn, "", pglogrepl.LSN(want.Start), pglogrepl.StartReplicationOptions{
-		Timeline: int32(tli), Mode: pglogrepl.PhysicalReplication,
-	})
+	defer client.Close() //nolint:errcheck // What was wanted is here, or another error is.
+	stream, err := receiver.Start(ctx, client, want.Start, receiver.Options{TLI: tli})
 	if err != nil {
 		return classify(err)
 	}
-	for at := 0; at < len(into); {
-		msg, err := conn.ReceiveMessage(ctx)
+	defer stream.Close() //nolint:errcheck // As above.
+	for len(into) > 0 {
+		_, data, err := stream.Next()
 		if err != nil {
 			return classify(err)
 		}
-		switch msg := msg.(type) {
-		case *pgproto3.CopyData:
-			n, err := takeXLogData(msg.Data, want.Start+wal.LSN(at), into[at:])
-			if err != nil {
-				return err
-			}
-			at += n
-		case *pgproto3.CopyDone:
-			return fmt.Errorf("timeline %d ends at %s: %w", tli, want.Start+wal.LSN(at), errOtherTimeline)
-		case *pgproto3.ErrorResponse:
-			return classify(pgconn.ErrorResponseToPgError(msg))
-		}
+		into = into[copy(into, data):]
 	}
 	return nil
 }
 
-// takeXLogData copies the WAL of one message; others carry none.
-func takeXLogData(data []byte, at wal.LSN, into []byte) (int, error) {
-	if len(data) == 0 || data[0] != pglogrepl.XLogDataByteID {
-		return 0, nil
-	}
-	x, err := pglogrepl.ParseXLogData(data[1:])
-	if err != nil {
-		return 0, err
-	}
-	if wal.LSN(x.WALStart) != at {
-		return 0, fmt.Errorf("got WAL at %s, expected %s", wal.LSN(x.WALStart), at)
-	}
-	return copy(into, x.WALData), nil
-}
+// physical asks for a replication connection.
+var physical = map[string]string{"replication": "true"}
 
 // classify marks the answers that say for certain that the WAL is not on the
 // timeline. Any other error must not end a recovery early.
 func classify(err error) error {
-	var pgErr *pgconn.PgError
-	if errors.As(err, &pgErr) && strings.Contains(pgErr.Message, "is not in this server's history") {
+	var end *receiver.EndOfTimeline
+	var server *protocol.Error
+	if errors.As(err, &end) || errors.As(err, &server) && strings.Contains(server.Message, "is not in this server's history") {
 		return fmt.Errorf("%w: %w", errOtherTimeline, err)
 	}
 	return err
 }
 
-// isUndefinedFile says that the server has no such file (SQLSTATE 58P01), or
-// answered without one.
+// isUndefinedFile says that the server has no such file, or answered without
+// one.
 func isUndefinedFile(err error) bool {
-	var pgErr *pgconn.PgError
-	return err == nil || errors.As(err, &pgErr) && pgErr.Code == "58P01"
+	return err == nil || protocol.SQLState(err) == protocol.CodeUndefinedFile
 }

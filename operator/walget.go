@@ -7,8 +7,10 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
+	"github.com/walhaven/walhaven/replication"
 	"github.com/walhaven/walhaven/wal"
 	"github.com/walhaven/walhaven/walproposer"
 )
@@ -76,37 +78,35 @@ type quorumView struct {
 
 type nodeView struct {
 	Node
-	status SafekeeperStatus
+	status replication.Status
+	err    error
 }
 
 // look asks all safekeepers and needs a majority of them.
 func (c *Cluster) look(ctx context.Context) (quorumView, error) {
-	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
-	defer cancel()
 	v := quorumView{settled: true, silence: -1}
-	type answer struct {
-		nodeView
-		size uint64
+	answers := make([]nodeView, len(c.Safekeepers))
+	var wg sync.WaitGroup
+	for i, n := range c.Safekeepers {
+		wg.Go(func() {
+			answers[i].Node = n
+			answers[i].status, answers[i].err = c.timelineStatus(ctx, n)
+		})
 	}
-	answers := make(chan answer)
-	for _, n := range c.Safekeepers {
-		go func() {
-			a := answer{nodeView: nodeView{Node: n}}
-			a.status, a.size = c.safekeeperWithSize(ctx, n)
-			answers <- a
-		}()
-	}
+	wg.Wait()
 	var failures []error
-	for range c.Safekeepers {
-		a := <-answers
-		if !a.status.counts() {
-			failures = append(failures, fmt.Errorf("safekeeper %d: %s", a.ID, note(a.status.Error, "joining")))
+	for _, a := range answers {
+		if a.err == nil && a.status.Joining {
+			a.err = errors.New("it is joining and holds only a part")
+		}
+		if a.err != nil {
+			failures = append(failures, fmt.Errorf("safekeeper %d: %w", a.ID, a.err))
 			continue
 		}
-		v.nodes = append(v.nodes, a.nodeView)
-		v.size = wal.SegmentSize(a.size)
+		v.nodes = append(v.nodes, a)
+		v.size = a.status.SegmentSize
 		v.commit = max(v.commit, a.status.CommitLSN)
-		if age := a.status.writerAge; age >= 0 && (v.silence < 0 || age < v.silence) {
+		if age := a.status.WriterAge; age >= 0 && (v.silence < 0 || age < v.silence) {
 			v.silence = age
 		}
 	}
@@ -118,27 +118,7 @@ func (c *Cluster) look(ctx context.Context) (quorumView, error) {
 			v.settled = false
 		}
 	}
-	if !v.size.Valid() {
-		return v, fmt.Errorf("the safekeepers announce a WAL segment size of %d bytes", v.size)
-	}
 	return v, nil
-}
-
-func (c *Cluster) safekeeperWithSize(ctx context.Context, n Node) (SafekeeperStatus, uint64) {
-	s := SafekeeperStatus{ID: n.ID}
-	r, err := c.queryOne(ctx, n.PG, "TIMELINE_STATUS")
-	if err != nil {
-		s.Error = err.Error()
-		return s, 0
-	}
-	p := rowParser{row: r}
-	s.FlushLSN, s.CommitLSN, s.Term = p.lsn("flush_lsn"), p.lsn("commit_lsn"), wal.Term(p.uint("term"))
-	s.Joining, s.writerAge = r["joining"] == "t", p.millis("writer_age_ms")
-	size := p.uint("wal_segment_size")
-	if p.err != nil {
-		s.Error = p.err.Error()
-	}
-	return s, size
 }
 
 // awaitQuorum looks until a majority answers or ctx ends.
@@ -205,11 +185,7 @@ func (c *Cluster) historyFile(ctx context.Context, v quorumView, tli string) ([]
 	}
 	var failures []error
 	for _, n := range v.nodes {
-		conninfo, err := c.conninfo(n.PG)
-		if err != nil {
-			return nil, err
-		}
-		rows, err := queryConninfo(ctx, conninfo+" replication=true", fmt.Sprintf("TIMELINE_HISTORY %d", id))
+		rows, err := c.query(ctx, n.PG, fmt.Sprintf("TIMELINE_HISTORY %d", id), physical)
 		switch {
 		case err == nil && len(rows) == 1 && rows[0]["content"] != "":
 			return []byte(rows[0]["content"]), nil

@@ -1,0 +1,207 @@
+// Package interop shows that PostgreSQL's own programs work with walhaven as
+// typed: pg_waldump on a safekeeper's files, pg_receivewal and a stock standby
+// on a safekeeper's port, psql on everything.
+package interop
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/walhaven/walhaven/compute"
+	"github.com/walhaven/walhaven/compute/computetest"
+	"github.com/walhaven/walhaven/test/cluster"
+	"github.com/walhaven/walhaven/wal"
+)
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	cluster.RemovePrograms()
+	os.Exit(code)
+}
+
+// TestTools runs one cluster through every tool, since starting it is what
+// costs.
+func TestTools(t *testing.T) {
+	c := cluster.New(t, cluster.Options{Bench: time.Second})
+	t.Run("pg_waldump", func(t *testing.T) { waldump(t, c) })
+	t.Run("pg_receivewal", func(t *testing.T) { receivewal(t, c) })
+	t.Run("standby", func(t *testing.T) { standby(t, c) })
+	t.Run("psql", func(t *testing.T) { psql(t, c) })
+}
+
+// closedSegments returns the names of PostgreSQL's complete segments that every
+// safekeeper must have, oldest first.
+func closedSegments(t *testing.T, c *cluster.Cluster, dir string) []string {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	var names []string
+	for _, e := range entries {
+		if _, _, err := wal.DefaultSegmentSize.ParseFileName(e.Name()); err == nil {
+			names = append(names, e.Name())
+		}
+	}
+	require.NotEmpty(t, names, "closed segments in %s", dir)
+	return names
+}
+
+func safekeeperDir(c *cluster.Cluster, id int) string {
+	return filepath.Join(c.Safekeepers[id-1].DataDir, c.Tenant.String(), c.Timeline.String())
+}
+
+// waldump reads each safekeeper's closed segments with PostgreSQL's program and
+// compares what it prints with what it prints of PostgreSQL's own files.
+func waldump(t *testing.T, c *cluster.Cluster) {
+	for id := range c.Safekeepers {
+		dir := safekeeperDir(c, id+1)
+		names := closedSegments(t, c, dir)
+		for _, name := range names {
+			own := filepath.Join(c.Postgres.DataDir, "pg_wal", name)
+			if _, err := os.Stat(own); err != nil {
+				continue // recycled by PostgreSQL; the safekeeper keeps it longer
+			}
+			require.Equal(t, dump(t, c, own), dump(t, c, filepath.Join(dir, name)), "safekeeper %d, %s", id+1, name)
+		}
+		t.Logf("safekeeper %d: %d closed segments", id+1, len(names))
+	}
+}
+
+// dump prints one segment. pg_waldump needs a first record, so a segment that
+// begins inside one is read from the next; where it stops is part of the text.
+func dump(t *testing.T, c *cluster.Cluster, path string) string {
+	t.Helper()
+	out, _ := exec.Command(filepath.Join(c.Postgres.BinDir, "pg_waldump"), path).CombinedOutput()
+	text := strings.ReplaceAll(string(out), filepath.Dir(path), "DIR")
+	require.Greater(t, strings.Count(text, "rmgr:"), 10, "%s", text)
+	return text
+}
+
+// receivewal is what a user types: host, port and a password. Its files must be
+// PostgreSQL's own.
+func receivewal(t *testing.T, c *cluster.Cluster) {
+	dir := computetest.TempDir(t)
+	host, port, _ := strings.Cut(c.Safekeepers[0].PG, ":")
+	ctx, cancel := context.WithTimeout(context.Background(), cluster.Deadline)
+	defer cancel()
+	before := currentSegment(t, c)
+	cmd := exec.CommandContext(ctx, filepath.Join(c.Postgres.BinDir, "pg_receivewal"),
+		"-h", host, "-p", port, "-U", c.User, "-D", dir, "--no-loop", "--endpos", advance(t, c, 3))
+	cmd.Env = append(os.Environ(), "PGPASSWORD="+password(t, c))
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	compared := 0
+	for _, name := range closedSegments(t, c, dir) {
+		if name < before {
+			continue
+		}
+		require.Equal(t, read(t, filepath.Join(c.Postgres.DataDir, "pg_wal", name)), read(t, filepath.Join(dir, name)), name)
+		compared++
+	}
+	require.Positive(t, compared, "segments compared")
+	t.Logf("%d segments identical", compared)
+}
+
+func currentSegment(t *testing.T, c *cluster.Cluster) string {
+	t.Helper()
+	name, err := c.Server.QueryValue(context.Background(), "SELECT pg_walfile_name(pg_current_wal_lsn())")
+	require.NoError(t, err)
+	return name
+}
+
+// advance closes n segments with something in each and returns the end.
+func advance(t *testing.T, c *cluster.Cluster, n int) string {
+	t.Helper()
+	ctx := context.Background()
+	for range n {
+		_, err := c.Server.Query(ctx, "SELECT pg_logical_emit_message(true, 'interop', repeat('x', 100000)); SELECT pg_switch_wal()")
+		require.NoError(t, err)
+	}
+	lsn, err := c.Server.QueryValue(ctx, "SELECT pg_current_wal_flush_lsn()")
+	require.NoError(t, err)
+	return lsn
+}
+
+// standby starts a stock server from the base backup that follows a safekeeper
+// and answers queries.
+func standby(t *testing.T, c *cluster.Cluster) {
+	ctx, cancel := context.WithTimeout(context.Background(), cluster.Deadline)
+	defer cancel()
+	dir := filepath.Join(computetest.TempDir(t), "standby")
+	out, err := exec.Command("cp", "-a", filepath.Join(c.Dir(), "base"), dir).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	host, port, _ := strings.Cut(c.Safekeepers[1].PG, ":")
+	follower, err := compute.Open(compute.OpenOptions{
+		Install: c.Server.Install(), DataDir: dir, Password: password(t, c), NewPort: true,
+		Settings: map[string]string{
+			"primary_conninfo":          "host=" + host + " port=" + port + " user=" + c.User + " password=" + password(t, c),
+			"synchronous_standby_names": "",
+			"hot_standby":               "on",
+		},
+	})
+	require.NoError(t, err)
+	require.NoError(t, follower.WriteFile("standby.signal", nil))
+	require.NoError(t, follower.Start(ctx, compute.StartOptions{}))
+	defer follower.Kill() //nolint:errcheck // The test is over.
+	require.NoError(t, c.Server.Exec(ctx, "CREATE TABLE followed AS SELECT generate_series(1, 1000) AS i"))
+	c.Eventually("the standby has the rows", func() bool {
+		n, err := follower.QueryValue(ctx, "SELECT count(*) FROM followed")
+		return err == nil && n == "1000"
+	})
+	state, err := follower.QueryValue(ctx, "SELECT status FROM pg_stat_wal_receiver")
+	require.NoError(t, err)
+	require.Equal(t, "streaming", state)
+}
+
+// psql asks a safekeeper and the pageserver what people would ask.
+func psql(t *testing.T, c *cluster.Cluster) {
+	for _, ask := range []struct{ address, sql, want string }{
+		{c.Safekeepers[0].PG, "TIMELINE_STATUS", "commit_lsn"},
+		{c.Safekeepers[0].PG, "SHOW TIMELINES", c.Timeline.String()},
+		{c.Safekeepers[0].PG, "SHOW MEMBERS", c.Safekeepers[2].PG},
+		{c.Safekeepers[0].PG, "SHOW SENDERS", "pageserver"},
+		{c.Safekeepers[0].PG, "SHOW RECEIVERS", "walproposer"},
+		{c.Safekeepers[0].PG, "SHOW SLOTS", "slot_name"},
+		{c.Safekeepers[0].PG, "SHOW server_version", serverVersion(t, c)},
+		{c.Safekeepers[0].PG, "SHOW ALL", "data_dir"},
+		{c.Safekeepers[0].PG, "HELP", "TIMELINE_STATUS"},
+		{c.Safekeepers[0].PG, "SELECT version()", "PostgreSQL"},
+		{c.Pageservers[0].PG, "SHOW TIMELINES", c.Timeline.String()},
+		{c.Pageservers[0].PG, "SHOW RECEIVERS", "safekeeper"},
+	} {
+		host, port, _ := strings.Cut(ask.address, ":")
+		cmd := exec.Command("psql", "-X", "-h", host, "-p", port, "-U", c.User, "-d", "postgres", "-c", ask.sql)
+		cmd.Env = append(os.Environ(), "PGPASSWORD="+password(t, c))
+		out, err := cmd.CombinedOutput()
+		require.NoError(t, err, "%s: %s", ask.sql, out)
+		require.Contains(t, string(out), ask.want, ask.sql)
+	}
+}
+
+func serverVersion(t *testing.T, c *cluster.Cluster) string {
+	t.Helper()
+	v, err := c.Server.QueryValue(context.Background(), "SHOW server_version_num")
+	require.NoError(t, err)
+	n, err := strconv.Atoi(v)
+	require.NoError(t, err)
+	return strconv.Itoa(n / 10000)
+}
+
+func password(t *testing.T, c *cluster.Cluster) string {
+	t.Helper()
+	return strings.TrimSpace(string(read(t, c.PasswordFile)))
+}
+
+func read(t *testing.T, path string) []byte {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	require.NoError(t, err)
+	return data
+}
