@@ -122,7 +122,7 @@ func (l *local) writeUsers(password string) error {
 	if err != nil {
 		return fmt.Errorf("make SCRAM verifier: %w", err)
 	}
-	return writeFileAtomic(l.usersFile(), []byte(auth.FormatUser(localUser, verifier)), 0o600)
+	return writeFileAtomic(l.usersFile(), []byte(auth.User{Name: localUser, Verifier: verifier, Admin: true}.String()+"\n"), 0o600)
 }
 
 // startNodes starts pageservers and safekeepers and waits until they serve.

@@ -5,12 +5,11 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
-	"os/signal"
-	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/walhaven/walhaven/internal/daemon"
 )
 
 // cli is the command line, a field a subcommand.
@@ -25,52 +24,28 @@ type cli struct {
 	Wal     walCmd     `cmd:"" help:"Fetch WAL back from the safekeepers."`
 }
 
-// exitError carries an exit code other than 1.
-type exitError struct {
-	code int
-	err  error
+func main() {
+	os.Exit(daemon.Main("walhaven", os.Stderr, func(ctx context.Context) error { return run(ctx, os.Args[1:]) }))
 }
 
-func (e *exitError) Error() string { return e.err.Error() }
-func (e *exitError) Unwrap() error { return e.err }
-
-func main() { os.Exit(run(os.Args[1:])) }
-
-func run(args []string) int {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
+func run(ctx context.Context, args []string) error {
 	var c cli
 	parser, err := kong.New(&c,
 		kong.Name("walhaven"),
 		kong.Description("The operator's tool of walhaven: PostgreSQL's WAL, durable on a quorum."),
 		kong.BindTo(ctx, (*context.Context)(nil)),
 		kong.Bind(&c),
-		kong.UsageOnError(),
 	)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "ERROR:  "+err.Error())
-		return 2
+		return err
 	}
 	command, err := parser.Parse(args)
 	if err != nil {
-		parser.Errorf("%s", err)
-		return 2
+		return daemon.WithExit(daemon.ExitUsage, daemon.Explain(err, "", "Try: walhaven --help"))
 	}
-	if err := command.Run(); err != nil {
-		return report(err)
-	}
-	return 0
+	return command.Run()
 }
 
-// report prints an error and returns the exit code that it stands for.
-func report(err error) int {
-	var exit *exitError
-	if errors.As(err, &exit) {
-		if exit.err != nil {
-			fmt.Fprintln(os.Stderr, "ERROR:  "+exit.err.Error())
-		}
-		return exit.code
-	}
-	fmt.Fprintln(os.Stderr, "ERROR:  "+err.Error())
-	return 1
-}
+// errNoted ends the program with a code when what there is to say has been
+// printed already.
+var errNoted = errors.New("see above")

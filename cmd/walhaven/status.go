@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"time"
 
+	"github.com/walhaven/walhaven/internal/daemon"
 	"github.com/walhaven/walhaven/operator"
 )
 
@@ -72,7 +74,7 @@ func (k *checkCmd) Run(ctx context.Context, c *cli) error {
 	if err != nil {
 		if k.Nagios {
 			fmt.Printf("WALHAVEN UNKNOWN - %s\n", err)
-			return &exitError{code: 3}
+			return daemon.WithExit(3, errNoted)
 		}
 		return err
 	}
@@ -83,7 +85,7 @@ func (k *checkCmd) Run(ctx context.Context, c *cli) error {
 			return err
 		}
 		if severity != operator.NagiosOK {
-			return &exitError{code: severity}
+			return daemon.WithExit(severity, errNoted)
 		}
 		return nil
 	}
@@ -91,7 +93,7 @@ func (k *checkCmd) Run(ctx context.Context, c *cli) error {
 		return err
 	}
 	if severity != operator.NagiosOK {
-		return &exitError{code: 1}
+		return daemon.WithExit(daemon.ExitFailed, errors.New(status.State+": "+status.Reason))
 	}
 	return nil
 }

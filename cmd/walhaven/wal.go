@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/walhaven/walhaven/internal/daemon"
 	"github.com/walhaven/walhaven/operator"
 )
 
@@ -29,16 +30,16 @@ const (
 func (g *walGetCmd) Run(ctx context.Context, c *cli) error {
 	cluster, err := c.cluster("")
 	if err != nil {
-		return &exitError{code: exitNoQuorum, err: err}
+		return daemon.WithExit(exitNoQuorum, err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, g.Timeout)
 	defer cancel()
 	err = cluster.WALGet(ctx, g.Name, g.Path)
 	switch {
 	case errors.Is(err, operator.ErrPastEnd):
-		return &exitError{code: exitPastEnd, err: err}
+		return daemon.WithExit(exitPastEnd, err)
 	case err != nil:
-		return &exitError{code: exitNoQuorum, err: err}
+		return daemon.WithExit(exitNoQuorum, err)
 	}
 	return nil
 }
