@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/walhaven/walhaven/protocol"
+	"github.com/walhaven/walhaven/protocol/admin"
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/protocol/walstream"
 	"github.com/walhaven/walhaven/wal"
@@ -19,15 +20,17 @@ type Source interface {
 	History() wal.TimelineHistory
 	// Oldest is the first position that can be read.
 	Oldest() wal.LSN
-	// ReadAt reads up to len(p) bytes at a position below CommitLSN; an error
-	// that wraps walstore.ErrRemoved says that retention was faster.
-	ReadAt(p []byte, at wal.LSN) (int, error)
+	// FlushLSN is how far WAL is durable here, committed or not.
+	FlushLSN() wal.LSN
 	// CommitLSN is how far committed senders may send.
 	CommitLSN() wal.LSN
 	// WaitCommit waits until CommitLSN is above after.
 	WaitCommit(ctx context.Context, after wal.LSN) (wal.LSN, error)
-	// ReadTerm reads flushed WAL while the node's term is term, checked under
-	// the lock of the read, and returns the flush position.
+	// ReadAt reads up to len(p) bytes at a position below CommitLSN; an error
+	// that wraps walstore.ErrRemoved says that retention was faster.
+	ReadAt(p []byte, at wal.LSN) (int, error)
+	// ReadTerm reads flushed WAL while the node's term is term, checked as if
+	// under the lock of the read, and returns the flush position.
 	ReadTerm(term wal.Term, p []byte, at wal.LSN) (n int, flush wal.LSN, err error)
 	// WaitTerm waits until the flush position is above after; it fails when the
 	// term is or becomes another.
@@ -37,8 +40,11 @@ type Source interface {
 // Request is a parsed START_REPLICATION.
 type Request struct {
 	Start wal.LSN
-	TLI   wal.TLI   // 0 = the current one
-	Term  *wal.Term // not nil: uncommitted WAL of this term too, for recovery
+	TLI   wal.TLI // 0 = the current one
+	// Term, if not nil, asks for flushed WAL that need not be committed, as long
+	// as the node is in that term: for a recovering proposer. Timelines do not
+	// end such a stream.
+	Term *wal.Term
 }
 
 // Options of a session. Only Source must be set.
@@ -46,10 +52,11 @@ type Options struct {
 	Source  Source
 	Logger  *slog.Logger
 	Metrics *Metrics
-	// Timeout ends a session whose client was silent for so long; half of it
-	// without a message and the client is asked for one. 60 s when zero
-	// (wal_sender_timeout).
+	// Timeout ends a session whose client was silent for so long; after half of
+	// it the client is asked for a message. 60 s when zero (wal_sender_timeout).
 	Timeout time.Duration
+	// Keepalive is the longest silence of this side; 10 s when zero.
+	Keepalive time.Duration
 	// OnStatus, OnHotStandby and OnPageserver are told what the client reports,
 	// on the session's reading goroutine; each may be nil.
 	OnStatus     func(*walstream.StatusUpdate)
@@ -65,9 +72,72 @@ type Options struct {
 	DrainTimeout time.Duration
 }
 
+func (o *Options) setDefaults() {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Metrics == nil {
+		o.Metrics = NewMetrics(nil, "")
+	}
+	for _, d := range []struct {
+		field *time.Duration
+		value time.Duration
+	}{{&o.Timeout, 60 * time.Second}, {&o.Keepalive, 10 * time.Second}, {&o.DrainTimeout, 10 * time.Second}} {
+		if *d.field <= 0 {
+			*d.field = d.value
+		}
+	}
+}
+
 // Serve answers START_REPLICATION on w: the stream, its end, and the row that
-// names the next timeline. It returns when the client ended the stream in order
-// (nil), or with the error to be sent.
+// names the next timeline. It returns nil when the stream ended in order, or
+// what the server is to tell the client, if it is still there.
 func Serve(ctx context.Context, w *protocol.ResultWriter, r Request, o Options) error {
-	panic("todo")
+	o.setDefaults()
+	s := &session{o: o, request: r, tli: r.TLI, at: r.Start}
+	over, err := s.choose()
+	if err != nil {
+		return err
+	}
+	if over {
+		return s.complete(w)
+	}
+	stream, err := w.CopyBoth()
+	if err != nil {
+		return err
+	}
+	if err := s.checkStart(); err != nil {
+		return err
+	}
+	o.Metrics.sessions.Inc()
+	defer o.Metrics.sessions.Dec()
+	if err := s.run(ctx, stream); err != nil {
+		return err
+	}
+	if s.shutdown {
+		return nil
+	}
+	return s.complete(w)
+}
+
+var nextTimelineColumns = []protocol.Column{
+	{Name: "next_tli", Type: admin.TypeInt8},
+	{Name: "next_tli_startpos", Type: admin.TypeText},
+}
+
+// complete sends what follows a stream: the next timeline if this one is over,
+// and two command tags.
+func (s *session) complete(w *protocol.ResultWriter) error {
+	if end, next, historic := s.end(); historic && s.at == end {
+		if err := w.Columns(nextTimelineColumns...); err != nil {
+			return err
+		}
+		if err := w.Row(int64(next), end); err != nil {
+			return err
+		}
+	}
+	if err := w.Complete("START_STREAMING"); err != nil {
+		return err
+	}
+	return w.Complete("START_REPLICATION")
 }

@@ -1,0 +1,149 @@
+package sender
+
+import (
+	"context"
+	"time"
+
+	"github.com/walhaven/walhaven/protocol/walstream"
+	"github.com/walhaven/walhaven/wal"
+)
+
+// write is the writing half: it sends WAL as it becomes available until the
+// timeline ends (nil), a drain is complete (nil, shutdown), or ctx is done.
+func (s *session) write(ctx context.Context) error {
+	var waiting context.Context // reused until something ends a wait
+	for {
+		limit, final, err := s.limit()
+		if err != nil {
+			return err
+		}
+		switch {
+		case s.keepalive.Swap(false):
+			if err := s.sendKeepalive(limit, s.ask.Swap(false)); err != nil {
+				return err
+			}
+		case s.at < limit:
+			if err := s.sendWAL(limit); err != nil {
+				return err
+			}
+		case final:
+			return nil
+		case s.draining.Load():
+			s.shutdown = true
+			return s.drain(ctx, limit)
+		default:
+			// What was sent is flushed before waiting for more.
+			if err := s.stream.Flush(); err != nil {
+				return err
+			}
+			if waiting == nil || waiting.Err() != nil {
+				waiting = s.newWait(ctx)
+			}
+			// A nudge ends the wait as well, and is no error.
+			if err := s.await(waiting); err != nil && waiting.Err() == nil {
+				return err
+			}
+		}
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// limit is up to where WAL may be sent now, and whether the timeline ends there.
+func (s *session) limit() (limit wal.LSN, final bool, err error) {
+	if s.request.Term != nil {
+		// Checks the term as well, reading nothing.
+		_, limit, err := s.o.Source.ReadTerm(*s.request.Term, nil, s.at)
+		return limit, false, err
+	}
+	limit = s.o.Source.CommitLSN()
+	if end, _, historic := s.end(); historic && end <= limit {
+		return end, true, nil
+	}
+	return limit, false, nil
+}
+
+// newWait makes a context that a nudge ends, also one that came just before.
+func (s *session) newWait(ctx context.Context) context.Context {
+	waiting, cancel := context.WithCancel(ctx)
+	s.mu.Lock()
+	s.wait = cancel
+	s.mu.Unlock()
+	if s.keepalive.Load() || s.draining.Load() {
+		s.nudge()
+	}
+	return waiting
+}
+
+// await waits for WAL behind what was sent.
+func (s *session) await(waiting context.Context) (err error) {
+	if s.request.Term != nil {
+		_, err = s.o.Source.WaitTerm(waiting, *s.request.Term, s.at)
+	} else {
+		_, err = s.o.Source.WaitCommit(waiting, s.at)
+	}
+	return err
+}
+
+func (s *session) sendWAL(limit wal.LSN) error {
+	data, err := s.read(limit)
+	if err != nil {
+		return err
+	}
+	header := walstream.AppendXLogDataHeader(s.header[:0], &walstream.XLogData{
+		Start: s.at, WALEnd: limit, Time: wal.TimestampOf(time.Now()),
+	})
+	if err := s.stream.Send(header, data); err != nil {
+		return err
+	}
+	s.at += wal.LSN(len(data))
+	s.o.Metrics.bytes.Add(float64(len(data)))
+	s.idle.Reset(s.o.Keepalive)
+	if s.o.OnSent != nil {
+		s.o.OnSent(s.at)
+	}
+	return nil
+}
+
+func (s *session) sendKeepalive(limit wal.LSN, ask bool) error {
+	var buf [walstream.KeepaliveSize]byte
+	message := walstream.AppendKeepalive(buf[:0], &walstream.Keepalive{
+		WALEnd: limit, Time: wal.TimestampOf(time.Now()), ReplyRequested: ask,
+	})
+	if err := s.stream.Send(message); err != nil {
+		return err
+	}
+	s.idle.Reset(s.o.Keepalive)
+	return s.stream.Flush()
+}
+
+// drain waits until the client confirmed all that was sent, asking it to, and
+// announces the end of the server.
+func (s *session) drain(ctx context.Context, limit wal.LSN) error {
+	if err := s.sendKeepalive(limit, true); err != nil {
+		return err
+	}
+	deadline, cancel := context.WithTimeout(ctx, s.o.DrainTimeout)
+	defer cancel()
+	for wal.LSN(s.confirmed.Load()) < s.at && deadline.Err() == nil {
+		waiting := s.newConfirmation(deadline)
+		if wal.LSN(s.confirmed.Load()) >= s.at {
+			break
+		}
+		<-waiting.Done()
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return s.stream.SendShutdown()
+}
+
+// newConfirmation is a wait that each status update ends.
+func (s *session) newConfirmation(ctx context.Context) context.Context {
+	waiting, cancel := context.WithCancel(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.wait = cancel
+	return waiting
+}
