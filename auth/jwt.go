@@ -64,21 +64,39 @@ func keyFiles(path string) ([]string, error) {
 func parseKeys(files [][]byte) ([]ed25519.PublicKey, error) {
 	var keys []ed25519.PublicKey
 	for _, content := range files {
-		block, _ := pem.Decode(content)
-		if block == nil || block.Type != "PUBLIC KEY" {
-			return nil, errors.New("read JWT key: no PEM block PUBLIC KEY")
+		found := len(keys)
+		for {
+			block, rest := pem.Decode(content)
+			if block == nil {
+				break
+			}
+			content = rest
+			key, err := parseKey(block)
+			if err != nil {
+				return nil, fmt.Errorf("read JWT key: %w", err)
+			}
+			keys = append(keys, key)
 		}
-		parsed, err := x509.ParsePKIXPublicKey(block.Bytes)
-		if err != nil {
-			return nil, fmt.Errorf("read JWT key: %w", err)
+		if len(keys) == found {
+			return nil, errors.New("read JWT key: no PEM block in the file")
 		}
-		key, ok := parsed.(ed25519.PublicKey)
-		if !ok {
-			return nil, fmt.Errorf("read JWT key: a %T, only Ed25519 is accepted", parsed)
-		}
-		keys = append(keys, key)
 	}
 	return keys, nil
+}
+
+func parseKey(block *pem.Block) (ed25519.PublicKey, error) {
+	if block.Type != "PUBLIC KEY" {
+		return nil, fmt.Errorf("PEM block %q, PUBLIC KEY expected", block.Type)
+	}
+	parsed, err := x509.ParsePKIXPublicKey(block.Bytes)
+	if err != nil {
+		return nil, err
+	}
+	key, ok := parsed.(ed25519.PublicKey)
+	if !ok {
+		return nil, fmt.Errorf("a %T, only Ed25519 is accepted", parsed)
+	}
+	return key, nil
 }
 
 // claims of Neon's tokens (libs/utils/src/auth.rs).

@@ -2,7 +2,6 @@ package auth
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 
@@ -38,7 +37,7 @@ func (a SCRAM) Authenticate(_ context.Context, s *protocol.Session, ex protocol.
 	if !known {
 		// Nobody can make a proof for a StoredKey of zeros, but what is refused
 		// must not depend on that.
-		return protocol.Identity{}, refused(s.User, errors.New("no such user"))
+		return protocol.Identity{}, refused(s.User, fmt.Errorf("%w: no such user", errExchange))
 	}
 	return protocol.Identity{User: user.Name, Method: "scram-sha-256", Admin: user.Admin, Tenant: user.Tenant}, nil
 }
@@ -59,7 +58,7 @@ func refused(user string, err error) error {
 		told.Severity = protocol.SeverityFatal
 		return told
 	}
-	if errors.Is(err, errExchange) || err.Error() == "no such user" {
+	if errors.Is(err, errExchange) {
 		e := protocol.Fatalf(protocol.CodeInvalidPassword, "password authentication failed for user %q", user)
 		e.Err = err
 		return e
@@ -103,8 +102,11 @@ func runSCRAM(v Verifier, ex protocol.Exchange) error {
 		return err
 	}
 	outcome, err := conversation.Step(string(final))
-	if err != nil || !conversation.Valid() {
-		return fmt.Errorf("%w: proof: %w", errExchange, err)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errExchange, err)
+	}
+	if !conversation.Valid() {
+		return fmt.Errorf("%w: invalid proof", errExchange)
 	}
 	return ex.SASLFinal([]byte(outcome))
 }
@@ -112,9 +114,8 @@ func runSCRAM(v Verifier, ex protocol.Exchange) error {
 // credentials hands the verifier to the library. The name in the SCRAM message
 // is ignored, as in PostgreSQL: the start-up packet's counts.
 func (v Verifier) credentials(string) (scram.StoredCredentials, error) {
-	stored, server := [sha256.Size]byte(v.StoredKey), [sha256.Size]byte(v.ServerKey)
 	return scram.StoredCredentials{
 		KeyFactors: scram.KeyFactors{Salt: string(v.Salt), Iters: v.Iterations},
-		StoredKey:  stored[:], ServerKey: server[:],
+		StoredKey:  v.StoredKey[:], ServerKey: v.ServerKey[:],
 	}, nil
 }
