@@ -10,10 +10,11 @@ import (
 // checkLength judges xl_tot_len.
 func (s *Scanner) checkLength(start wal.LSN, total uint32) error {
 	if total == 0 {
+		s.state = stateBetween
 		return s.fail(start, &EndError{LSN: start, Reason: EndZeroLength})
 	}
 	if total < RecordHeaderSize || total > MaxRecordSize {
-		return s.fail(start, corrupt(start, "record length %d is out of bounds", total))
+		return s.failRecord(start, corrupt(start, "record length %d is out of bounds", total))
 	}
 	return nil
 }
@@ -28,13 +29,13 @@ func (s *Scanner) checkRecordHeader(start wal.LSN, rec []byte) error {
 	prev := wal.LSN(binary.LittleEndian.Uint64(rec[8:]))
 	if s.lastRecord != 0 {
 		if prev != s.lastRecord {
-			return s.fail(start, corrupt(start, "record links back to %s, expected %s", prev, s.lastRecord))
+			return s.failRecord(start, corrupt(start, "record links back to %s, expected %s", prev, s.lastRecord))
 		}
 	} else if prev >= start {
-		return s.fail(start, corrupt(start, "record links to %s, which is not before it", prev))
+		return s.failRecord(start, corrupt(start, "record links to %s, which is not before it", prev))
 	}
 	if rmid := rec[17]; rmid > maxBuiltinRmgr && (rmid < minCustomRmgr || s.major == 14) {
-		return s.fail(start, corrupt(start, "unknown resource manager %d", rmid))
+		return s.failRecord(start, corrupt(start, "unknown resource manager %d", rmid))
 	}
 	return nil
 }
@@ -44,7 +45,7 @@ func (s *Scanner) checkRecordHeader(start wal.LSN, rec []byte) error {
 func (s *Scanner) checkRecordEnd(start wal.LSN, rec []byte, dataCRC uint32) error {
 	crc := crc32.Update(dataCRC, castagnoli, rec[:crcOffset])
 	if want := binary.LittleEndian.Uint32(rec[crcOffset:]); crc != want {
-		return s.fail(start, corrupt(start, "record checksum is %08X, computed %08X", want, crc))
+		return s.failRecord(start, corrupt(start, "record checksum is %08X, computed %08X", want, crc))
 	}
 	if s.wantOverwrite {
 		return s.checkOverwrite(start, rec)
@@ -58,14 +59,14 @@ func (s *Scanner) checkOverwrite(start wal.LSN, rec []byte) error {
 	total := binary.LittleEndian.Uint32(rec)
 	if rec[17] != byte(RmgrXLOG) || rec[16]&0xF0 != infoOverwrite ||
 		total != overwriteRecordSize || rec[RecordHeaderSize] != blockIDDataShort {
-		return s.fail(start, corrupt(start, "page replaces a lost continuation, but its first record does not"))
+		return s.failRecord(start, corrupt(start, "page replaces a lost continuation, but its first record does not"))
 	}
 	named := wal.LSN(binary.LittleEndian.Uint64(rec[RecordHeaderSize+2:]))
 	if s.overwriteNames && named != s.overwritten {
-		return s.fail(start, corrupt(start, "record replaces the one at %s, but the one at %s was cut short", named, s.overwritten))
+		return s.failRecord(start, corrupt(start, "record replaces the one at %s, but the one at %s was cut short", named, s.overwritten))
 	}
 	if named >= start {
-		return s.fail(start, corrupt(start, "record replaces the one at %s, which is not before it", named))
+		return s.failRecord(start, corrupt(start, "record replaces the one at %s, which is not before it", named))
 	}
 	s.overwritten = named
 	s.wantOverwrite, s.overwriteNames = false, false

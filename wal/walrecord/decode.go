@@ -61,12 +61,9 @@ type decoder struct {
 	mainLen   uint32
 	rel       RelFile // of the block reference before, if hasRel
 	hasRel    bool
-	lens      [MaxBlockID + 1]areaLens
 	r         *Record
 	err       error
 }
-
-type areaLens struct{ image, data uint16 }
 
 // take returns the next n bytes of the sub-headers, nil when they are not
 // there. The caller stops on d.err.
@@ -134,7 +131,6 @@ func (d *decoder) block(id uint8) {
 		return
 	}
 	flags, dataLen := b[0], binary.LittleEndian.Uint16(b[1:])
-	// Grow by reslicing first, so that a reused record does not allocate.
 	blocks = append(blocks, Block{
 		ID: id, Fork: Fork(flags & forkMask), WillInit: flags&blockInit != 0,
 		SameRel: flags&blockSameRel != 0, HasImage: flags&blockImage != 0, HasData: flags&blockData != 0,
@@ -149,12 +145,11 @@ func (d *decoder) block(id uint8) {
 		d.fail("block reference %d names fork %d", id, blk.Fork)
 		return
 	}
-	lens := areaLens{data: dataLen}
+	blk.dataLen = dataLen
 	if blk.HasImage {
-		lens.image = d.image(blk)
+		blk.imageLen = d.image(blk)
 	}
-	d.lens[len(blocks)-1] = lens
-	d.announced += uint64(lens.image) + uint64(lens.data)
+	d.announced += uint64(blk.imageLen) + uint64(dataLen)
 	d.location(blk)
 }
 
@@ -166,17 +161,22 @@ func (d *decoder) location(blk *Block) {
 			return
 		}
 		blk.Rel = d.rel
-	} else if b := d.take(12); b != nil {
-		blk.Rel = RelFile{
-			Tablespace: binary.LittleEndian.Uint32(b),
-			Database:   binary.LittleEndian.Uint32(b[4:]),
-			Relation:   binary.LittleEndian.Uint32(b[8:]),
+		if b := d.take(4); b != nil {
+			blk.Block = binary.LittleEndian.Uint32(b)
 		}
+		return
 	}
+	b := d.take(16)
+	if b == nil {
+		return
+	}
+	blk.Rel = RelFile{
+		Tablespace: binary.LittleEndian.Uint32(b),
+		Database:   binary.LittleEndian.Uint32(b[4:]),
+		Relation:   binary.LittleEndian.Uint32(b[8:]),
+	}
+	blk.Block = binary.LittleEndian.Uint32(b[12:])
 	d.rel, d.hasRel = blk.Rel, true
-	if b := d.take(4); b != nil {
-		blk.Block = binary.LittleEndian.Uint32(b)
-	}
 }
 
 // image reads an image header and returns the length of the image.
@@ -257,10 +257,10 @@ func (d *decoder) areas() {
 	for i := range d.r.Blocks {
 		blk := &d.r.Blocks[i]
 		if blk.HasImage {
-			blk.Image.Data = d.take(int(d.lens[i].image))
+			blk.Image.Data = d.take(int(blk.imageLen))
 		}
 		if blk.HasData {
-			blk.Data = d.take(int(d.lens[i].data))
+			blk.Data = d.take(int(blk.dataLen))
 		}
 	}
 	d.r.MainData = d.take(int(d.mainLen))

@@ -56,6 +56,13 @@ func (s *Scanner) fail(at wal.LSN, err error) error {
 	return err
 }
 
+// failRecord makes err stick and leaves the scanner in the record that starts at
+// start, whether it arrived whole or in parts.
+func (s *Scanner) failRecord(start wal.LSN, err error) error {
+	s.state, s.recStart = stateRecHead, start
+	return s.fail(start, err)
+}
+
 func (s *Scanner) skip(data []byte) int {
 	n := min(len(data), int(s.skipTo-s.pos))
 	s.pos += wal.LSN(n)

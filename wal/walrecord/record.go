@@ -114,6 +114,8 @@ type Block struct {
 	HasData  bool
 	Image    Image
 	Data     []byte // aliases the record
+
+	imageLen, dataLen uint16 // while Decode has not reached the areas
 }
 
 // Record is a decoded record.
