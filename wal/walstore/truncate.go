@@ -87,7 +87,6 @@ func (s *Store) cutTo(to wal.LSN, h wal.TimelineHistory) error {
 	s.needCut, s.refuseAppend = true, true // until the cut is complete
 	s.pos.Write, s.pos.WriteRecord = min(s.pos.Write, to), to
 	s.pos.Flush, s.pos.FlushRecord = min(s.pos.Flush, to), min(s.pos.FlushRecord, to)
-	lower := s.control.Watermark > s.pos.FlushRecord
 	files := s.segments
 	s.mu.Unlock()
 	defer func() {
@@ -95,10 +94,8 @@ func (s *Store) cutTo(to wal.LSN, h wal.TimelineHistory) error {
 		s.giveToken()
 		s.mu.Unlock()
 	}()
-	if lower {
-		if err := s.saveControl(nil, 0, false); err != nil {
-			return err
-		}
+	if err := s.lowerWatermark(); err != nil {
+		return err
 	}
 	if err := s.fillPadding(padding); err != nil {
 		return err
@@ -112,6 +109,20 @@ func (s *Store) cutTo(to wal.LSN, h wal.TimelineHistory) error {
 	s.needCut, s.refuseAppend, s.namesDirty = false, false, false
 	s.pos = Positions{Write: to, WriteRecord: to, Flush: to, FlushRecord: to}
 	return nil
+}
+
+// lowerWatermark makes sure that the control file claims nothing above the flush
+// position, which has been lowered.
+func (s *Store) lowerWatermark() error {
+	s.cmu.Lock() // A save that is on its way may still carry the old position.
+	s.mu.Lock()
+	lower := s.control.Watermark > s.pos.FlushRecord
+	s.mu.Unlock()
+	s.cmu.Unlock()
+	if !lower {
+		return nil
+	}
+	return s.saveControl(nil, 0, false)
 }
 
 // fillPadding makes sure that what follows an XLOG_SWITCH is zero when the cut
