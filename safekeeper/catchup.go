@@ -2,6 +2,7 @@ package safekeeper
 
 import (
 	"github.com/walhaven/walhaven/protocol/pushwal"
+	"github.com/walhaven/walhaven/replication"
 	"github.com/walhaven/walhaven/wal"
 )
 
@@ -39,6 +40,8 @@ type lesson struct {
 	// that term had spoken to it.
 	term    wal.Term
 	history pushwal.TermHistory
+	// tliHistory is PostgreSQL's, the peer's as well.
+	tliHistory wal.TimelineHistory
 	// start is where this member's log goes on; it is cut there if it is longer.
 	start wal.LSN
 	// upto is the end of the bytes to take over, the peer's commit position.
@@ -55,20 +58,23 @@ type lesson struct {
 //   - the own log must not hold a divergent tail that a vote may have counted:
 //     if our term is above the peer's last log term, an election is under way or
 //     died half way, and only a proposer can settle it.
-func learn(own logEnd, ownTerm wal.Term, ownCommit wal.LSN, peer peerStatus) (lesson, bool) {
-	if peer.joining || peer.commit <= ownCommit || peer.lastLog < ownTerm || len(peer.history) == 0 {
+func learn(own, peer replication.Status) (lesson, bool) {
+	if own.Joining || peer.Joining || peer.CommitLSN <= own.CommitLSN || peer.LastLogTerm < own.Term || len(peer.History) == 0 {
 		return lesson{}, false
 	}
-	history := cutAfterTerm(peer.history, peer.lastLog)
-	common := commonEnd(own, logEnd{history: history, flush: peer.flush})
-	if common < ownCommit {
+	history := cutAfterTerm(peer.History, peer.LastLogTerm)
+	common := commonEnd(logEnd{own.History, own.FlushLSN}, logEnd{history, peer.FlushLSN})
+	if common < own.CommitLSN {
 		return lesson{}, false
 	}
-	l := lesson{term: peer.lastLog, history: history, start: common, upto: peer.commit, commit: peer.commit}
-	if follows(own.history, history) {
-		l.start = own.flush // the same proposer wrote both: the longer tail is good
+	l := lesson{
+		term: peer.LastLogTerm, history: history, tliHistory: peer.TLIHistory,
+		start: common, commit: peer.CommitLSN,
 	}
-	l.upto = max(l.upto, l.start)
+	if follows(own.History, history) {
+		l.start = own.FlushLSN // the same proposer wrote both: the longer tail is good
+	}
+	l.upto = max(l.commit, l.start)
 	return l, true
 }
 

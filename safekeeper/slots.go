@@ -1,6 +1,7 @@
 package safekeeper
 
 import (
+	"context"
 	"fmt"
 	"sort"
 	"sync"
@@ -26,11 +27,13 @@ type slotSet struct {
 	mu    sync.Mutex
 	slots map[string]*slot
 	dirty bool
-	save  func([]slot) error // makes the given persistent slots durable
+
+	released chan struct{}      // closed and replaced when a session leaves its slot
+	save     func([]slot) error // makes the given persistent slots durable
 }
 
 func newSlotSet(loaded []slot, save func([]slot) error) *slotSet {
-	s := &slotSet{slots: make(map[string]*slot, len(loaded)), save: save}
+	s := &slotSet{slots: make(map[string]*slot, len(loaded)), save: save, released: make(chan struct{})}
 	for i := range loaded {
 		s.slots[loaded[i].name] = &loaded[i]
 	}
@@ -65,10 +68,27 @@ func (s *slotSet) create(name string, temporary bool, restart wal.LSN, pid uint3
 	return nil
 }
 
-// drop removes a slot that no session streams from.
-func (s *slotSet) drop(name string) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// drop removes a slot. One that a session streams from is an error, or with
+// wait waited for.
+func (s *slotSet) drop(ctx context.Context, name string, wait bool) error {
+	for {
+		s.mu.Lock()
+		sl, released := s.slots[name], s.released
+		if !wait || sl == nil || sl.active == 0 {
+			err := s.dropLocked(name)
+			s.mu.Unlock()
+			return err
+		}
+		s.mu.Unlock()
+		select {
+		case <-released:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for replication slot %q: %w", name, context.Cause(ctx))
+		}
+	}
+}
+
+func (s *slotSet) dropLocked(name string) error {
 	sl := s.slots[name]
 	if sl == nil {
 		return errSlotMissing(name)
@@ -122,6 +142,8 @@ func (s *slotSet) release(name string, pid uint32) {
 	defer s.mu.Unlock()
 	if sl := s.slots[name]; sl != nil && sl.active == pid {
 		sl.active = 0
+		close(s.released)
+		s.released = make(chan struct{})
 	}
 }
 

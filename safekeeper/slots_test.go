@@ -28,7 +28,7 @@ func TestSlotErrorsAreThoseOfPostgreSQL(t *testing.T) {
 		text string
 	}{
 		"exists":    {s.create("rw1", false, 0, 7), "42710", `replication slot "rw1" already exists`},
-		"missing":   {s.drop("nope"), "42704", `replication slot "nope" does not exist`},
+		"missing":   {s.drop(t.Context(), "nope", false), "42704", `replication slot "nope" does not exist`},
 		"bad name":  {s.create("BAD", false, 0, 7), "42602", `replication slot name "BAD" contains invalid character`},
 		"no name":   {s.create("", false, 0, 7), "42602", `replication slot name "" is too short`},
 		"not there": {s.acquire("nope", 7), "42704", `replication slot "nope" does not exist`},
@@ -38,11 +38,11 @@ func TestSlotErrorsAreThoseOfPostgreSQL(t *testing.T) {
 	}
 	require.NoError(t, s.acquire("rw1", 7))
 	require.ErrorContains(t, s.acquire("rw1", 8), `replication slot "rw1" is active for PID 7`)
-	require.Equal(t, "55006", protocol.SQLState(s.drop("rw1")))
+	require.Equal(t, "55006", protocol.SQLState(s.drop(t.Context(), "rw1", false)))
 	s.release("rw1", 8) // not the holder's
-	require.Error(t, s.drop("rw1"))
+	require.Error(t, s.drop(t.Context(), "rw1", false))
 	s.release("rw1", 7)
-	require.NoError(t, s.drop("rw1"))
+	require.NoError(t, s.drop(t.Context(), "rw1", false))
 }
 
 func TestPersistentSlotsSurviveRestart(t *testing.T) {
@@ -97,7 +97,7 @@ func TestFailedSaveLeavesSlotsAsTheyWere(t *testing.T) {
 	require.ErrorIs(t, s.create("new", false, 0, 1), fail)
 	_, ok := s.read("new")
 	require.False(t, ok)
-	require.ErrorIs(t, s.drop("old"), fail)
+	require.ErrorIs(t, s.drop(t.Context(), "old", false), fail)
 	_, ok = s.read("old")
 	require.True(t, ok)
 	_, err := s.invalidateBelow(20)
@@ -139,4 +139,21 @@ func TestRetentionHorizon(t *testing.T) {
 	} {
 		require.Equal(t, tc.want, retentionHorizon(tc.in), name)
 	}
+}
+
+func TestDropWaitsForTheStream(t *testing.T) {
+	s := memSlots(t, vfs.NewMem())
+	require.NoError(t, s.create("s", false, 0, 1))
+	require.NoError(t, s.acquire("s", 1))
+	dropped := make(chan error)
+	go func() { dropped <- s.drop(t.Context(), "s", true) }()
+	select {
+	case err := <-dropped:
+		t.Fatal("dropped an active slot:", err)
+	default:
+	}
+	s.release("s", 1)
+	require.NoError(t, <-dropped)
+	_, ok := s.read("s")
+	require.False(t, ok)
 }

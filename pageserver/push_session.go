@@ -1,0 +1,169 @@
+package pageserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/walhaven/walhaven/protocol"
+	"github.com/walhaven/walhaven/protocol/pushwal"
+	"github.com/walhaven/walhaven/protocol/walstream"
+	"github.com/walhaven/walhaven/wal"
+)
+
+const (
+	// pusherSilence is how long a pusher may say nothing; it sends a heartbeat
+	// every 500 ms.
+	pusherSilence = 10 * time.Second
+
+	// syncEvery bounds the bytes that one sync covers while frames keep coming.
+	syncEvery = 8 << 20
+)
+
+// pushSession is one connected pusher. It belongs to its session's goroutine;
+// what others read of it is guarded by the timeline's lock.
+type pushSession struct {
+	server   *Server
+	stream   *protocol.CopyStream
+	codec    pushwal.Codec
+	session  *protocol.Session
+	started  time.Time
+	greeting pushwal.ProposerGreeting
+	timeline *timeline
+	frame    pushwal.AppendRequest
+	out      []byte
+	unsynced int
+}
+
+// name is what logs and SHOW RECEIVERS call the pusher.
+func (s *pushSession) name() string {
+	return fmt.Sprintf("safekeeper %d (%s)", s.greeting.NodeID, s.session.Remote)
+}
+
+// run serves the pusher until it leaves.
+func (s *pushSession) run(ctx context.Context) error {
+	s.stream.SetReadIdle(pusherSilence)
+	if err := s.greet(); err != nil {
+		return err
+	}
+	t := s.timeline
+	t.mu.Lock()
+	t.pushers.join(s, 0, time.Now())
+	t.mu.Unlock()
+	defer func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.pushers.leave(s, time.Now())
+	}()
+	if err := s.report(); err != nil {
+		return err
+	}
+	for {
+		if err := s.next(); err != nil {
+			return s.ended(ctx, err)
+		}
+	}
+}
+
+// greet takes the pusher's greeting, finds or founds the timeline, and answers
+// with where its WAL ends.
+func (s *pushSession) greet() error {
+	msg, err := s.stream.Receive()
+	if err != nil {
+		return fmt.Errorf("receive greeting: %w", err)
+	}
+	s.codec = pushwal.Codec{Version: pushwal.Version3, Walhaven: true}
+	if err := s.codec.DecodeProposerGreeting(msg, &s.greeting); err != nil {
+		return protocol.Errorf(protocol.CodeProtocolViolation, "%w", err)
+	}
+	if s.timeline, err = s.server.timelines.findOrFound(s.session, &s.greeting); err != nil {
+		return err
+	}
+	if err := s.timeline.haltedErr(); err != nil {
+		return err
+	}
+	if err := s.timeline.admit(&s.greeting); err != nil {
+		return err
+	}
+	c := s.timeline.store.Control()
+	answer := pushwal.AcceptorGreeting{
+		NodeID: pushwal.NodeID(s.server.identity.ID),
+		Options: &pushwal.AcceptorOptions{
+			Walhaven: 1, Incarnation: s.server.identity.Incarnation, TLI: c.History.Last,
+			LastRecordLSN: s.timeline.durable(),
+		},
+	}
+	return errors.Join(s.stream.Send(s.codec.AppendAcceptorGreeting(nil, &answer)), s.stream.Flush())
+}
+
+// next takes one frame and, when no further one waits, makes all that was
+// taken durable and reports it.
+func (s *pushSession) next() error {
+	msg, err := s.stream.Receive()
+	if err != nil {
+		return err
+	}
+	if err := s.codec.DecodeAppendRequest(msg, &s.frame); err != nil {
+		return protocol.Errorf(protocol.CodeProtocolViolation, "%w", err)
+	}
+	n, err := s.timeline.take(s, &s.frame, time.Now())
+	if err != nil {
+		// The pusher gets the alarm as feedback too, before the error.
+		return errors.Join(err, s.report())
+	}
+	s.unsynced += n
+	if s.stream.Buffered() && s.unsynced < syncEvery {
+		return nil
+	}
+	if s.unsynced > 0 {
+		s.unsynced = 0
+		if err := s.timeline.sync(); err != nil {
+			return err
+		}
+	}
+	return s.report()
+}
+
+// report sends the positions, and whether this pusher is the active one.
+func (s *pushSession) report() error {
+	t := s.timeline
+	write, durable := t.store.Positions().Write, t.durable()
+	t.mu.Lock()
+	active, halted := t.pushers.isActive(s), t.halted != nil
+	t.mu.Unlock()
+	now := wal.TimestampOf(time.Now())
+
+	status := walstream.StatusUpdate{Write: write, Flush: durable, Apply: durable, Time: now}
+	s.out = walstream.AppendStatusUpdate(s.out[:0], &status)
+	if err := s.stream.Send(s.out); err != nil {
+		return fmt.Errorf("send status: %w", err)
+	}
+	feedback := pushwal.PageserverFeedback{
+		LastReceivedLSN: write, DiskConsistent: durable, RemoteConsistent: durable,
+		ReplyTime: now, Corruption: halted, Active: pushwal.StandBy,
+	}
+	if active && !halted {
+		feedback.Active = pushwal.Active
+	}
+	s.out = walstream.AppendPageserverFeedback(s.out[:0], pushwal.AppendPageserverFeedback(nil, &feedback))
+	if err := errors.Join(s.stream.Send(s.out), s.stream.Flush()); err != nil {
+		return fmt.Errorf("send feedback: %w", err)
+	}
+	return nil
+}
+
+// ended makes what was taken durable and tells an orderly end from a failure.
+func (s *pushSession) ended(ctx context.Context, err error) error {
+	if s.unsynced > 0 {
+		err = errors.Join(err, s.timeline.sync())
+	}
+	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, protocol.ErrPeerClosed):
+		return nil
+	case ctx.Err() != nil:
+		return protocol.Fatalf(protocol.CodeAdminShutdown, "the pageserver is shutting down")
+	}
+	return err
+}

@@ -1,0 +1,197 @@
+package pageserver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/walhaven/walhaven/protocol"
+	"github.com/walhaven/walhaven/protocol/pushwal"
+	"github.com/walhaven/walhaven/wal"
+	"github.com/walhaven/walhaven/wal/walstore"
+)
+
+// timeline is the local copy of one timeline's WAL and the pushers that feed
+// it.
+type timeline struct {
+	id      wal.TTID
+	store   *walstore.Store
+	metrics *metrics
+	logger  *slog.Logger
+
+	mu       sync.Mutex // serialises frames; guards what follows
+	pushers  *chooser[*pushSession]
+	halted   error         // set once our WAL and a pusher's differed
+	commit   wal.LSN       // highest commit position that a pusher announced
+	behind   time.Time     // since when commit is above what is durable here
+	advanced chan struct{} // closed and replaced when more is durable
+	scratch  []byte
+}
+
+func newTimeline(store *walstore.Store, m *metrics, logger *slog.Logger) *timeline {
+	id := store.Control().ID
+	return &timeline{
+		id: id, store: store, metrics: m,
+		logger:  logger.With("tenant_id", id.Tenant, "timeline_id", id.Timeline),
+		pushers: newChooser[*pushSession](), advanced: make(chan struct{}),
+		scratch: make([]byte, pushwal.MaxAppend),
+	}
+}
+
+// durable is the end of what survives a crash: whole records only, for recovery
+// cuts at a record end.
+func (t *timeline) durable() wal.LSN {
+	p := t.store.Positions()
+	if end := min(p.FlushRecord, p.Flush); end >= t.store.Control().Start {
+		return end
+	}
+	return 0
+}
+
+// take stores a pushed frame; see takeFrame.
+func (t *timeline) take(s *pushSession, m *pushwal.AppendRequest, now time.Time) (appended int, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.halted != nil {
+		return 0, t.halted
+	}
+	if err := checkFrame(m, t.store.Control().History); err != nil {
+		return 0, err
+	}
+	t.announce(m.CommitLSN, now)
+	if len(m.WAL) > 0 {
+		appended, err = takeFrame(t.store, m, t.scratch)
+	}
+	if errors.Is(err, errMismatch) {
+		t.halted = err
+		t.metrics.mismatches.Inc()
+		t.logger.Error("pushed WAL differs from the WAL stored here; this timeline takes no more",
+			"pusher", s.name(), "err", err)
+	}
+	if err != nil {
+		return 0, err
+	}
+	t.metrics.received.Add(float64(appended))
+	if t.pushers.heard(s, m.CommitLSN, appended > 0, t.store.Positions().Write, now) {
+		t.logger.Info("another pusher is the active one now", "pusher", s.name())
+	}
+	return appended, nil
+}
+
+// announce notes a pusher's commit position, and since when we are behind it.
+func (t *timeline) announce(commit wal.LSN, now time.Time) {
+	t.commit = max(t.commit, commit)
+	switch {
+	case t.durable() >= t.commit:
+		t.behind = time.Time{}
+	case t.behind.IsZero():
+		t.behind = now
+	}
+}
+
+// sync makes what was taken durable and wakes those who wait for it.
+func (t *timeline) sync() error {
+	if err := t.store.Sync(); err != nil {
+		return appendError(fmt.Errorf("make pushed WAL durable: %w", err))
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.announce(0, time.Now())
+	close(t.advanced)
+	t.advanced = make(chan struct{})
+	return nil
+}
+
+// waitDurable returns the end of durable WAL once it is above after.
+func (t *timeline) waitDurable(ctx context.Context, after wal.LSN) (wal.LSN, error) {
+	for {
+		t.mu.Lock()
+		advanced := t.advanced
+		t.mu.Unlock()
+		if end := t.durable(); end > after {
+			return end, nil
+		}
+		select {
+		case <-advanced:
+		case <-ctx.Done():
+			return t.durable(), context.Cause(ctx)
+		}
+	}
+}
+
+// lag says how far durable WAL is behind what pushers announced.
+func (t *timeline) lag(now time.Time) (bytes uint64, since time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	end := max(t.durable(), t.store.Control().Start)
+	if t.commit <= end {
+		return 0, 0
+	}
+	if !t.behind.IsZero() {
+		since = now.Sub(t.behind)
+	}
+	return uint64(t.commit - end), since
+}
+
+// haltedErr is why the timeline takes no more WAL, or nil.
+func (t *timeline) haltedErr() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.halted
+}
+
+// admit checks a pusher's greeting against the timeline and takes over a longer
+// history.
+func (t *timeline) admit(g *pushwal.ProposerGreeting) error {
+	c := t.store.Control()
+	refuse := func(what string, theirs, ours any) error {
+		return protocol.Errorf(protocol.CodeNotInState, "pusher's %s %v is not that of the timeline, %v", what, theirs, ours)
+	}
+	switch {
+	case g.SystemID != c.SystemID:
+		return refuse("system identifier", g.SystemID, c.SystemID)
+	case g.PGVersion/10000 != c.PGVersion/10000:
+		return refuse("PostgreSQL version", g.PGVersion, c.PGVersion)
+	case g.SegmentSize != c.SegmentSize:
+		return refuse("WAL segment size", g.SegmentSize, c.SegmentSize)
+	case g.Start != c.Start:
+		return refuse("start position", g.Start, c.Start)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.adoptHistory(g.TLIHistory)
+}
+
+// adoptHistory takes over a history that continues ours. Both describe
+// committed WAL, so one must be the beginning of the other.
+func (t *timeline) adoptHistory(h wal.TimelineHistory) error {
+	own := t.store.Control().History
+	if shorter, ok := own.Upto(h.Last); ok && shorter.Equal(h) {
+		return nil
+	}
+	prefix, ok := h.Upto(own.Last)
+	end := t.store.Positions()
+	if sw, _, _ := h.SwitchPoint(own.Last); !ok || !prefix.Equal(own) || sw < end.Write {
+		t.metrics.mismatches.Inc()
+		return protocol.Errorf(protocol.CodeDataCorrupted,
+			"pusher's history of timeline %d does not continue timeline %d, whose WAL reaches %s here", h.Last, own.Last, end.Write)
+	}
+	cut := end.WriteRecord
+	if c := t.store.Control(); cut < c.Start {
+		cut = c.SegmentSize.SegmentStart(c.Start)
+	}
+	if err := t.store.Truncate(min(cut, end.Write), h); err != nil {
+		return fmt.Errorf("follow timeline %d: %w", h.Last, err)
+	}
+	if err := t.store.SaveControl(func(c *walstore.Control) { c.History = h }); err != nil {
+		return fmt.Errorf("save history of timeline %d: %w", h.Last, err)
+	}
+	t.logger.Info("following a new PostgreSQL timeline", "tli", h.Last)
+	return nil
+}
+
+// close ends the timeline; no session may use it any more.
+func (t *timeline) close() error { return t.store.Close() }

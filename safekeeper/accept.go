@@ -1,0 +1,40 @@
+package safekeeper
+
+import (
+	"context"
+
+	"github.com/walhaven/walhaven/protocol"
+	"github.com/walhaven/walhaven/protocol/admin"
+	"github.com/walhaven/walhaven/protocol/pushwal"
+	"github.com/walhaven/walhaven/replication"
+)
+
+// startWALPush serves a proposer.
+func (s *Server) startWALPush(ctx context.Context, session *protocol.Session, c admin.StartWALPush, w *protocol.ResultWriter) error {
+	if c.Role != "" {
+		return protocol.Errorf(protocol.CodeInvalidParameter, "role %q is not a safekeeper's", c.Role).
+			WithHint("Push committed WAL to a pageserver.")
+	}
+	o := replication.PushOptions{Version: pushwal.Version(c.ProtoVersion), Walhaven: c.Walhaven > 0}
+	if o.Version != pushwal.Version2 && o.Version != pushwal.Version3 {
+		return protocol.Errorf(protocol.CodeFeatureNotSupported, "START_WAL_PUSH version %d is not supported", c.ProtoVersion).
+			WithHint("Versions 2 and 3 are.")
+	}
+	t, err := s.timelineOf(session)
+	if err != nil && !(c.AllowTimelineCreation && s.o.Config.AllowImplicitTimelines && protocol.SQLState(err) == protocol.CodeUndefinedObject) {
+		return err
+	}
+	stream, err := w.CopyBoth()
+	if err != nil {
+		return err
+	}
+	if t == nil {
+		if t, o.Greeting, err = s.foundImplicitly(session, stream, o); err != nil {
+			return err
+		}
+	}
+	st := newStream(kindReceiver, session, "")
+	t.sessions.add(st)
+	defer t.sessions.remove(st)
+	return t.accepting.Serve(ctx, stream, o)
+}

@@ -1,0 +1,23 @@
+package safekeeper
+
+import (
+	"log/slog"
+
+	"github.com/walhaven/walhaven/internal/datadir"
+	"github.com/walhaven/walhaven/replication"
+	"github.com/walhaven/walhaven/wal/walstore"
+)
+
+// deps is what every timeline of one safekeeper shares.
+type deps struct {
+	identity    datadir.Identity
+	logger      *slog.Logger
+	wal         *walstore.Metrics
+	accepting   *replication.AcceptingMetrics
+	pageservers []string // addresses that every timeline is pushed to
+	noSync      bool     // negative control of durability tests
+}
+
+func (d deps) storeOptions() walstore.Options {
+	return walstore.Options{Logger: d.logger, Metrics: d.wal, NoSync: d.noSync}
+}

@@ -1,0 +1,181 @@
+package safekeeper
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/walhaven/walhaven/protocol/pushwal"
+	"github.com/walhaven/walhaven/replication/sender"
+	"github.com/walhaven/walhaven/wal"
+)
+
+// Back-off between push sessions: short, for takeover within 2 s is promised.
+const (
+	pushBackoffMin = 50 * time.Millisecond
+	pushBackoffMax = time.Second
+)
+
+// pushTarget is one pageserver that a timeline is pushed to.
+type pushTarget struct {
+	addr string
+
+	mu        sync.Mutex
+	connected bool
+	since     time.Time // when connected last changed
+	feedback  sender.PushFeedback
+	err       error // why the last session ended
+}
+
+// pushView is a moment of a push target.
+type pushView struct {
+	connected bool
+	since     time.Time
+	feedback  sender.PushFeedback
+	err       error
+}
+
+func (v pushView) state() string {
+	switch {
+	case !v.connected:
+		return "disconnected"
+	case v.feedback.Corruption:
+		return "halted"
+	case v.feedback.Active:
+		return "pushing"
+	}
+	return "standby"
+}
+
+func (p *pushTarget) view() pushView {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return pushView{connected: p.connected, since: p.since, feedback: p.feedback, err: p.err}
+}
+
+// durable is what the pageserver has confirmed since this process started, 0
+// when nothing: then nothing may be removed that it could lack.
+func (p *pushTarget) durable() wal.LSN { return p.view().feedback.Flush }
+
+func (p *pushTarget) note(f sender.PushFeedback) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.feedback = f
+}
+
+func (p *pushTarget) setConnected(up bool, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if up != p.connected {
+		p.since = time.Now()
+	}
+	p.connected, p.err = up, err
+	p.feedback.Active = p.feedback.Active && up
+}
+
+// pushSet holds a timeline's pageservers, fixed at the start.
+type pushSet struct{ targets []*pushTarget }
+
+func newPushSet(addresses []string) *pushSet {
+	s := &pushSet{}
+	for _, addr := range addresses {
+		s.targets = append(s.targets, &pushTarget{addr: addr})
+	}
+	return s
+}
+
+func (s *pushSet) list() []*pushTarget { return s.targets }
+
+// positions are what the pageservers hold durably.
+func (s *pushSet) positions() []wal.LSN {
+	out := make([]wal.LSN, len(s.targets))
+	for i, p := range s.targets {
+		out[i] = p.durable()
+	}
+	return out
+}
+
+// push keeps one timeline pushed to one pageserver until ctx is done.
+func (s *Server) push(ctx context.Context, t *timeline, p *pushTarget) {
+	logger := t.logger.With("pageserver", p.addr)
+	backoff := pushBackoffMin
+	for ctx.Err() == nil {
+		began := time.Now()
+		err := s.pushOnce(ctx, t, p)
+		s.pushes.Ended(err)
+		if errors.Is(err, sender.ErrHistoryChanged) {
+			p.setConnected(false, nil)
+			backoff = pushBackoffMin
+			continue
+		}
+		if was := p.view(); err != nil && ctx.Err() == nil && (was.err == nil || was.err.Error() != err.Error()) {
+			logger.Warn("push to pageserver ended", "err", err)
+		}
+		p.setConnected(false, err)
+		if time.Since(began) > pushBackoffMax {
+			backoff = pushBackoffMin
+		}
+		sleep(ctx, backoff)
+		backoff = min(2*backoff, pushBackoffMax)
+	}
+}
+
+// pushOnce is one session. It outlives ctx by what sender.Push takes to drain.
+func (s *Server) pushOnce(ctx context.Context, t *timeline, p *pushTarget) error {
+	streaming, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	stopDialling := context.AfterFunc(ctx, cancel)
+	stream, err := s.dialPush(streaming, t, p.addr)
+	if err != nil {
+		return err
+	}
+	if !stopDialling() {
+		return errors.Join(context.Cause(ctx), stream.Close())
+	}
+	p.setConnected(true, nil)
+	c, term := t.store.Control(), t.accepting.Status().LastLogTerm
+	return sender.Push(ctx, stream, sender.PushOptions{
+		Source: t.accepting, Logger: t.logger, Metrics: s.pushes,
+		Term: func() wal.Term { return term },
+		Greeting: pushwal.ProposerGreeting{
+			TTID: t.id, PGVersion: c.PGVersion, SystemID: c.SystemID, SegmentSize: c.SegmentSize,
+			NodeID: pushwal.NodeID(s.dir.Identity.ID), Name: c.Name, Start: c.Start,
+		},
+		OnFeedback: func(f sender.PushFeedback) {
+			p.note(f)
+			s.relay(t, f)
+		},
+	})
+}
+
+// relay tells the acceptor, and through it the proposers, what pageservers hold.
+func (s *Server) relay(t *timeline, f sender.PushFeedback) {
+	slowest := f.Flush
+	for _, at := range t.pushes.positions() {
+		slowest = min(slowest, at)
+	}
+	t.accepting.Report(slowest, 0)
+	if f.Active {
+		t.accepting.RelayPageserver(pushwal.PageserverFeedback{
+			LastReceivedLSN: f.Write, DiskConsistent: f.Flush, RemoteConsistent: slowest,
+			ReplyTime: wal.TimestampOf(f.At), Corruption: f.Corruption,
+		})
+	}
+}
+
+// sleep waits for d or the end of ctx.
+func sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// pushCommand opens a push session; allow_timeline_creation is meant for the
+// receiver's own copy, which it founds from our greeting.
+var pushCommand = fmt.Sprintf("START_WAL_PUSH (proto_version '%d', walhaven '1', role 'pageserver', allow_timeline_creation 'true')",
+	pushwal.Version3)

@@ -1,0 +1,217 @@
+package safekeeper
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/walhaven/walhaven/protocol"
+	"github.com/walhaven/walhaven/protocol/pushwal"
+	"github.com/walhaven/walhaven/replication"
+	"github.com/walhaven/walhaven/replication/receiver"
+	"github.com/walhaven/walhaven/wal"
+	"github.com/walhaven/walhaven/wal/walstore"
+)
+
+// catchUp takes a lesson: it repeats to the own acceptor, over an in-process
+// pipe, what the proposer of the lesson's term would have said, with bytes from
+// the donor, none of them above its commit position. Nothing but the ordinary
+// rules of the acceptor decides whether they are taken.
+func (s *Server) catchUp(ctx context.Context, t *timeline, donor pushwal.Member, l lesson) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ours, theirs := net.Pipe()
+	acceptorSide := protocol.NewCopyStream(ctx, theirs, protocol.StreamOptions{Server: true})
+	proposerSide := protocol.NewCopyStream(ctx, ours, protocol.StreamOptions{})
+	r := &replay{timeline: t, lesson: l, stream: proposerSide, codec: pushwal.Codec{Version: pushwal.Version3, Walhaven: true}}
+
+	var g errgroup.Group
+	g.Go(func() error {
+		err := t.accepting.Serve(ctx, acceptorSide, replication.PushOptions{Version: pushwal.Version3, Walhaven: true, Recovery: true})
+		if err != nil {
+			proposerSide.Abort(err)
+		}
+		return errors.Join(err, acceptorSide.Close())
+	})
+	g.Go(func() error {
+		err := r.run(ctx, func(at wal.LSN) (*receiver.Receiver, func(), error) { return s.openDonor(ctx, t, donor, at) })
+		cancelled := proposerSide.Close()
+		return errors.Join(err, cancelled)
+	})
+	return g.Wait()
+}
+
+// openDonor asks the donor for committed WAL from at on.
+func (s *Server) openDonor(ctx context.Context, t *timeline, donor pushwal.Member, at wal.LSN) (*receiver.Receiver, func(), error) {
+	conninfo, err := s.conninfo(memberAddress(donor))
+	if err != nil {
+		return nil, nil, err
+	}
+	o := s.dialOptions(t.id)
+	o.Params["replication"] = "true"
+	client, err := replication.Connect(ctx, conninfo, o)
+	if err != nil {
+		return nil, nil, fmt.Errorf("connect to donor: %w", err)
+	}
+	r, err := receiver.Start(ctx, client, at, receiver.Options{})
+	if err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("ask donor for WAL from %s: %w", at, err), client.Close())
+	}
+	return r, func() { _ = errors.Join(r.Close(), client.Close()) }, nil
+}
+
+// replay is the proposer's side of the pipe.
+type replay struct {
+	timeline *timeline
+	lesson   lesson
+	stream   *protocol.CopyStream
+	codec    pushwal.Codec
+	config   pushwal.Configuration
+	pos      wal.LSN
+	header   []byte
+}
+
+// openFunc connects to the donor.
+type openFunc func(at wal.LSN) (*receiver.Receiver, func(), error)
+
+func (r *replay) run(ctx context.Context, open openFunc) error {
+	if err := r.greet(); err != nil {
+		return fmt.Errorf("greet own acceptor: %w", err)
+	}
+	var answers errgroup.Group
+	answers.Go(r.discardAnswers)
+	err := r.elect()
+	if err == nil && r.pos < r.lesson.upto {
+		err = r.copyWAL(open)
+	}
+	if err == nil {
+		err = r.announce(ctx)
+	}
+	return errors.Join(err, r.stream.Close(), answers.Wait())
+}
+
+// greet introduces the replay as the timeline itself.
+func (r *replay) greet() error {
+	st := r.timeline.accepting.Status()
+	r.config = st.Configuration
+	g := pushwal.ProposerGreeting{
+		TTID: r.timeline.id, PGVersion: st.PGVersion, SystemID: st.SystemID,
+		SegmentSize: st.SegmentSize, TLI: r.lesson.tliHistory.Last,
+	}
+	if _, err := rand.Read(g.Instance[:]); err != nil { // marks a sender of whole frames of ours
+		return fmt.Errorf("make instance: %w", err)
+	}
+	if err := r.send(r.codec.AppendProposerGreeting(nil, &g)); err != nil {
+		return err
+	}
+	msg, err := r.stream.Receive()
+	if err != nil {
+		return err
+	}
+	var answer pushwal.AcceptorGreeting
+	return r.codec.DecodeAcceptorGreeting(msg, &answer)
+}
+
+// elect repeats the election's outcome. An empty log begins at its segment's
+// first byte, so that the true bytes in front of the first record come along.
+func (r *replay) elect() error {
+	r.pos = r.lesson.start
+	c := r.timeline.store.Control()
+	if first := c.SegmentSize.SegmentStart(c.Start); isEmpty(r.timeline.store) && r.pos == c.Start {
+		r.pos = first
+	}
+	m := pushwal.ProposerElected{
+		Generation: r.config.Generation, Term: r.lesson.term, StartStreamingAt: r.pos,
+		History: r.lesson.history, TLIHistory: r.lesson.tliHistory,
+	}
+	return r.send(r.codec.AppendProposerElected(nil, &m))
+}
+
+func isEmpty(s *walstore.Store) bool {
+	c := s.Control()
+	return s.Positions().Write == c.SegmentSize.SegmentStart(c.Start)
+}
+
+// copyWAL brings the donor's bytes up to the lesson's end.
+func (r *replay) copyWAL(open openFunc) error {
+	donor, done, err := open(r.pos)
+	if err != nil {
+		return err
+	}
+	defer done()
+	for r.pos < r.lesson.upto {
+		at, data, err := donor.Next()
+		if err != nil {
+			return fmt.Errorf("read WAL from donor: %w", err)
+		}
+		if at != r.pos {
+			return fmt.Errorf("donor sent WAL at %s, expected %s", at, r.pos)
+		}
+		data = data[:min(uint64(len(data)), uint64(r.lesson.upto-r.pos))]
+		for len(data) > 0 {
+			n := r.frameLen(data)
+			if err := r.append(data[:n]); err != nil {
+				return err
+			}
+			data = data[n:]
+		}
+	}
+	return nil
+}
+
+// frameLen is how much of data goes into one frame: of one timeline.
+func (r *replay) frameLen(data []byte) int {
+	n := min(len(data), pushwal.MaxAppend)
+	h := r.lesson.tliHistory
+	if sw, _, ok := h.SwitchPoint(h.TLIAt(r.pos)); ok && r.pos+wal.LSN(n) > sw {
+		n = int(sw - r.pos)
+	}
+	return n
+}
+
+// append sends data, which begins at r.pos; none of it announces the commit
+// position.
+func (r *replay) append(data []byte) error {
+	m := pushwal.AppendRequest{
+		Generation: r.config.Generation, Term: r.lesson.term, Begin: r.pos, End: r.pos + wal.LSN(len(data)),
+		CommitLSN: r.lesson.commit, TLI: r.lesson.tliHistory.TLIAt(r.pos), CRC: pushwal.Checksum(data), WAL: data,
+	}
+	r.header = r.codec.AppendAppendRequestHeader(r.header[:0], &m)
+	if err := r.send(r.header, data); err != nil {
+		return fmt.Errorf("append to own acceptor: %w", err)
+	}
+	r.pos = m.End
+	return nil
+}
+
+// announce sends the commit position behind the WAL and waits until it is known
+// here.
+func (r *replay) announce(ctx context.Context) error {
+	if err := r.append(nil); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, peerTimeout)
+	defer cancel()
+	_, err := r.timeline.accepting.WaitCommit(ctx, r.lesson.commit-1)
+	if err != nil {
+		return fmt.Errorf("wait for commit position %s: %w", r.lesson.commit, err)
+	}
+	return nil
+}
+
+// discardAnswers reads the acceptor's answers until the stream ends.
+func (r *replay) discardAnswers() error {
+	for {
+		if _, err := r.stream.Receive(); err != nil {
+			return nil //nolint:nilerr // what went wrong is told by the acceptor's side
+		}
+	}
+}
+
+func (r *replay) send(parts ...[]byte) error {
+	return errors.Join(r.stream.Send(parts...), r.stream.Flush())
+}

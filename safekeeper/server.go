@@ -1,0 +1,139 @@
+package safekeeper
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/walhaven/walhaven/internal/daemon"
+	"github.com/walhaven/walhaven/internal/datadir"
+	"github.com/walhaven/walhaven/protocol"
+	"github.com/walhaven/walhaven/protocol/admin"
+	"github.com/walhaven/walhaven/replication"
+	"github.com/walhaven/walhaven/replication/sender"
+	"github.com/walhaven/walhaven/wal/walstore"
+)
+
+const program = "safekeeper"
+
+// Options of a Server.
+type Options struct {
+	Config Config
+	Auth   protocol.Authenticator // required
+	TLS    *tls.Config            // of the PostgreSQL listener; nil without
+	Logger *slog.Logger           // required
+
+	// Settings are the configuration as SHOW ALL lists it.
+	Settings []admin.Setting
+
+	Registerer prometheus.Registerer // nil: metrics are counted, not exported
+	Health     *daemon.Health        // nil: not reported
+
+	// NoSync skips every fsync of WAL: the negative control of durability tests.
+	NoSync bool
+}
+
+// Server is one safekeeper: a locked data directory, its timelines and what
+// they need. New makes it, Run runs it.
+type Server struct {
+	o         Options
+	dir       *datadir.Dir
+	timelines *registry
+	protocol  *protocol.Server
+	table     *admin.Table
+	metrics   *metrics
+	senders   *sender.Metrics
+	pushes    *sender.PushMetrics
+	disk      *diskProbe
+	started   time.Time
+	logger    *slog.Logger
+
+	// draining is closed when the orderly end begins.
+	draining chan struct{}
+
+	tasks struct {
+		sync.Mutex
+		wg  sync.WaitGroup
+		ctx context.Context // of the background work; nil before Run and after its end
+	}
+}
+
+// New locks the data directory and founds or checks its identity. Run releases
+// it; a Server that is not run must be closed with Close.
+func New(o Options) (*Server, error) {
+	if err := o.Config.check(); err != nil {
+		return nil, err
+	}
+	dir, err := datadir.Open(o.Config.DataDir, program, o.Config.ID)
+	if err != nil {
+		return nil, fmt.Errorf("open data directory: %w", err)
+	}
+	s := &Server{
+		o: o, dir: dir, started: time.Now(), draining: make(chan struct{}),
+		logger:  o.Logger.With("node", dir.Identity.ID),
+		metrics: newMetrics(o.Registerer),
+		senders: sender.NewMetrics(o.Registerer, program),
+		pushes:  sender.NewPushMetrics(o.Registerer, program),
+		disk:    newDiskProbe(dir.Path, uint64(o.Config.MinFreeDisk)),
+	}
+	s.timelines = newRegistry(dir.Path, deps{
+		identity: dir.Identity, logger: s.logger, noSync: o.NoSync, pageservers: o.Config.Pageserver,
+		wal:       walstore.NewMetrics(o.Registerer, program),
+		accepting: replication.NewAcceptingMetrics(o.Registerer),
+	}, s.begin)
+	if s.table, err = s.newTable(); err != nil {
+		return nil, errors.Join(err, dir.Close())
+	}
+	s.protocol = protocol.NewServer(s, protocol.Options{
+		Auth: o.Auth, TLS: o.TLS, Logger: s.logger,
+		Metrics: protocol.NewMetrics(o.Registerer, program),
+	})
+	if o.Registerer != nil {
+		o.Registerer.MustRegister(newTimelineCollector(s.timelines))
+	}
+	s.addChecks(o.Health)
+	return s, nil
+}
+
+// Identity is the data directory's.
+func (s *Server) Identity() datadir.Identity { return s.dir.Identity }
+
+// Close releases the data directory of a server that was not run.
+func (s *Server) Close() error { return s.dir.Close() }
+
+// addChecks adds what /readyz asks: can this node accept and fsync, whatever
+// its peers do.
+func (s *Server) addChecks(h *daemon.Health) {
+	if h == nil {
+		return
+	}
+	h.CheckFunc("disk", s.disk.check)
+	h.CheckFunc("timelines", func() (bool, string) {
+		if n := len(s.timelines.failures()); n > 0 {
+			return false, fmt.Sprintf("%d timelines did not load; SHOW TIMELINES says why", n)
+		}
+		for _, t := range s.timelines.list() {
+			if err := t.store.Fenced(); err != nil {
+				return false, fmt.Sprintf("timeline %s: %v", t.id, err)
+			}
+		}
+		return true, ""
+	})
+	h.CheckFunc("accepting", func() (bool, string) {
+		s.tasks.Lock()
+		defer s.tasks.Unlock()
+		if s.tasks.ctx == nil {
+			return false, "not running"
+		}
+		return s.tasks.ctx.Err() == nil, "stopping"
+	})
+}
+
+// errStopping is why sessions end when the process does.
+var errStopping = errors.New("the safekeeper is shutting down")
