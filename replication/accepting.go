@@ -71,7 +71,8 @@ type Accepting struct {
 }
 
 // NewAccepting restores the acceptor from the log's control file. The caller
-// keeps the log and closes it after Close.
+// keeps the log and closes it after Close. An acceptor whose committed WAL is
+// missing is returned all the same and refuses proposers; see Status.Err.
 func NewAccepting(o AcceptingOptions) (*Accepting, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -85,6 +86,9 @@ func NewAccepting(o AcceptingOptions) (*Accepting, error) {
 	}
 	if err := a.restore(); err != nil {
 		return nil, err
+	}
+	if err := a.acceptor.Err(); err != nil {
+		a.logger.Error("timeline accepts nothing: committed WAL is missing", "error", err)
 	}
 	return a, nil
 }
@@ -109,9 +113,9 @@ func (a *Accepting) restore() error {
 // publish copies the acceptor's positions to where they are read without the
 // lock, and wakes those who wait for them.
 func (a *Accepting) publish() {
-	// A rebuilt acceptor may know less than was published: what is committed
-	// stays committed.
-	a.commit.raise(a.acceptor.CommitLSN())
+	// A rebuilt acceptor may know less than was published, and what is committed
+	// stays committed. One that lost WAL knows more than it holds.
+	a.commit.raise(min(a.acceptor.CommitLSN(), a.acceptor.FlushLSN()))
 	term := uint64(a.acceptor.State().Term)
 	moved := a.flush.set(a.acceptor.FlushLSN())
 	if a.term.Swap(term) != term || moved {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/walhaven/walhaven/internal/invariant"
 	"github.com/walhaven/walhaven/protocol"
+	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/replication/consensus"
 	"github.com/walhaven/walhaven/wal/walstore"
 )
@@ -61,15 +62,17 @@ func (a *Accepting) makeDurable(e *consensus.Effects) error {
 
 func (a *Accepting) truncate(t *consensus.Truncation) error {
 	a.cuts++
+	if t.Prefix {
+		if err := a.log.SynthesizePrefix(); err != nil {
+			return err
+		}
+	}
 	invariant.Point("accepting/truncate/before")
 	if err := a.log.Truncate(t.To, t.History); err != nil {
 		return err
 	}
 	invariant.Point("accepting/truncate/after")
-	if !t.Prefix {
-		return nil
-	}
-	return a.log.SynthesizePrefix()
+	return nil
 }
 
 // save persists the state and, in the same write, the PostgreSQL history.
@@ -135,6 +138,8 @@ func refusal(err error) error {
 	}
 	code := protocol.CodeNotInState
 	switch {
+	case errors.Is(err, pushwal.ErrMalformed): // a wrong CRC
+		code = protocol.CodeDataCorrupted
 	case errors.Is(err, consensus.ErrProtocol):
 		code = protocol.CodeProtocolViolation
 	case errors.Is(err, consensus.ErrIdentity):

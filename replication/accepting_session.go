@@ -209,18 +209,13 @@ func (s *pushSession) step(m pushwal.ProposerMessage) error {
 	return s.deliver()
 }
 
-// checkFrame verifies WAL in our form before the lock is taken.
+// checkFrame refuses WAL in our form that does not say its timeline. Its CRC is
+// verified by the consensus, before anything changes.
 func (s *pushSession) checkFrame(m pushwal.ProposerMessage) error {
 	r, ok := m.(*pushwal.AppendRequest)
-	if !ok || !s.codec.Walhaven || s.codec.Version != pushwal.Version3 || len(r.WAL) == 0 {
-		return nil
-	}
-	if r.TLI == 0 {
+	ours := s.codec.Walhaven && s.codec.Version == pushwal.Version3
+	if ok && ours && r.TLI == 0 && len(r.WAL) > 0 {
 		return protocol.Errorf(protocol.CodeProtocolViolation, "WAL frame at %s names no timeline", r.Begin)
-	}
-	if err := r.CheckCRC(); err != nil {
-		s.accepting.metrics.damaged.Inc()
-		return protocol.Errorf(protocol.CodeDataCorrupted, "%w", err)
 	}
 	return nil
 }
@@ -234,6 +229,9 @@ func (s *pushSession) stepLocked(m pushwal.ProposerMessage) error {
 	}
 	effects, err := a.acceptor.Step(s.id, m)
 	if err != nil {
+		if errors.Is(err, pushwal.ErrMalformed) {
+			a.metrics.damaged.Inc()
+		}
 		return refusal(err)
 	}
 	if err := a.execute(s, &effects); err != nil {

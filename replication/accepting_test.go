@@ -1,0 +1,433 @@
+package replication
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/walhaven/walhaven/protocol"
+	"github.com/walhaven/walhaven/protocol/pushwal"
+	"github.com/walhaven/walhaven/wal"
+)
+
+func within(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// TestPushSession is a whole exchange of a proposer of ours.
+func TestPushSession(t *testing.T) {
+	n := newNode(t)
+	p := n.connect(t, ours)
+	g := p.greet()
+	require.EqualValues(t, 1, g.NodeID)
+	require.NotNil(t, g.Options, "our options are answered")
+	require.EqualValues(t, 1, g.Config.Generation)
+
+	p.askVote(3)
+	v := p.vote()
+	require.True(t, v.VoteGiven)
+	require.Equal(t, testStart, v.FlushLSN)
+
+	history := pushwal.TermHistory{{Term: 0, LSN: testStart}, {Term: 3, LSN: testStart}}
+	p.elected(3, testBase, history)
+	data := someWAL(5000)
+	end := testBase + wal.LSN(len(data))
+	p.append(3, testBase, data, 0)
+	r := p.response()
+	require.Equal(t, end, r.FlushLSN)
+	require.Equal(t, testStart, n.CommitLSN(), "nothing is committed yet")
+
+	p.append(3, end, nil, end)
+	p.response()
+	commit, err := n.WaitCommit(within(t), end-1)
+	require.NoError(t, err)
+	require.Equal(t, end, commit)
+
+	got := make([]byte, len(data))
+	_, err = n.ReadAt(got, testBase)
+	require.NoError(t, err)
+	require.Equal(t, data, got)
+
+	s := n.Status()
+	require.Equal(t, testInstance, s.Writer)
+	require.GreaterOrEqual(t, s.WriterAge, time.Duration(0))
+	require.EqualValues(t, 3, s.LastLogTerm)
+	require.Equal(t, history, s.History)
+
+	require.NoError(t, p.stream.CloseSend())
+	require.NoError(t, p.result())
+}
+
+// TestNeonSession is the exchange with Neon's proposer, which gets exactly the
+// bytes that its strict parser takes.
+func TestNeonSession(t *testing.T) {
+	n := newNode(t)
+	p := n.connect(t, pushwal.Codec{Version: pushwal.Version3})
+	require.Nil(t, p.greet().Options)
+	p.askVote(1)
+	require.True(t, p.vote().VoteGiven)
+	p.elected(1, testStart, pushwal.TermHistory{{Term: 0, LSN: testStart}, {Term: 1, LSN: testStart}})
+	data := someWAL(5000)
+	p.append(1, testStart, data[testStart-testBase:], 0)
+	require.Equal(t, testBase+wal.LSN(len(data)), p.response().FlushLSN)
+	require.NoError(t, p.conn.Close())
+	require.NoError(t, p.result(), "an end of file is how proposers end")
+}
+
+// TestNoAnswerBeforeSync: while the disk is held back, no answer leaves and the
+// flush position stays, though the bytes are written.
+func TestNoAnswerBeforeSync(t *testing.T) {
+	n := newNode(t)
+	p := n.connect(t, ours)
+	p.lead(1)
+	p.append(1, testBase, nil, 0)
+	p.response()
+	release := n.log.hold()
+	defer release()
+	before := n.log.syncs.Load()
+	data := someWAL(5000)
+	p.append(1, testBase, data, 0)
+	require.Eventually(t, func() bool { return n.log.syncs.Load() > before }, patience, time.Millisecond)
+	require.Equal(t, testBase+wal.LSN(len(data)), n.log.Positions().Write, "written")
+	require.Equal(t, testStart, n.FlushLSN(), "not durable")
+	require.False(t, p.stream.Buffered())
+	answered := make(chan *pushwal.AppendResponse, 1)
+	go func() { answered <- p.response() }()
+	select {
+	case <-answered:
+		t.Fatal("answered before the sync")
+	case <-time.After(50 * time.Millisecond): // the negative needs a moment to be wrong in
+	}
+	release()
+	require.Equal(t, testBase+wal.LSN(len(data)), (<-answered).FlushLSN)
+}
+
+// TestVoteIsPersistedFirst: a vote whose state could not be saved is not given,
+// and the acceptor knows nothing of it afterwards.
+func TestVoteIsPersistedFirst(t *testing.T) {
+	n := newNode(t)
+	p := n.connect(t, ours)
+	p.greet()
+	broken := errors.New("no space in this test")
+	n.log.saveErr.Store(&broken)
+	p.askVote(5)
+	require.ErrorIs(t, p.result(), broken)
+	require.Zero(t, n.Status().Term, "the acceptor is what the disk says")
+
+	n.log.saveErr.Store(nil)
+	again := n.connect(t, ours)
+	again.greet()
+	again.askVote(1)
+	require.True(t, again.vote().VoteGiven)
+	require.EqualValues(t, 1, n.Status().Term)
+}
+
+// TestGroupCommit: what arrives while a sync runs is covered by the next one,
+// with one answer.
+func TestGroupCommit(t *testing.T) {
+	n := newNode(t)
+	p := n.connect(t, ours)
+	p.lead(1)
+	data := someWAL(64 << 10)
+	release := n.log.hold()
+	defer release()
+	before := n.log.syncs.Load()
+	p.append(1, testBase, data[:1000], 0)
+	require.Eventually(t, func() bool { return n.log.syncs.Load() == before+1 }, patience, time.Millisecond)
+	const pieces = 60
+	at := 1000
+	for i := range pieces {
+		next := at + 1000
+		if i == pieces-1 {
+			next = len(data)
+		}
+		p.append(1, testBase+wal.LSN(at), data[at:next], 0)
+		at = next
+	}
+	release()
+	end := testBase + wal.LSN(len(data))
+	answers := 0
+	for flush := wal.LSN(0); flush < end; answers++ {
+		flush = p.response().FlushLSN
+	}
+	require.Less(t, answers, pieces/2)
+	require.EqualValues(t, answers, n.log.syncs.Load()-before)
+}
+
+// TestDamagedFrame: a frame whose CRC is wrong is not written.
+func TestDamagedFrame(t *testing.T) {
+	n := newNode(t)
+	p := n.connect(t, ours)
+	p.lead(1)
+	data := someWAL(5000)
+	m := &pushwal.AppendRequest{Generation: 1, Term: 1, Begin: testBase, End: testBase + wal.LSN(len(data)), TLI: 1, CRC: pushwal.Checksum(data)}
+	header := ours.AppendAppendRequestHeader(nil, m)
+	data[300] ^= 0x40
+	p.send(header, data)
+	err := p.result()
+	require.Equal(t, protocol.CodeDataCorrupted, protocol.SQLState(err), err)
+	require.Equal(t, testBase, n.log.Positions().Write)
+}
+
+// TestFrameWithoutTimeline: our own frames always name one.
+func TestFrameWithoutTimeline(t *testing.T) {
+	n := newNode(t)
+	p := n.connect(t, ours)
+	p.lead(1)
+	data := someWAL(5000)
+	m := &pushwal.AppendRequest{Generation: 1, Term: 1, Begin: testBase, End: testBase + wal.LSN(len(data)), CRC: pushwal.Checksum(data)}
+	p.send(ours.AppendAppendRequestHeader(nil, m), data)
+	require.Equal(t, protocol.CodeProtocolViolation, protocol.SQLState(p.result()))
+}
+
+// TestMalformedMessages end a session with 08P01 and change nothing.
+func TestMalformedMessages(t *testing.T) {
+	n := newNode(t)
+	for _, bad := range [][]byte{{}, {'x'}, {'g'}, {'v', 0}, {'a'}, {0}} {
+		p := n.connect(t, ours)
+		p.send(bad)
+		require.Equal(t, protocol.CodeProtocolViolation, protocol.SQLState(p.result()))
+	}
+	p := n.connect(t, ours)
+	p.askVote(1)
+	require.Equal(t, protocol.CodeProtocolViolation, protocol.SQLState(p.result()), "the greeting comes first")
+	require.Zero(t, n.Status().Term)
+}
+
+// TestOldProposerLearnsTheTerm: an append of a lower term is refused with the
+// new term and nothing else, and its sender does not count as a writer.
+func TestOldProposerLearnsTheTerm(t *testing.T) {
+	n := newNode(t)
+	old := n.connect(t, ours)
+	old.lead(1)
+	old.append(1, testBase, nil, 0)
+	old.response()
+	heard := n.Status().WriterHeard
+
+	rival := n.connect(t, ours)
+	rival.greet()
+	rival.askVote(2)
+	require.True(t, rival.vote().VoteGiven)
+	old.append(1, testBase, someWAL(1000), 0)
+	r := old.response()
+	require.EqualValues(t, 2, r.Term)
+	require.Zero(t, r.FlushLSN)
+	require.Equal(t, heard, n.Status().WriterHeard)
+	require.Equal(t, testBase, n.log.Positions().Write)
+}
+
+// TestRecoverySessionIsNoWriter guards the rule that a campaign waits for a
+// writer that was heard lately.
+func TestRecoverySessionIsNoWriter(t *testing.T) {
+	n := newNode(t)
+	s := &pushSession{accepting: n.Accepting, recovery: true}
+	s.note(&pushwal.ProposerElected{Term: 0})
+	require.True(t, n.heard.IsZero())
+	s.recovery = false
+	s.note(&pushwal.ProposerElected{Term: 0})
+	require.False(t, n.heard.IsZero())
+}
+
+// TestManyWaiters are all woken by one commit, and each can give up.
+func TestManyWaiters(t *testing.T) {
+	n := newNode(t)
+	p := n.connect(t, ours)
+	p.lead(1)
+	data := someWAL(5000)
+	end := testBase + wal.LSN(len(data))
+	ctx, cancel := context.WithCancel(within(t))
+	_, err := n.WaitCommit(canceled(), end)
+	require.ErrorIs(t, err, context.Canceled)
+	var wg sync.WaitGroup
+	for range 200 {
+		wg.Go(func() {
+			got, err := n.WaitCommit(ctx, testStart)
+			if err != nil || got != end {
+				t.Errorf("waited for %s, got %s, %v", end, got, err)
+			}
+		})
+	}
+	p.append(1, testBase, data, end)
+	wg.Wait()
+	cancel()
+}
+
+func canceled() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}
+
+// TestWatermarkCostsNothingWithoutWaiters is what the commit path pays.
+func TestWatermarkCostsNothingWithoutWaiters(t *testing.T) {
+	var w watermark
+	at := wal.LSN(1)
+	require.Zero(t, testing.AllocsPerRun(100, func() {
+		at++
+		w.raise(at)
+	}))
+}
+
+// TestTermReads: uncommitted WAL is for readers of the term in force only.
+func TestTermReads(t *testing.T) {
+	n := newNode(t)
+	p := n.connect(t, ours)
+	p.lead(1)
+	data := someWAL(5000)
+	end := testBase + wal.LSN(len(data))
+	p.append(1, testBase, data, 0)
+	p.response()
+
+	buf := make([]byte, 2*len(data))
+	got, flush, err := n.ReadTerm(1, buf, testBase)
+	require.NoError(t, err)
+	require.Equal(t, end, flush)
+	require.Equal(t, data, buf[:got])
+	_, _, err = n.ReadTerm(2, buf, testBase)
+	require.ErrorContains(t, err, "failed to acquire term 2, current term 1")
+
+	// A wait ends with an error when the term changes under it.
+	waited := make(chan error, 1)
+	go func() {
+		_, err := n.WaitTerm(within(t), 1, end)
+		waited <- err
+	}()
+	rival := n.connect(t, ours)
+	rival.greet()
+	rival.askVote(2)
+	rival.vote()
+	require.ErrorContains(t, <-waited, "current term 2")
+}
+
+// TestFeedbackIsRelayed to proposers that stream, and to no other: any byte in
+// an idle state would cost them the connection.
+func TestFeedbackIsRelayed(t *testing.T) {
+	n := newNode(t)
+	idle := n.connect(t, ours)
+	idle.greet()
+	p := n.connect(t, ours)
+	p.lead(1)
+	p.append(1, testBase, nil, 0)
+	p.response()
+
+	n.SetHotStandby(pushwal.HotStandbyFeedback{Time: 5, Xmin: 700})
+	want := pushwal.PageserverFeedback{DiskConsistent: 0x1234, ReplyTime: 1}
+	n.RelayPageserver(want)
+	r := p.response()
+	require.NotNil(t, r.Pageserver)
+	require.Equal(t, want, *r.Pageserver)
+	require.EqualValues(t, 700, r.Standby.Xmin)
+
+	// The idle one's next message is the answer to its vote request.
+	idle.askVote(2)
+	require.True(t, idle.vote().VoteGiven)
+	// A refusal says nothing of standbys.
+	p.append(1, testBase, nil, 0)
+	require.Zero(t, p.response().Standby)
+}
+
+// TestStalledPeer: a proposer that neither reads nor writes does not hold up
+// the end of its session.
+func TestStalledPeer(t *testing.T) {
+	n := newNode(t)
+	client, server := net.Pipe() // takes nothing that is not read
+	p := n.serve(t, ours, client, server)
+	p.lead(1)
+	p.append(1, testBase, nil, 0)
+	p.response()
+	n.RelayPageserver(pushwal.PageserverFeedback{})
+	require.Eventually(t, n.sendingBlocks, patience, time.Millisecond)
+
+	began := time.Now()
+	p.cancel()
+	require.ErrorIs(t, p.result(), context.Canceled)
+	require.Less(t, time.Since(began), time.Second)
+}
+
+// sendingBlocks says whether the only session is stuck in a send.
+func (n *node) sendingBlocks() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, s := range n.sessions {
+		s.out.mu.Lock()
+		taken := s.out.feedback == nil
+		s.out.mu.Unlock()
+		if free := s.out.sending.TryLock(); free {
+			s.out.sending.Unlock()
+			return false
+		}
+		return taken
+	}
+	return false
+}
+
+func TestCloseEndsSessions(t *testing.T) {
+	n := newNode(t)
+	p := n.connect(t, ours)
+	p.lead(1)
+	p.append(1, testBase, nil, 0)
+	p.response()
+	cause := errors.New("shutting down in this test")
+	require.NoError(t, n.Close(cause))
+	require.ErrorIs(t, p.result(), cause)
+	late := n.connect(t, ours)
+	require.Equal(t, protocol.CodeAdminShutdown, protocol.SQLState(late.result()))
+}
+
+func TestRestart(t *testing.T) {
+	n := newNode(t)
+	p := n.connect(t, ours)
+	p.lead(4)
+	data := someWAL(5000)
+	end := testBase + wal.LSN(len(data))
+	p.append(4, testBase, data, end)
+	p.response()
+	_, err := n.WaitCommit(within(t), end-1)
+	require.NoError(t, err)
+	require.NoError(t, n.Close(nil))
+
+	again, err := NewAccepting(AcceptingOptions{NodeID: 1, Log: n.log})
+	require.NoError(t, err)
+	require.Equal(t, end, again.CommitLSN())
+	require.Equal(t, end, again.FlushLSN())
+	require.EqualValues(t, 4, again.Term())
+	require.EqualValues(t, -1, again.Status().WriterAge)
+}
+
+func TestStatusColumns(t *testing.T) {
+	n := newNode(t)
+	p := n.connect(t, ours)
+	p.lead(1)
+	p.append(1, testBase, someWAL(5000), 0)
+	p.response()
+	want := n.Status()
+	values := want.Values()
+	require.Len(t, values, len(StatusColumns))
+	row := Row{}
+	for i, name := range StatusColumns {
+		row[name] = values[i].(string)
+	}
+	got, err := ParseStatus(row)
+	require.NoError(t, err)
+	want.WriterAge = want.WriterAge.Truncate(time.Millisecond)
+	// Not among the columns.
+	want.ID, want.WriterHeard, want.Accepted = wal.TTID{}, time.Time{}, got.Accepted
+	require.Equal(t, want, got)
+
+	for _, column := range StatusColumns {
+		broken := Row{}
+		for k, v := range row {
+			broken[k] = v
+		}
+		delete(broken, column)
+		_, err := ParseStatus(broken)
+		require.ErrorContains(t, err, column)
+	}
+}
