@@ -163,6 +163,14 @@ func (c *Cluster) Start(name string) {
 	require.NoError(c.t, operator.StartDaemon(ctx, c.Dir(), name, c.programs, logWriter{c.t}))
 }
 
+// StartUnready starts a daemon that is down and cannot become ready.
+func (c *Cluster) StartUnready(name string) {
+	c.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel() // started, and not waited for
+	require.ErrorIs(c.t, operator.StartDaemon(ctx, c.Dir(), name, c.programs, logWriter{c.t}), context.Canceled)
+}
+
 // Walhaven runs the operator's tool and returns its output and exit code.
 func (c *Cluster) Walhaven(args ...string) (string, int) {
 	c.t.Helper()

@@ -1,0 +1,187 @@
+package sim
+
+import (
+	"bytes"
+
+	"github.com/walhaven/walhaven/protocol/pushwal"
+	"github.com/walhaven/walhaven/replication/consensus"
+	"github.com/walhaven/walhaven/wal"
+)
+
+// truthUpto is the WAL of the proposer that won a term: what every log that
+// claims the term must hold. Term 0 is what the timeline was founded with.
+func (wd *World) truthUpto(t wal.Term, l wal.LSN) []byte {
+	all := wd.origin.wal
+	if w := wd.leaders[t]; w != nil {
+		all = w.wal()
+	}
+	return all[:min(int(l-base), len(all))]
+}
+
+// checkElected: no term is won twice (S1, S2), the winner holds everything that
+// was ever committed (S4), and its own WAL is what it was elected on (invariant
+// 4 of the design).
+func (wd *World) checkElected(w *writer, e *consensus.Election) {
+	if wd.leaders[e.Term] != nil {
+		wd.fail("S1: term %d was won twice", e.Term)
+		return
+	}
+	voters := wd.truthUpto(e.History[len(e.History)-2].Term, e.Start)
+	if all := w.wal(); len(all) < len(voters) || !bytes.Equal(all[:len(voters)], voters) {
+		wd.fail("invariant 4: the proposer of term %d was elected though its WAL differs from the quorum's below %s", e.Term, e.Start)
+		return
+	}
+	wd.leaders[e.Term], wd.starts[e.Term] = w, e.Start
+	if c := base + wal.LSN(len(wd.committed)); c > e.Start && c > wd.start {
+		wd.fail("S4: the proposer of term %d starts at %s, committed is %s", e.Term, e.Start, c)
+		return
+	}
+	if !bytes.Equal(w.wal()[:len(wd.committed)], wd.committed) {
+		wd.fail("S4: the WAL of the proposer of term %d contradicts what was committed", e.Term)
+	}
+}
+
+// checkCommit: what a proposer reports to its server is the same for all, for
+// good, and part of every later proposer's WAL (invariants 1 and 2).
+func (wd *World) checkCommit(w *writer, c wal.LSN) {
+	wd.stats.count("proposer: commit", 1)
+	all := w.wal()
+	n := int(c - base)
+	if n > len(all) {
+		wd.fail("the proposer of term %d commits %s, its WAL ends at %s", w.election.Term, c, base+wal.LSN(len(all)))
+		return
+	}
+	for t, start := range wd.starts {
+		if t > w.election.Term && c > start {
+			wd.fail("invariant 2: the proposer of term %d commits %s after term %d was won at %s", w.election.Term, c, t, start)
+			return
+		}
+	}
+	m := min(n, len(wd.committed))
+	if !bytes.Equal(all[:m], wd.committed[:m]) {
+		wd.fail("S4: the proposer of term %d commits other WAL below %s than was committed before", w.election.Term, c)
+		return
+	}
+	if n > m {
+		wd.committed = append(wd.committed[:m:m], all[m:n]...)
+	}
+}
+
+// checkTruncate is C4, and that what it promises is so.
+func (wd *World) checkTruncate(w *writer, l wal.LSN) {
+	if l < w.truncate || l > max(w.p.CommitLSN(), w.election.Start) {
+		wd.fail("C4: the proposer of term %d says truncate %s after %s, commit %s", w.election.Term, l, w.truncate, w.p.CommitLSN())
+	}
+	w.truncate = l
+	if wd.cfg.Break != (Break{}) {
+		return
+	}
+	for _, n := range wd.nodes {
+		if m := n.disk.view(); !n.wiped && max(m.flushed, wd.start) < l {
+			wd.fail("C4: truncate %s, node %d holds %s", l, n.id, m.flushed)
+		}
+	}
+}
+
+// checkTruncation is C3.
+func (wd *World) checkTruncation(n *node, t *consensus.Truncation) {
+	m := n.disk.view()
+	if t.To < m.end() {
+		wd.stats.count("node: WAL cut", 1)
+	}
+	if c := m.state.CommitLSN; t.To < c && c > wd.start {
+		wd.fail("C3: node %d is to cut its WAL at %s, it knew %s to be committed", n.id, t.To, c)
+	}
+	if t.Prefix {
+		wd.fail("node %d makes up a prefix though its proposer can send it", n.id)
+	}
+}
+
+// checkNode checks a node after it did something.
+func (wd *World) checkNode(n *node) {
+	m := n.disk.view()
+	a := n.acceptor
+	if !wd.cfg.Break.AckBeforeSync && a.FlushLSN() > max(m.flushed, wd.start) {
+		wd.fail("C5: node %d says that %s is durable, but only %s is", n.id, a.FlushLSN(), m.flushed)
+	}
+	c := a.CommitLSN()
+	if c > a.FlushLSN() || c < n.commit || c < m.state.CommitLSN {
+		wd.fail("C1: node %d is at commit %s after %s, persisted %s, durable %s", n.id, c, n.commit, m.state.CommitLSN, a.FlushLSN())
+	}
+	n.commit = c
+	if int(c-base) > len(wd.committed) {
+		wd.fail("node %d knows %s to be committed, nobody committed it", n.id, c)
+	} else if c > wd.start && !bytes.Equal(m.bytes[:c-base], wd.committed[:c-base]) {
+		wd.fail("invariant 3: node %d holds other WAL below its commit position %s", n.id, c)
+	}
+	wd.checkLog(n)
+}
+
+// checkLog: the durable log holds what its history claims (S3, R5).
+func (wd *World) checkLog(n *node) {
+	m := n.disk.view()
+	h := m.state.History
+	flush := max(m.flushed, wd.start)
+	for i, e := range h {
+		if e.LSN > flush {
+			break
+		}
+		end := flush
+		if i+1 < len(h) {
+			end = min(end, h[i+1].LSN)
+		}
+		end = min(end, base+wal.LSN(m.durable))
+		if end <= e.LSN {
+			continue
+		}
+		want := wd.truthUpto(e.Term, end)
+		if len(want) < int(end-base) || !bytes.Equal(m.bytes[e.LSN-base:end-base], want[e.LSN-base:]) {
+			wd.fail("S3: node %d claims that %s..%s is of term %d, it is not", n.id, e.LSN, end, e.Term)
+			return
+		}
+	}
+}
+
+// checkQuorums: whichever quorum votes next, with the nodes crashing now, its
+// best voter holds everything that was acknowledged (invariant 1).
+func (wd *World) checkQuorums() {
+	if wd.err != nil || int(wd.start-base) == len(wd.committed) {
+		return
+	}
+	k := len(wd.nodes)
+	for set := range 1 << k {
+		var best *model
+		var bestTerm wal.Term
+		count := 0
+		for i, n := range wd.nodes {
+			if set>>i&1 == 0 {
+				continue
+			}
+			if n.wiped {
+				count = -k
+				break
+			}
+			count++
+			m := n.disk.view()
+			t := lastTerm(cut(m.state.History, max(m.flushed, wd.start)))
+			if best == nil || t > bestTerm || t == bestTerm && m.flushed > best.flushed {
+				best, bestTerm = m, t
+			}
+		}
+		if count != k/2+1 {
+			continue
+		}
+		if int(best.flushed-base) < len(wd.committed) || !bytes.Equal(best.bytes[:len(wd.committed)], wd.committed) {
+			wd.fail("invariant 1: a quorum would elect WAL up to %s of term %d; acknowledged was %s",
+				best.flushed, bestTerm, base+wal.LSN(len(wd.committed)))
+			return
+		}
+	}
+}
+
+func cut(h pushwal.TermHistory, l wal.LSN) pushwal.TermHistory {
+	for len(h) > 0 && h[len(h)-1].LSN > l {
+		h = h[:len(h)-1]
+	}
+	return h
+}

@@ -1,0 +1,123 @@
+package sim
+
+import (
+	"fmt"
+	"math/rand/v2"
+
+	"github.com/walhaven/walhaven/replication/consensus"
+	"github.com/walhaven/walhaven/wal"
+	"github.com/walhaven/walhaven/wal/walrecord"
+)
+
+// disk is a node's log and control file.
+type disk interface {
+	append(tli wal.TLI, at wal.LSN, b []byte) error
+	sync() error
+	truncate(to wal.LSN, h wal.TimelineHistory) error
+	save(s consensus.State) error
+	// crash loses what is not durable, or some of it, and starts anew.
+	crash(r *rand.Rand) error
+	close()
+	// view is what is there: the bytes from base on, how many of them are
+	// durable, and the record positions.
+	view() *model
+}
+
+// model is a log in memory that tells durable bytes from others.
+type model struct {
+	bytes   []byte
+	durable int
+	scan    walrecord.Scanner // of bytes
+	flushed wal.LSN           // end of the last whole durable record
+	start   wal.LSN
+	state   consensus.State
+}
+
+func newModel(s consensus.State) *model {
+	m := &model{start: s.Start, state: s}
+	m.rescan()
+	return m
+}
+
+func (m *model) view() *model { return m }
+func (m *model) close()       {}
+func (m *model) end() wal.LSN { return base + wal.LSN(len(m.bytes)) }
+
+func (m *model) rescan() {
+	m.scan = *newScanner(base, m.state.TLIHistory)
+	if err := m.scan.Feed(base, m.bytes); err != nil {
+		panic(fmt.Sprintf("sim: WAL in the log cannot be read: %v", err))
+	}
+}
+
+// recordEnd is the end of the last whole record written; before the timeline's
+// first record is due it is where the WAL begins.
+func (m *model) recordEnd() wal.LSN {
+	if m.scan.RecordEnd() < m.start {
+		return base
+	}
+	return m.scan.RecordEnd()
+}
+
+func (m *model) append(_ wal.TLI, at wal.LSN, b []byte) error {
+	if at != m.end() {
+		return fmt.Errorf("append at %s, the log ends at %s", at, m.end())
+	}
+	before := m.scan
+	if err := m.scan.Feed(at, b); err != nil {
+		m.scan = before
+		return err
+	}
+	m.bytes = append(m.bytes, b...)
+	return nil
+}
+
+func (m *model) sync() error {
+	m.durable, m.flushed = len(m.bytes), m.recordEnd()
+	return nil
+}
+
+func (m *model) truncate(to wal.LSN, h wal.TimelineHistory) error {
+	n := int(to - base)
+	if n > len(m.bytes) { // the padding of XLOG_SWITCH
+		if to != m.scan.RecordEnd() {
+			return fmt.Errorf("truncate to %s, the log ends at %s", to, m.end())
+		}
+		m.bytes = append(m.bytes, make([]byte, n-len(m.bytes))...)
+	}
+	m.bytes, m.durable = m.bytes[:n:n], n
+	m.state.TLIHistory = h
+	m.rescan()
+	m.flushed = m.recordEnd()
+	if to > m.start && m.flushed != to {
+		return fmt.Errorf("truncate to %s, the record in front of it ends at %s", to, m.flushed)
+	}
+	return nil
+}
+
+func (m *model) save(s consensus.State) error {
+	b, err := s.MarshalBinary()
+	if err != nil {
+		return err
+	}
+	m.state = consensus.State{}
+	return m.state.UnmarshalBinary(b)
+}
+
+func (m *model) crash(r *rand.Rand) error {
+	m.recover(m.durable + r.IntN(len(m.bytes)-m.durable+1))
+	return nil
+}
+
+// recover is a start with n bytes in the log: it ends at a whole record.
+func (m *model) recover(n int) {
+	m.bytes = m.bytes[:n:n]
+	m.rescan()
+	end := m.recordEnd()
+	if end > m.end() { // XLOG_SWITCH without its padding
+		m.bytes = append(m.bytes, make([]byte, end-m.end())...)
+	}
+	m.bytes = m.bytes[: end-base : end-base]
+	m.rescan()
+	m.durable, m.flushed = len(m.bytes), m.recordEnd()
+}

@@ -1,0 +1,134 @@
+package sim
+
+import (
+	"fmt"
+	"math/rand/v2"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/walhaven/walhaven/replication/consensus"
+	"github.com/walhaven/walhaven/wal"
+	"github.com/walhaven/walhaven/wal/walstore"
+)
+
+const storeDir = "timeline"
+
+// storeLog is the real log on a file system that can crash, and the model
+// beside it: both must agree on every position.
+type storeLog struct {
+	model *model
+	fs    *vfs.MemFS
+	store *walstore.Store
+}
+
+func newStoreLog(s consensus.State) (*storeLog, error) {
+	l := &storeLog{model: newModel(s), fs: vfs.NewCrashableMem()}
+	state, err := s.MarshalBinary()
+	if err != nil {
+		return nil, err
+	}
+	l.store, err = walstore.Create(storeDir, walstore.Control{
+		ID: s.ID, SystemID: s.SystemID, PGVersion: s.PGVersion, SegmentSize: s.SegmentSize, Start: s.Start,
+		History: s.TLIHistory, State: state,
+	}, walstore.Options{FS: l.fs})
+	return l, err
+}
+
+func (l *storeLog) view() *model { return l.model }
+
+func (l *storeLog) close() {
+	// Errors of closing a store that is thrown away say nothing.
+	_ = l.store.Close()
+}
+
+// agree compares the store's positions with the model's.
+func (l *storeLog) agree(what string) error {
+	p, m := l.store.Positions(), l.model
+	if p.Write != m.end() || p.WriteRecord != m.recordEnd() || p.FlushRecord != m.flushed {
+		return fmt.Errorf("after %s the store is at %+v, expected write %s, record %s, flushed record %s",
+			what, p, m.end(), m.recordEnd(), m.flushed)
+	}
+	return nil
+}
+
+func (l *storeLog) append(tli wal.TLI, at wal.LSN, b []byte) error {
+	err, want := l.store.Append(tli, at, b), l.model.append(tli, at, b)
+	if (err == nil) != (want == nil) {
+		return violation("append of %d bytes at %s: store says %v, model %v", len(b), at, err, want)
+	}
+	if err != nil {
+		return err
+	}
+	return l.agree("append")
+}
+
+func (l *storeLog) sync() error {
+	if err := l.store.Sync(); err != nil {
+		return err
+	}
+	if err := l.model.sync(); err != nil {
+		return err
+	}
+	return l.agree("sync")
+}
+
+func (l *storeLog) truncate(to wal.LSN, h wal.TimelineHistory) error {
+	if err := l.store.Truncate(to, h); err != nil {
+		return violation("truncate to %s: %v", to, err)
+	}
+	if err := l.model.truncate(to, h); err != nil {
+		return err
+	}
+	return l.agree("truncate")
+}
+
+func (l *storeLog) save(s consensus.State) error {
+	b, err := s.MarshalBinary()
+	if err != nil {
+		return err
+	}
+	if err := l.store.SaveControl(func(c *walstore.Control) { c.State, c.History = b, s.TLIHistory }); err != nil {
+		return err
+	}
+	return l.model.save(s)
+}
+
+func (l *storeLog) crash(r *rand.Rand) error {
+	percent := []int{0, 50, 100}[r.IntN(3)]
+	fs := l.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: r})
+	l.close()
+	store, err := walstore.Open(storeDir, walstore.Options{FS: fs})
+	if err != nil {
+		return violation("the store does not open after a crash: %v", err)
+	}
+	l.fs, l.store = fs, store
+	end := store.Positions().Write
+	m := l.model
+	if end < m.flushed || end > max(m.end(), m.recordEnd()) {
+		return violation("after a crash the WAL ends at %s; durable was %s, written %s", end, m.flushed, m.end())
+	}
+	if n := int(end - base); n > len(m.bytes) {
+		m.bytes = append(m.bytes, make([]byte, n-len(m.bytes))...)
+	} else {
+		m.bytes = m.bytes[:n:n]
+	}
+	m.recover(len(m.bytes))
+	if err := m.state.UnmarshalBinary(store.Control().State); err != nil {
+		return violation("the control file lost the state: %v", err)
+	}
+	if err := l.sameBytes(); err != nil {
+		return err
+	}
+	return l.agree("crash")
+}
+
+func (l *storeLog) sameBytes() error {
+	got := make([]byte, len(l.model.bytes))
+	if _, err := l.store.ReadAt(got, base); err != nil && len(got) > 0 {
+		return violation("read the WAL back: %v", err)
+	}
+	if string(got) != string(l.model.bytes) {
+		return violation("the WAL read back after a crash differs from what was written")
+	}
+	return nil
+}

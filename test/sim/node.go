@@ -1,0 +1,182 @@
+package sim
+
+import (
+	"errors"
+
+	"github.com/walhaven/walhaven/protocol/pushwal"
+	"github.com/walhaven/walhaven/replication/consensus"
+	"github.com/walhaven/walhaven/wal"
+)
+
+// node is a safekeeper: an acceptor, its disk, and the driver between them,
+// which may crash between any two effects.
+type node struct {
+	wd       *World
+	id       pushwal.NodeID
+	disk     disk
+	acceptor *consensus.Acceptor
+	up       bool
+	wiped    bool
+	needSync bool
+	commit   wal.LSN // highest seen in this life
+}
+
+// start brings a node up from what is on its disk.
+func (n *node) start() {
+	m := n.disk.view()
+	n.acceptor = consensus.NewAcceptor(n.id, m.state, consensus.Positions{Write: m.end(), FlushRecord: m.flushed})
+	n.up, n.needSync, n.commit = true, false, 0
+	if err := n.acceptor.Err(); err != nil {
+		n.wd.fail("C6: %v", err)
+	}
+}
+
+// crash takes it down; connections are gone at once.
+func (n *node) crash() {
+	n.up = false
+	n.wd.stats.count("node: crash", 1)
+	for _, l := range append([]*link(nil), n.wd.links...) {
+		if l.n == n {
+			n.wd.breakLink(l, true)
+		}
+	}
+	if err := n.disk.crash(n.wd.rng); err != nil {
+		n.wd.failErr(err)
+	}
+}
+
+// handle steps the acceptor and does what it says.
+func (n *node) handle(l *link, m pushwal.ProposerMessage) {
+	e, err := n.acceptor.Step(l.conn, m)
+	if err != nil {
+		n.refuse(l, err)
+		return
+	}
+	_, vote := m.(*pushwal.VoteRequest)
+	n.run(l, e, vote)
+}
+
+// refuse ends a connection with an error.
+func (n *node) refuse(l *link, err error) {
+	n.wd.stats.count("node refuses: "+cause(err), 1)
+	n.acceptor.Disconnected(l.conn)
+	n.wd.breakLink(l, true)
+}
+
+func cause(err error) string {
+	var e *consensus.Error
+	if errors.As(err, &e) {
+		return e.Cause.Error()
+	}
+	return "corrupt WAL"
+}
+
+// run does the effects in order. Each part may be the last thing that this life
+// does.
+func (n *node) run(l *link, e consensus.Effects, vote bool) {
+	broken := n.wd.cfg.Break
+	var parts []func() error
+	if e.SyncFirst {
+		parts = append(parts, n.syncLog)
+	}
+	truncate := func() error {
+		n.wd.checkTruncation(n, e.Truncate)
+		return n.disk.truncate(e.Truncate.To, e.Truncate.History)
+	}
+	save := func() error { return n.disk.save(*e.Save) }
+	switch {
+	case e.Truncate != nil && broken.HistoryBeforeTruncation:
+		parts = append(parts, save, truncate)
+	case e.Truncate != nil:
+		parts = append(parts, truncate, save)
+	case e.Save != nil && !(vote && broken.VoteNotSaved):
+		parts = append(parts, save)
+	}
+	for _, do := range parts {
+		if n.wd.crashes(n) {
+			return
+		}
+		if err := do(); err != nil {
+			n.wd.failErr(err)
+			return
+		}
+	}
+	if n.wd.crashes(n) {
+		return
+	}
+	if e.Append != nil {
+		if err := n.disk.append(e.Append.TLI, e.Append.Begin, e.Append.WAL); err != nil {
+			if isViolation(err) {
+				n.wd.failErr(err)
+			}
+			n.refuse(l, err)
+			return
+		}
+		m := n.disk.view()
+		n.acceptor.Appended(m.end(), m.recordEnd())
+	}
+	n.needSync = n.needSync || e.NeedSync
+	n.send(e.Send)
+	n.wd.checkNode(n)
+	if broken.AckBeforeSync && n.needSync {
+		n.acknowledge()
+	}
+}
+
+// syncLog makes the log durable.
+func (n *node) syncLog() error {
+	n.wd.stats.count("node: sync", 1)
+	return n.disk.sync()
+}
+
+// sync is the group commit.
+func (n *node) sync() {
+	if !n.needSync || n.wd.crashes(n) {
+		return
+	}
+	if err := n.syncLog(); err != nil {
+		n.wd.failErr(err)
+		return
+	}
+	if !n.wd.crashes(n) {
+		n.acknowledge()
+	}
+}
+
+// acknowledge tells the acceptor that everything is durable. When the
+// acknowledgement before the sync is simulated, it is not.
+func (n *node) acknowledge() {
+	n.needSync = n.wd.cfg.Break.AckBeforeSync
+	flushed := n.disk.view().flushed
+	if n.wd.cfg.Break.AckBeforeSync {
+		flushed = n.disk.view().recordEnd()
+	}
+	e := n.acceptor.Synced(flushed)
+	n.needSync = false
+	n.run(nil, e, false)
+}
+
+// send queues answers on the connections that are still used.
+func (n *node) send(out []consensus.Outgoing) {
+	for _, o := range out {
+		for _, l := range n.wd.links {
+			if l.conn == o.Conn && l.open {
+				l.toProp = append(l.toProp, encode(o.Msg))
+			}
+		}
+	}
+}
+
+// wipe is a new data directory under the old ID.
+func (n *node) wipe() {
+	n.crash()
+	n.disk.close()
+	n.wiped = true
+	n.wd.stats.count("node: wiped", 1)
+	s := n.wd.founding(n.id)
+	if !n.wd.cfg.Break.JoiningCounts {
+		s.Joining = n.wd.rng.IntN(2) == 0 // the new incarnation alone must do
+		s.Incarnation[1] = 0xff
+	}
+	n.disk = n.wd.newDisk(s)
+}
