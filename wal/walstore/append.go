@@ -2,6 +2,7 @@ package walstore
 
 import (
 	"fmt"
+	"hash/crc32"
 	"io"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -81,6 +82,9 @@ func (s *Store) appendPiece(tli wal.TLI, at wal.LSN, data []byte) error {
 		s.needCut = true
 		s.mu.Unlock()
 		return s.failed("append WAL", err, false)
+	}
+	if at < s.start {
+		s.prefixCRC = crc32.Update(s.prefixCRC, castagnoli, data[:min(uint64(len(data)), uint64(s.start-at))])
 	}
 	s.d.m.append.Add(float64(len(data)))
 	s.written(at + wal.LSN(len(data)))

@@ -88,7 +88,7 @@ func TestCrashBeforeEveryOperation(t *testing.T) {
 func TestCrashAtEveryFailPoint(t *testing.T) {
 	invariant.Require(t)
 	w := newWorld(t, 2, 0, 50, 100)
-	w.sparse = 5
+	w.sparse = 2
 	w.hook = func() { w.o.FS = w.disk }
 	w.hook()
 	var mu sync.Mutex

@@ -1,8 +1,8 @@
 package walstore
 
 import (
-	"errors"
 	"fmt"
+	"hash/crc32"
 
 	"github.com/walhaven/walhaven/wal"
 )
@@ -43,9 +43,6 @@ func (s *Store) repair() error {
 }
 
 func (s *Store) rewriteDirty(pos Positions, dirty []*openSegment) error {
-	if pos.Flush < s.start {
-		return s.fenceWith(errors.New("disk was full before the first record was stored"))
-	}
 	for _, f := range dirty {
 		limit := s.size.Start(f.no) + wal.LSN(s.size)
 		if !f.retired {
@@ -91,18 +88,42 @@ func (s *Store) rewriteOpen(g segment, f *openSegment, limit wal.LSN) (*handle, 
 // verifyUnsynced reads what was rewritten and goes on with a scanner that saw
 // these bytes, so that a damaged part of a record shows when it is complete.
 func (s *Store) verifyUnsynced(pos Positions) error {
-	if pos.FlushRecord >= pos.Write {
+	v := s.view()
+	if pos.Flush < s.start {
+		if err := s.verifyPrefix(v, min(pos.Write, s.start)); err != nil {
+			return s.fenceWith(fmt.Errorf("read unsynced WAL back: %w", err))
+		}
+	}
+	from := max(pos.FlushRecord, s.start)
+	if from >= pos.Write {
 		return nil
 	}
-	v := s.view()
-	scan := s.scannerAfter(v.history, pos.FlushRecord)
-	if err := s.feed(scan, v, pos.FlushRecord, pos.Write); err != nil {
+	scan := s.scannerAfter(v.history, from)
+	if err := s.feed(scan, v, from, pos.Write); err != nil {
 		return s.fenceWith(fmt.Errorf("read unsynced WAL back: %w", err))
 	}
 	if scan.RecordEnd() != pos.WriteRecord {
 		return s.fenceWith(fmt.Errorf("unsynced WAL read back ends at %s instead of %s", scan.RecordEnd(), pos.WriteRecord))
 	}
 	s.scan = scan
+	return nil
+}
+
+// verifyPrefix compares the stored bytes in front of the start with what was
+// appended; records prove themselves, these do not.
+func (s *Store) verifyPrefix(v view, end wal.LSN) error {
+	buf, sum := make([]byte, chunkSize), uint32(0)
+	for at := s.first; at < end; {
+		n, err := s.readView(v, buf[:min(uint64(len(buf)), uint64(end-at))], at)
+		if err != nil {
+			return err
+		}
+		sum = crc32.Update(sum, castagnoli, buf[:n])
+		at += wal.LSN(n)
+	}
+	if sum != s.prefixCRC {
+		return fmt.Errorf("the bytes up to %s have checksum %08X instead of %08X", end, sum, s.prefixCRC)
+	}
 	return nil
 }
 

@@ -68,9 +68,10 @@ type Store struct {
 
 	// wmu serialises those who change the end of the WAL. Writes are done under
 	// it; fsyncs are not, except in Truncate.
-	wmu  sync.Mutex
-	scan *walrecord.Scanner // at pos.Write, or at start while the prefix is incomplete
-	tail *openSegment       // file that the next byte goes to; nil at a segment start
+	wmu       sync.Mutex
+	scan      *walrecord.Scanner // at pos.Write, or at start while the prefix is incomplete
+	tail      *openSegment       // file that the next byte goes to; nil at a segment start
+	prefixCRC uint32             // of the bytes in front of start that were appended
 
 	rmu sync.Mutex // serialises removal of files
 	cmu sync.Mutex // serialises writing of the control file

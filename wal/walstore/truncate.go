@@ -45,6 +45,9 @@ func (s *Store) Truncate(to wal.LSN, h wal.TimelineHistory) error {
 	s.history = h
 	s.mu.Unlock()
 	s.scan = s.scannerAfter(h, to)
+	if to == s.first {
+		s.prefixCRC = 0
+	}
 	invariant.Point(pointTruncateDone)
 	return nil
 }
