@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -195,3 +196,22 @@ func (t *timeline) adoptHistory(h wal.TimelineHistory) error {
 
 // close ends the timeline; no session may use it any more.
 func (t *timeline) close() error { return t.store.Close() }
+
+// receiverView is a connected pusher at one moment.
+type receiverView struct {
+	session *pushSession
+	active  bool
+	commit  wal.LSN
+}
+
+// receivers returns the connected pushers, oldest first.
+func (t *timeline) receivers() []receiverView {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var out []receiverView
+	for s, p := range t.pushers.pushers {
+		out = append(out, receiverView{session: s, active: t.pushers.isActive(s), commit: p.announced})
+	}
+	slices.SortFunc(out, func(a, b receiverView) int { return a.session.started.Compare(b.session.started) })
+	return out
+}

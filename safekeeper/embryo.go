@@ -208,7 +208,7 @@ func (r *registry) saveEmbryo(id wal.TTID, state consensus.State) error {
 	if err != nil {
 		return fmt.Errorf("encode vote: %w", err)
 	}
-	if err := r.makeTenantDir(id.Tenant); err != nil {
+	if err := datadir.MakeTenant(r.root, id.Tenant); err != nil {
 		return err
 	}
 	dir, name := r.embryoPath(id)

@@ -46,7 +46,7 @@ func (s *Server) End(session *protocol.Session) {
 
 // Describe returns the columns of a statement.
 func (s *Server) Describe(_ context.Context, _ *protocol.Session, stmt string) ([]protocol.Column, error) {
-	if cmd, err := parseStreaming(stmt); cmd != nil || err != nil {
+	if cmd, err := walcmd.ParseStreaming(stmt); cmd != nil || err != nil {
 		return walcmd.ColumnsOf(cmd), err
 	}
 	call, err := s.table.Lookup(stmt)
@@ -67,7 +67,7 @@ func (s *Server) Execute(ctx context.Context, session *protocol.Session, stmt st
 }
 
 func (s *Server) execute(ctx context.Context, session *protocol.Session, stmt string, w *protocol.ResultWriter) error {
-	cmd, err := parseStreaming(stmt)
+	cmd, err := walcmd.ParseStreaming(stmt)
 	if err != nil {
 		return err
 	}
@@ -83,18 +83,6 @@ func (s *Server) execute(ctx context.Context, session *protocol.Session, stmt st
 	}
 	call.Target = session
 	return protocol.RunCall(ctx, call, w)
-}
-
-// parseStreaming returns the replication command that stmt is, or nil when it
-// is one of the table's: SHOW and the status commands have one answer in every
-// kind of session.
-func parseStreaming(stmt string) (admin.ReplicationCommand, error) {
-	cmd, err := admin.ParseReplication(stmt)
-	switch cmd.(type) {
-	case admin.Show, admin.TimelineStatus, admin.WALDigest:
-		return nil, nil
-	}
-	return cmd, err
 }
 
 // permit applies a command's scope.

@@ -4,12 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"sort"
 	"sync"
 
-	"github.com/cockroachdb/pebble/v2/vfs"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/walhaven/walhaven/internal/datadir"
@@ -46,7 +43,7 @@ const loadParallel = 4
 // load opens every timeline below the data directory. One that does not open is
 // kept apart and does not hinder the others.
 func (r *registry) load(ctx context.Context) error {
-	ids, err := scanTimelines(r.root)
+	ids, err := datadir.ScanTimelines(r.root)
 	if err != nil {
 		return err
 	}
@@ -81,33 +78,7 @@ func (r *registry) loadOne(id wal.TTID) {
 }
 
 func (r *registry) dir(id wal.TTID) string {
-	return filepath.Join(r.root, id.Tenant.String(), id.Timeline.String())
-}
-
-// scanTimelines lists the folders <root>/<tenant>/<timeline>; other names are
-// not ours.
-func scanTimelines(root string) ([]wal.TTID, error) {
-	var out []wal.TTID
-	tenants, err := os.ReadDir(root)
-	if err != nil {
-		return nil, fmt.Errorf("list data directory: %w", err)
-	}
-	for _, e := range tenants {
-		tenant, err := wal.ParseTenantID(e.Name())
-		if err != nil || !e.IsDir() {
-			continue
-		}
-		timelines, err := os.ReadDir(filepath.Join(root, e.Name()))
-		if err != nil {
-			return nil, fmt.Errorf("list tenant: %w", err)
-		}
-		for _, e := range timelines {
-			if id, err := wal.ParseTimelineID(e.Name()); err == nil && e.IsDir() {
-				out = append(out, wal.TTID{Tenant: tenant, Timeline: id})
-			}
-		}
-	}
-	return out, nil
+	return datadir.TimelinePath(r.root, id)
 }
 
 // list returns the timelines that are served, by ID.
@@ -176,7 +147,7 @@ func (r *registry) found(f founding) (created bool, err error) {
 
 // add makes a timeline on disk and serves it. The caller holds founding.
 func (r *registry) add(c walstore.Control) error {
-	if err := r.makeTenantDir(c.ID.Tenant); err != nil {
+	if err := datadir.MakeTenant(r.root, c.ID.Tenant); err != nil {
 		return err
 	}
 	t, err := foundTimeline(r.dir(c.ID), c, r.deps)
@@ -227,14 +198,6 @@ func (r *registry) existing(f founding) (bool, error) {
 		return true, nil
 	}
 	return false, nil
-}
-
-// makeTenantDir creates the tenant's folder and makes its name durable.
-func (r *registry) makeTenantDir(id wal.TenantID) error {
-	if err := os.MkdirAll(filepath.Join(r.root, id.String()), 0o700); err != nil {
-		return fmt.Errorf("create tenant folder: %w", err)
-	}
-	return datadir.SyncDir(vfs.Default, r.root)
 }
 
 // close closes all timelines; their sessions and background work must have

@@ -131,7 +131,10 @@ func (s *Server) addChecks(h *daemon.Health) {
 		if s.tasks.ctx == nil {
 			return false, "not running"
 		}
-		return s.tasks.ctx.Err() == nil, "stopping"
+		if s.tasks.ctx.Err() != nil {
+			return false, "stopping"
+		}
+		return true, ""
 	})
 }
 

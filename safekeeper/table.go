@@ -126,15 +126,7 @@ func (s *Server) timelineStatus(_ context.Context, call *admin.Call, emit admin.
 }
 
 func walDigest(ctx context.Context, t *timeline, call *admin.Call, emit admin.Emit) error {
-	start, err := wal.ParseLSN(call.Args["start"])
-	if err != nil {
-		return err
-	}
-	end, err := wal.ParseLSN(call.Args["end"])
-	if err != nil {
-		return err
-	}
-	return walcmd.Digest(ctx, t.store, wal.Range{Start: start, End: end}, emit)
+	return walcmd.DigestCall(ctx, t.store, call, emit)
 }
 
 // foundingOptions are those of CREATE TIMELINE; parseFounding reads them.

@@ -84,6 +84,32 @@ func ColumnsOf(cmd admin.ReplicationCommand) []admin.Column {
 // DigestColumns are those of WAL_DIGEST.
 func DigestColumns() []admin.Column { return admin.Text("start_lsn", "end_lsn", "sha256") }
 
+// ParseStreaming returns the replication command that stmt is, or nil when it
+// is one of an admin table's: SHOW and the status commands have one answer in
+// every kind of session.
+func ParseStreaming(stmt string) (admin.ReplicationCommand, error) {
+	cmd, err := admin.ParseReplication(stmt)
+	switch cmd.(type) {
+	case admin.Show, admin.TimelineStatus, admin.WALDigest:
+		return nil, nil
+	}
+	return cmd, err
+}
+
+// DigestCall answers the table's command WAL_DIGEST, whose arguments are named
+// start and end.
+func DigestCall(ctx context.Context, s *walstore.Store, call *admin.Call, emit admin.Emit) error {
+	start, err := wal.ParseLSN(call.Args["start"])
+	if err != nil {
+		return err
+	}
+	end, err := wal.ParseLSN(call.Args["end"])
+	if err != nil {
+		return err
+	}
+	return Digest(ctx, s, wal.Range{Start: start, End: end}, emit)
+}
+
 // maxDigests bounds the rows of one WAL_DIGEST: 64 GiB of WAL.
 const maxDigests = 64 << 10
 

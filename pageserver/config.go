@@ -1,0 +1,44 @@
+package pageserver
+
+import (
+	"errors"
+	"time"
+
+	"github.com/walhaven/walhaven/internal/access"
+	"github.com/walhaven/walhaven/internal/config"
+	"github.com/walhaven/walhaven/internal/daemon"
+)
+
+// Config is everything that an operator can set. The tags are the only place
+// where a setting is described; package internal/config makes flags, variables,
+// file keys, help and SHOW ALL of them.
+type Config struct {
+	config.Common
+	daemon.LogConfig
+	Access access.Config `embed:""`
+
+	ID      uint64 `name:"id" required:"" help:"Node ID of this pageserver, at least 1. It is kept in the data directory, which refuses another one."`
+	DataDir string `name:"data-dir" required:"" placeholder:"DIR" help:"Data directory; made when missing."`
+
+	ListenPG   string `name:"listen-pg" default:"127.0.0.1:64000" help:"Address for PostgreSQL connections."`
+	ListenHTTP string `name:"listen-http" default:"127.0.0.1:9898" help:"Address for /metrics, /livez, /readyz and /v1/; empty for none."`
+
+	WALSenderTimeout time.Duration `name:"wal-sender-timeout" default:"60s" help:"A receiver of WAL that is silent for so long is disconnected."`
+}
+
+// check refuses values that cannot work.
+func (c *Config) check() error {
+	switch {
+	case c.ID == 0:
+		return errors.New("--id must be at least 1")
+	case c.DataDir == "":
+		return errors.New("--data-dir is required")
+	}
+	return c.Access.Check(c.ListenPG, c.ListenHTTP)
+}
+
+// DefaultConfig is what a program without flags would have; ID and DataDir are
+// still to be set.
+func DefaultConfig() Config {
+	return Config{ListenPG: "127.0.0.1:64000", WALSenderTimeout: time.Minute}
+}
