@@ -107,8 +107,8 @@ func (c *CopyStream) armRead() error {
 	return c.wire.interrupted()
 }
 
-// SetReadIdle makes Receive fail with an error for which os.IsTimeout holds
-// when no byte arrives for d; 0 waits for ever.
+// SetReadIdle makes Receive fail with os.ErrDeadlineExceeded when no byte
+// arrives for d; 0 waits for ever. Receiving may go on after it.
 func (c *CopyStream) SetReadIdle(d time.Duration) {
 	if c.idle = d; d <= 0 {
 		// A closed connection is noticed by the next read.

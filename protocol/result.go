@@ -172,7 +172,10 @@ func (w *ResultWriter) finishStream(err error) error {
 		return err
 	}
 	w.c.in.arm = w.c.interrupted
-	return w.stream.Handshake()
+	if err = w.stream.Handshake(); isTimeout(err) {
+		return Fatalf(CodeProtocolViolation, "stream was not ended by the client within %s", w.c.srv.o.WriteTimeout)
+	}
+	return err
 }
 
 // errSaid says that the client was told about the error already.

@@ -121,7 +121,7 @@ func (h *testHandler) Execute(ctx context.Context, s *protocol.Session, stmt str
 	if err != nil && s.Replication != protocol.None {
 		return err
 	}
-	switch cmd.(type) {
+	switch cmd := cmd.(type) {
 	case admin.IdentifySystem:
 		if err := w.Columns(protocol.Column{Name: "systemid"}, protocol.Column{Name: "timeline", Type: admin.TypeInt8},
 			protocol.Column{Name: "xlogpos"}, protocol.Column{Name: "dbname"}); err != nil {
@@ -136,6 +136,9 @@ func (h *testHandler) Execute(ctx context.Context, s *protocol.Session, stmt str
 		}
 		return w.Complete("IDENTIFY_SYSTEM")
 	case admin.StartReplication, admin.StartWALPush:
+		if r, ok := cmd.(admin.StartReplication); ok && r.Logical {
+			return protocol.Errorf(protocol.CodeNotInState, "logical decoding requires wal_level >= logical")
+		}
 		stream, err := w.CopyBoth()
 		if err != nil {
 			return err

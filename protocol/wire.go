@@ -1,6 +1,7 @@
 package protocol
 
 import (
+	"errors"
 	"net"
 	"os"
 	"sync"
@@ -102,4 +103,4 @@ func deadlineAfter(d time.Duration) time.Time {
 	return time.Now().Add(d)
 }
 
-func isTimeout(err error) bool { return os.IsTimeout(err) }
+func isTimeout(err error) bool { return errors.Is(err, os.ErrDeadlineExceeded) }
