@@ -12,26 +12,39 @@ import (
 // front of a position: long enough for most records, short enough to be cheap.
 const primeLength = 64 << 10
 
-// prime returns a scanner that was fed stored WAL up to at, from a page start
-// shortly before. ok is false if it found no whole record to lean on.
-func (s *Store) prime(h wal.TimelineHistory, at wal.LSN) (scan *walrecord.Scanner, ok bool) {
+// prime returns a scanner that was fed stored WAL up to at, from a page start at
+// most back bytes before. ok is false if it found no record to lean on.
+func (s *Store) prime(h wal.TimelineHistory, at wal.LSN, back uint32) (scan *walrecord.Scanner, ok bool) {
 	from := s.start
-	if at > s.start+primeLength {
-		from = max(s.start, (at - primeLength).PageStart())
+	if at > s.start+wal.LSN(back) {
+		from = max(s.start, (at - wal.LSN(back)).PageStart())
 	}
 	v := s.view()
-	if from < v.oldest {
-		from = v.oldest
-	}
+	from = max(from, v.oldest)
 	scan = s.newScanner(h, from)
 	if from >= at {
 		return scan, false
 	}
 	v.write, v.history = max(v.write, at), h
-	if err := s.feed(scan, v, from, at); err != nil || scan.LastRecord() == 0 {
+	if err := s.feed(scan, v, from, at); err != nil {
 		return scan, false
 	}
-	return scan, true
+	return scan, scan.LastRecord() != 0 || from == s.start
+}
+
+// checkRecordEnd refuses a position of which stored WAL shows that it lies inside
+// a record. One that follows a record longer than a segment is believed: the
+// next append will tell.
+func (s *Store) checkRecordEnd(h wal.TimelineHistory, at wal.LSN) error {
+	for _, back := range [...]uint32{primeLength, uint32(s.size)} {
+		if scan, ok := s.prime(h, at, back); ok {
+			if scan.RecordEnd() != at {
+				return fmt.Errorf("%w: the last record in front of it ends at %s", ErrNotRecordEnd, scan.RecordEnd())
+			}
+			return nil
+		}
+	}
+	return nil
 }
 
 // scannerAfter returns a scanner for WAL that goes on at the record end at. It
@@ -41,7 +54,7 @@ func (s *Store) scannerAfter(h wal.TimelineHistory, at wal.LSN) *walrecord.Scann
 	if at <= s.start {
 		return s.newScanner(h, s.start)
 	}
-	scan, ok := s.prime(h, at)
+	scan, ok := s.prime(h, at, primeLength)
 	if ok && scan.RecordEnd() == at && scan.Position() == at {
 		return scan
 	}

@@ -18,6 +18,10 @@ type rounds struct {
 	files   []dirtyFile
 }
 
+// errNeedsRepair is the answer to a sync that met the full disk of an earlier
+// one before the repair.
+var errNeedsRepair = fmt.Errorf("sync WAL: %w", ErrDiskFull)
+
 // dirtyFile is a file with its flags as they were when the round began.
 type dirtyFile struct {
 	*openSegment
@@ -74,7 +78,7 @@ func (s *Store) round() {
 	r.begun++
 	s.d.m.group.Observe(float64(r.waiting))
 	r.waiting = 0
-	err := fmt.Errorf("sync WAL: %w", ErrDiskFull)
+	err := errNeedsRepair
 	if !s.needRepair {
 		err = s.syncDirty()
 	}

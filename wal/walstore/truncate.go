@@ -72,9 +72,7 @@ func (s *Store) checkCut(to wal.LSN, h wal.TimelineHistory) (nothing bool, err e
 		return !cut, nil
 	}
 	if to > s.start && to <= pos.Write && to != pos.WriteRecord {
-		if scan, ok := s.prime(h, to); ok && scan.RecordEnd() != to {
-			return false, fmt.Errorf("%w: the last record in front of it ends at %s", ErrNotRecordEnd, scan.RecordEnd())
-		}
+		return false, s.checkRecordEnd(h, to)
 	}
 	return false, nil
 }
