@@ -59,6 +59,16 @@ func (m *model) recordEnd() wal.LSN {
 	return m.scan.RecordEnd()
 }
 
+// upto returns the WAL in front of l, which is at or below the end of the last
+// whole record; padding behind XLOG_SWITCH that has not come yet is zero.
+func (m *model) upto(l wal.LSN) []byte {
+	n := int(l - base)
+	if n <= len(m.bytes) {
+		return m.bytes[:n]
+	}
+	return append(m.bytes[:len(m.bytes):len(m.bytes)], make([]byte, n-len(m.bytes))...)
+}
+
 func (m *model) append(_ wal.TLI, at wal.LSN, b []byte) error {
 	if at != m.end() {
 		return fmt.Errorf("append at %s, the log ends at %s", at, m.end())

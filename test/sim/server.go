@@ -124,9 +124,9 @@ func restored(name string, b []byte, tli wal.TimelineHistory, seq uint32) *serve
 	return s
 }
 
-// promoted returns a server that took over from s at its end.
-func promoted(name string, s *server, seq uint32) *server {
-	h := wal.TimelineHistory{Last: s.tli.Last + 1}
+// promoted returns a server that took over from s at its end, on timeline tli.
+func promoted(name string, s *server, tli wal.TLI, seq uint32) *server {
+	h := wal.TimelineHistory{Last: tli}
 	h.Ancestors = append(append(h.Ancestors, s.tli.Ancestors...), wal.HistoryEntry{TLI: s.tli.Last, Switch: s.end()})
 	return restored(name, s.wal, h, seq)
 }

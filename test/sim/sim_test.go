@@ -51,3 +51,9 @@ func TestSchedules(t *testing.T) {
 		require.NotZero(t, total[what], "never met: %s", what)
 	}
 }
+
+// TestSchedulesOnStore runs the same on the real log, whose every position is
+// compared with the model's.
+func TestSchedulesOnStore(t *testing.T) {
+	runSeeds(t, *stores, func(c *Config) { c.Store = true })
+}

@@ -69,6 +69,7 @@ type World struct {
 
 	nextConn   consensus.ConnID
 	nextWriter int
+	lastTLI    wal.TLI
 	calm       bool // no more faults
 
 	leaders   map[wal.Term]*writer
@@ -298,10 +299,8 @@ func (wd *World) startWriter() {
 		}
 		wd.newWriter(s)
 	case 2:
-		if s.tli.Last < 6 {
-			wd.stats.count("server: promoted", 1)
-			wd.adopt(nil, promoted("promoted", s, seq))
-		}
+		wd.stats.count("server: promoted", 1)
+		wd.adopt(nil, promoted("promoted", s, wd.newTLI(s), seq))
 	case 3, 4:
 		wd.newWriter(nil)
 	case 5:
@@ -312,6 +311,16 @@ func (wd *World) startWriter() {
 	default:
 		wd.newWriter(s)
 	}
+}
+
+// newTLI is what PostgreSQL takes when all history files are in its archive, or,
+// now and then, when they are not: then two servers share a number.
+func (wd *World) newTLI(s *server) wal.TLI {
+	if wd.chance(8) {
+		return s.tli.Last + 1
+	}
+	wd.lastTLI = max(wd.lastTLI, s.tli.Last) + 1
+	return wd.lastTLI
 }
 
 // adopt replaces a server, or adds one, and starts a writer for it.
@@ -338,7 +347,7 @@ func (wd *World) restorable() (wal.TimelineHistory, []byte) {
 	if i := slices.IndexFunc(h.Ancestors, func(e wal.HistoryEntry) bool { return e.Switch >= c }); i >= 0 {
 		h, _ = h.Upto(h.Ancestors[i].TLI)
 	}
-	return h, n.disk.view().bytes[:c-base]
+	return h, n.disk.view().upto(c)
 }
 
 // converge ends all faults: a headless run must then be elected, have a quorum
@@ -385,11 +394,23 @@ func (wd *World) settled(w *writer) bool {
 		return false
 	}
 	for _, n := range wd.nodes {
-		if !n.wiped && n.acceptor.CommitLSN() < w.election.Start {
+		if !n.wiped && n.acceptor.CommitLSN() < w.election.Start && !contradicts(n.acceptor.State().TLIHistory, w.election.TLIHistory) {
 			return false
 		}
 	}
 	return true
+}
+
+// contradicts says whether two servers were promoted to one number, so that a
+// node that heard of the first refuses the second, for good.
+func contradicts(a, b wal.TimelineHistory) bool {
+	for _, e := range append(slices.Clone(a.Ancestors), wal.HistoryEntry{TLI: a.Last}) {
+		x, _ := a.Begin(e.TLI)
+		if y, ok := b.Begin(e.TLI); ok && x != y {
+			return true
+		}
+	}
+	return false
 }
 
 func (wd *World) fail(format string, args ...any) {

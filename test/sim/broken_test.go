@@ -1,0 +1,51 @@
+package sim
+
+import (
+	"errors"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestBrokenProtections switches off one protection of the drivers at a time:
+// within a bounded number of schedules the checks must notice.
+func TestBrokenProtections(t *testing.T) {
+	const within = 3000
+	for name, tc := range map[string]struct {
+		broken Break
+		wipe   bool
+	}{
+		"vote not saved":              {Break{VoteNotSaved: true}, false},
+		"history before truncation":   {Break{HistoryBeforeTruncation: true}, false},
+		"acknowledged before sync":    {Break{AckBeforeSync: true}, false},
+		"elected without proof":       {Break{NoProof: true}, false},
+		"quorum of one":               {Break{QuorumOfOne: true}, false},
+		"wiped node votes":            {Break{JoiningCounts: true}, true},
+		"commit of older terms alone": {Break{OldTermCommit: true}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for seed := uint64(1); seed <= within; seed++ {
+				c := Random(seed)
+				c.Break, c.Wipe = tc.broken, tc.wipe
+				if _, err := Run(c); err != nil {
+					var v *Violation
+					require.True(t, errors.As(err, &v))
+					t.Logf("noticed after %d schedules: %v", seed, err)
+					return
+				}
+			}
+			t.Fatalf("not noticed in %d schedules", within)
+		})
+	}
+}
+
+// TestSchedulesRepeat: the seed alone decides.
+func TestSchedulesRepeat(t *testing.T) {
+	for seed := uint64(1); seed <= 20; seed++ {
+		first, err := Run(Random(seed))
+		require.NoError(t, err)
+		second, err := Run(Random(seed))
+		require.NoError(t, err)
+		require.Equal(t, first, second, "seed %d", seed)
+	}
+}
