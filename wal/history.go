@@ -85,7 +85,7 @@ func (h TimelineHistory) Upto(tli TLI) (TimelineHistory, bool) {
 	}
 	for i, e := range h.Ancestors {
 		if e.TLI == tli {
-			return TimelineHistory{Last: tli, Ancestors: h.Ancestors[:i]}, true
+			return TimelineHistory{Last: tli, Ancestors: h.Ancestors[:i:i]}, true
 		}
 	}
 	return TimelineHistory{}, false

@@ -33,12 +33,14 @@ func (s SegmentSize) String() string {
 
 // ParseSegmentSize reads what String wrote.
 func ParseSegmentSize(text string) (SegmentSize, error) {
-	num, shift := strings.TrimSuffix(text, "MB"), 20
-	if strings.HasSuffix(text, "GB") {
-		num, shift = strings.TrimSuffix(text, "GB"), 30
+	num, ok := strings.CutSuffix(text, "MB")
+	shift := 20
+	if !ok {
+		num, ok = strings.CutSuffix(text, "GB")
+		shift = 30
 	}
 	v, err := strconv.ParseUint(num, 10, 16)
-	if err != nil || v == 0 || v > 1024 || !SegmentSize(min(v<<shift, 1<<31)).Valid() {
+	if !ok || err != nil || v == 0 || v > 1024 || !SegmentSize(min(v<<shift, 1<<31)).Valid() {
 		return 0, fmt.Errorf("invalid WAL segment size %q: expected a power of two from 1MB to 1GB", text)
 	}
 	return SegmentSize(v << shift), nil
