@@ -1,0 +1,347 @@
+package safekeeper_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/walhaven/walhaven/auth"
+	"github.com/walhaven/walhaven/internal/daemon"
+	"github.com/walhaven/walhaven/pageserver"
+	"github.com/walhaven/walhaven/protocol"
+	"github.com/walhaven/walhaven/protocol/pushwal"
+	"github.com/walhaven/walhaven/replication"
+	"github.com/walhaven/walhaven/safekeeper"
+	"github.com/walhaven/walhaven/wal"
+	"github.com/walhaven/walhaven/wal/walrecord/walrecordtest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience is far above what anything here takes on a busy machine.
+const patience = 30 * time.Second
+
+var testID = wal.TTID{
+	Tenant:   wal.TenantID{0: 0xaa, 15: 1},
+	Timeline: wal.TimelineID{0: 0xbb, 15: 2},
+}
+
+// process is a component that runs in this process and can be ended and run
+// again on its address and data directory.
+type process struct {
+	t      *testing.T
+	addr   string
+	start  func(ln net.Listener) (run func(context.Context) error)
+	cancel context.CancelFunc
+	done   chan error
+}
+
+func (p *process) up() {
+	p.t.Helper()
+	var ln net.Listener
+	require.Eventually(p.t, func() (ok bool) {
+		var err error
+		ln, err = net.Listen("tcp", p.addr)
+		return err == nil
+	}, patience, 10*time.Millisecond)
+	p.addr = ln.Addr().String()
+	run := p.start(ln)
+	ctx, cancel := context.WithCancel(context.Background())
+	p.cancel, p.done = cancel, make(chan error, 1)
+	go func() { p.done <- run(ctx) }()
+}
+
+// down ends the component in order; a second call does nothing.
+func (p *process) down() {
+	p.t.Helper()
+	if p.cancel == nil {
+		return
+	}
+	p.cancel()
+	p.cancel = nil
+	select {
+	case err := <-p.done:
+		require.NoError(p.t, err)
+	case <-time.After(patience):
+		p.t.Fatal("the component did not end")
+	}
+}
+
+func (p *process) restart() { p.down(); p.up() }
+
+// node is a safekeeper or a pageserver under test.
+type node struct {
+	*process
+	id      uint64
+	health  *daemon.Health
+	metrics *prometheus.Registry
+}
+
+func logger(t *testing.T) *slog.Logger {
+	return slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelInfo}))
+}
+
+type testWriter struct{ t *testing.T }
+
+func (w testWriter) Write(p []byte) (int, error) {
+	if testing.Verbose() {
+		w.t.Log(strings.TrimSpace(string(p)))
+	}
+	return len(p), nil
+}
+
+func startPageserver(t *testing.T, id uint64) *node {
+	t.Helper()
+	n, dir := &node{id: id}, t.TempDir()
+	n.process = &process{t: t, addr: "127.0.0.1:0", start: func(ln net.Listener) func(context.Context) error {
+		n.health, n.metrics = daemon.NewHealth(), prometheus.NewPedanticRegistry()
+		c := pageserver.DefaultConfig()
+		c.ID, c.DataDir = id, dir
+		s, err := pageserver.New(pageserver.Options{
+			Config: c, Auth: auth.Policy{}, Logger: logger(t).With("ps", id), Health: n.health, Registerer: n.metrics,
+		})
+		require.NoError(t, err)
+		return func(ctx context.Context) error { return s.Run(ctx, ln) }
+	}}
+	n.up()
+	t.Cleanup(n.down)
+	return n
+}
+
+func startSafekeeper(t *testing.T, id uint64, edit func(*safekeeper.Config)) *node {
+	t.Helper()
+	n, dir := &node{id: id}, t.TempDir()
+	n.process = &process{t: t, addr: "127.0.0.1:0", start: func(ln net.Listener) func(context.Context) error {
+		n.health, n.metrics = daemon.NewHealth(), prometheus.NewPedanticRegistry()
+		c := safekeeper.DefaultConfig()
+		c.ID, c.DataDir, c.ListenHTTP = id, dir, ""
+		c.MinFreeDisk = 1
+		if edit != nil {
+			edit(&c)
+		}
+		s, err := safekeeper.New(safekeeper.Options{
+			Config: c, Auth: auth.Policy{}, Logger: logger(t).With("sk", id), Health: n.health, Registerer: n.metrics,
+		})
+		require.NoError(t, err)
+		return func(ctx context.Context) error { return s.Run(ctx, ln) }
+	}}
+	n.up()
+	t.Cleanup(n.down)
+	return n
+}
+
+func (n *node) conninfo() string {
+	host, port, _ := net.SplitHostPort(n.addr)
+	return fmt.Sprintf("host=%s port=%s user=test dbname=test sslmode=disable", host, port)
+}
+
+func (n *node) options() replication.DialOptions {
+	return replication.DialOptions{Params: map[string]string{
+		"options": fmt.Sprintf("-c tenant_id=%s -c timeline_id=%s", testID.Tenant, testID.Timeline),
+	}}
+}
+
+func (n *node) query(sql string) ([]replication.Row, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	return replication.Query(ctx, n.conninfo(), sql, n.options())
+}
+
+func (n *node) mustQuery(sql string) []replication.Row {
+	n.t.Helper()
+	rows, err := n.query(sql)
+	require.NoError(n.t, err, sql)
+	return rows
+}
+
+func (n *node) lsn(column string) wal.LSN {
+	rows, err := n.query("TIMELINE_STATUS")
+	if err != nil || len(rows) != 1 {
+		return 0
+	}
+	lsn, _ := rows[0].LSN(column)
+	return lsn
+}
+
+func (n *node) waitLSN(column string, at wal.LSN) {
+	n.t.Helper()
+	require.Eventually(n.t, func() bool { return n.lsn(column) >= at }, patience, 20*time.Millisecond,
+		"%s of node %d does not reach %s", column, n.id, at)
+}
+
+// origin is a stream of WAL to push.
+type origin struct {
+	systemID wal.SystemID
+	version  uint32
+	segment  wal.SegmentSize
+	start    wal.LSN // first record
+	from     wal.LSN // position of data[0], a segment's start
+	data     []byte
+	ends     []wal.LSN // some record ends, rising; the last one is the end of data
+}
+
+func (o *origin) end() wal.LSN { return o.ends[len(o.ends)-1] }
+
+func (o *origin) bytes(r wal.Range) []byte { return o.data[r.Start-o.from : r.End-o.from] }
+
+// builtOrigin makes WAL of about n bytes with records of many sizes.
+func builtOrigin(t *testing.T, n int) *origin {
+	t.Helper()
+	const segment = 1 << 20
+	o := &origin{systemID: 7_000_000_000_000_000_001, version: 150020, segment: segment}
+	b := walrecordtest.New(walrecordtest.Options{
+		Start: 3 * segment, SegmentSize: segment, Major: 15, SystemID: o.systemID, TLI: 1,
+	})
+	size := 40
+	for len(b.Bytes()) < n {
+		start, end := b.Message(size)
+		if o.start == 0 {
+			o.start = start
+		}
+		o.ends = append(o.ends, end)
+		size = 40 + (size*7+13)%9000
+	}
+	o.from = b.Start()
+	o.data = b.Bytes()
+	o.data = o.data[:o.end()-o.from]
+	return o
+}
+
+// found founds the timeline on the members.
+func (o *origin) found(t *testing.T, members []*node, on ...*node) {
+	t.Helper()
+	var list []string
+	for _, m := range members {
+		list = append(list, fmt.Sprintf("%d=%s", m.id, m.addr))
+	}
+	if on == nil {
+		on = members
+	}
+	for _, n := range on {
+		n.mustQuery(fmt.Sprintf(`CREATE TIMELINE %s %s (name 'main', system_id '%d', pg_version '%d', wal_segment_size '%d', start_lsn '%s', members '%s')`,
+			testID.Tenant, testID.Timeline, o.systemID, o.version, o.segment, o.start, strings.Join(list, ",")))
+	}
+}
+
+// proposer speaks to one safekeeper as the winner of an election would.
+type proposer struct {
+	t        *testing.T
+	stream   *protocol.CopyStream
+	codec    pushwal.Codec
+	o        *origin
+	term     wal.Term
+	pos      wal.LSN
+	instance pushwal.Instance
+	cancel   context.CancelFunc
+
+	mu    sync.Mutex
+	last  pushwal.AppendResponse
+	ended error
+	done  chan struct{}
+}
+
+// propose wins term on n: greeting, vote, elected. history is that of the terms
+// before, as (term, start).
+func propose(t *testing.T, n *node, o *origin, term wal.Term, history pushwal.TermHistory) *proposer {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	stream, err := replication.Dial(ctx, n.conninfo(),
+		"START_WAL_PUSH (proto_version '3', walhaven '1', allow_timeline_creation 'false')", n.options())
+	require.NoError(t, err)
+	p := &proposer{
+		t: t, stream: stream, o: o, term: term, cancel: cancel, instance: pushwal.Instance{1, byte(term)},
+		codec: pushwal.Codec{Version: pushwal.Version3, Walhaven: true}, done: make(chan struct{}),
+	}
+	greeting := pushwal.ProposerGreeting{
+		TTID: testID, PGVersion: o.version, SystemID: o.systemID, SegmentSize: o.segment, TLI: 1, Instance: p.instance,
+	}
+	p.send(p.codec.AppendProposerGreeting(nil, &greeting))
+	var hello pushwal.AcceptorGreeting
+	require.NoError(t, p.codec.DecodeAcceptorGreeting(p.receive(), &hello))
+	require.NotNil(t, hello.Options)
+	p.send(p.codec.AppendVoteRequest(nil, &pushwal.VoteRequest{Generation: 1, Term: term}))
+	var vote pushwal.VoteResponse
+	require.NoError(t, p.codec.DecodeVoteResponse(p.receive(), &vote))
+	require.Equal(t, term, vote.Term)
+	p.pos = vote.FlushLSN
+	if p.pos == o.start {
+		p.pos = o.from
+	}
+	if history == nil {
+		history = append(append(pushwal.TermHistory{}, vote.History...), pushwal.TermLSN{Term: term, LSN: vote.FlushLSN})
+	}
+	p.send(p.codec.AppendProposerElected(nil, &pushwal.ProposerElected{
+		Generation: 1, Term: term, StartStreamingAt: p.pos, History: history, TLIHistory: wal.TimelineHistory{Last: 1},
+	}))
+	go p.listen()
+	t.Cleanup(p.close)
+	return p
+}
+
+func (p *proposer) send(parts ...[]byte) {
+	p.t.Helper()
+	require.NoError(p.t, p.stream.Send(parts...))
+	require.NoError(p.t, p.stream.Flush())
+}
+
+func (p *proposer) receive() []byte {
+	p.t.Helper()
+	msg, err := p.stream.Receive()
+	require.NoError(p.t, err)
+	return msg
+}
+
+func (p *proposer) listen() {
+	defer close(p.done)
+	for {
+		msg, err := p.stream.Receive()
+		p.mu.Lock()
+		if err != nil {
+			p.ended = err
+			p.mu.Unlock()
+			return
+		}
+		_ = p.codec.DecodeAppendResponse(msg, &p.last)
+		p.mu.Unlock()
+	}
+}
+
+// append sends WAL up to end together with the commit position.
+func (p *proposer) append(end, commit wal.LSN) {
+	p.t.Helper()
+	for first := true; first || p.pos < end; first = false {
+		next := min(end, p.pos+pushwal.MaxAppend)
+		data := p.o.bytes(wal.Range{Start: p.pos, End: max(next, p.pos)})
+		m := pushwal.AppendRequest{
+			Generation: 1, Term: p.term, Begin: p.pos, End: p.pos + wal.LSN(len(data)),
+			CommitLSN: commit, TruncateLSN: p.o.start, TLI: 1, CRC: pushwal.Checksum(data), WAL: data,
+		}
+		p.send(p.codec.AppendAppendRequestHeader(nil, &m), data)
+		p.pos = m.End
+	}
+}
+
+func (p *proposer) waitFlush(at wal.LSN) {
+	p.t.Helper()
+	require.Eventually(p.t, func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		require.NoError(p.t, p.ended)
+		return p.last.FlushLSN >= at
+	}, patience, 5*time.Millisecond)
+}
+
+func (p *proposer) close() {
+	p.cancel()
+	_ = p.stream.Close()
+	<-p.done
+}
