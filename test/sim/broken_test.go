@@ -14,19 +14,23 @@ func TestBrokenProtections(t *testing.T) {
 	for name, tc := range map[string]struct {
 		broken Break
 		wipe   bool
+		crash  int // instead of the seed's, 0 = that
 	}{
-		"vote not saved":              {Break{VoteNotSaved: true}, false},
-		"history before truncation":   {Break{HistoryBeforeTruncation: true}, false},
-		"acknowledged before sync":    {Break{AckBeforeSync: true}, false},
-		"elected without proof":       {Break{NoProof: true}, false},
-		"quorum of one":               {Break{QuorumOfOne: true}, false},
-		"wiped node votes":            {Break{JoiningCounts: true}, true},
-		"commit of older terms alone": {Break{OldTermCommit: true}, false},
+		"vote not saved":              {Break{VoteNotSaved: true}, false, 0},
+		"history before truncation":   {Break{HistoryBeforeTruncation: true}, false, 6},
+		"acknowledged before sync":    {Break{AckBeforeSync: true}, false, 0},
+		"elected without proof":       {Break{NoProof: true}, false, 0},
+		"quorum of one":               {Break{QuorumOfOne: true}, false, 0},
+		"wiped node votes":            {Break{JoiningCounts: true}, true, 0},
+		"commit of older terms alone": {Break{OldTermCommit: true}, false, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for seed := uint64(1); seed <= within; seed++ {
 				c := Random(seed)
 				c.Break, c.Wipe = tc.broken, tc.wipe
+				if tc.crash > 0 {
+					c.Crash = tc.crash
+				}
 				if _, err := Run(c); err != nil {
 					var v *Violation
 					require.True(t, errors.As(err, &v))

@@ -22,6 +22,7 @@ type Config struct {
 	Crash    int  // one in so many effects is followed by a crash, 0 = none
 	Disorder int  // one in so many messages is reordered or duplicated, 0 = none
 	Wipe     bool // a minority of nodes may lose its data directory
+	Strife   int  // how often writers come, go and lose sight of nodes: 1 is seldom
 	Break    Break
 }
 
@@ -39,10 +40,11 @@ type Break struct {
 // Random returns the configuration of a seed.
 func Random(seed uint64) Config {
 	r := rand.New(rand.NewPCG(seed, 0xc0ff))
-	c := Config{Seed: seed, Nodes: 3, Steps: 400 + r.IntN(600), MaxWAL: 60 << 10, Crash: 60 + r.IntN(400), Wipe: r.IntN(3) == 0}
+	c := Config{Seed: seed, Nodes: 3, Steps: 500 + r.IntN(1000), MaxWAL: 60 << 10, Crash: 20 + r.IntN(400), Wipe: r.IntN(3) == 0}
 	if r.IntN(4) == 0 {
 		c.Nodes = 5
 	}
+	c.Strife = 1 + r.IntN(6)
 	if r.IntN(2) == 0 {
 		c.Disorder = 10 + r.IntN(60)
 	}
@@ -184,7 +186,9 @@ func (wd *World) crashes(n *node) bool {
 // next does one random step.
 func (wd *World) next() {
 	r := wd.rng
-	switch x := r.IntN(1000); {
+	switch x := r.IntN(1000 + 10*wd.cfg.Strife); {
+	case x >= 1000:
+		wd.strife()
 	case x < 600:
 		wd.deliver()
 	case x < 720:
@@ -216,6 +220,26 @@ func (wd *World) next() {
 	}
 	wd.sweep()
 	wd.writers = slices.DeleteFunc(wd.writers, func(w *writer) bool { return w.dead })
+}
+
+// strife starts and ends writers, and cuts them off from nodes.
+func (wd *World) strife() {
+	w := wd.writer()
+	switch wd.rng.IntN(4) {
+	case 0:
+		wd.startWriter()
+	case 1:
+		if w != nil {
+			w.kill()
+		}
+	default:
+		if w != nil {
+			wd.stats.count("network: partition changed", 1)
+			for _, n := range wd.nodes {
+				wd.cut[[2]int{w.id, int(n.id)}] = wd.rng.IntN(3) == 0
+			}
+		}
+	}
 }
 
 // disturb does what goes wrong, x in 0..39.

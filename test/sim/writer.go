@@ -96,7 +96,9 @@ func (w *writer) step(ev consensus.Event) {
 	if w.dead {
 		return
 	}
+	before := w.p.Term()
 	e, err := w.p.Step(ev)
+	w.wd.stats.count("proposer: campaign again", boolInt(before != 0 && w.p.Term() > before))
 	if err != nil {
 		w.wd.stats.count("proposer refuses: "+cause(err), 1)
 		if i := peerOf(ev); i >= 0 && w.links[i] != nil {
