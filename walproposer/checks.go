@@ -1,0 +1,104 @@
+package walproposer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/walhaven/walhaven/replication"
+)
+
+// checkEvery is the pause between looks at PostgreSQL's settings.
+const checkEvery = 5 * time.Second
+
+// probeAfter limits probes that PostgreSQL's questions provoke.
+const probeAfter = time.Second
+
+// facts is one row of all that has to hold in PostgreSQL.
+const facts = `SELECT current_setting('fsync') AS fsync,
+	current_setting('full_page_writes') AS full_page_writes,
+	current_setting('synchronous_commit') AS synchronous_commit,
+	current_setting('synchronous_standby_names') AS names,
+	(SELECT count(*) FROM pg_stat_replication WHERE application_name = '%[1]s') AS sessions,
+	(SELECT string_agg(sync_state, ',') FROM pg_stat_replication WHERE application_name = '%[1]s' AND pid = %[2]d) AS sync_state,
+	(SELECT wal_status FROM pg_replication_slots WHERE slot_name = '%[3]s') AS wal_status,
+	(SELECT safe_wal_size FROM pg_replication_slots WHERE slot_name = '%[3]s') AS safe_wal_size`
+
+// watchServer looks at PostgreSQL now and every 5 s, and ends the session some
+// time after it has begun to shut down without the quorum's help.
+func (s *session) watchServer(ctx context.Context) error {
+	tick := time.NewTicker(checkEvery)
+	defer tick.Stop()
+	var giveUp <-chan time.Time
+	var last time.Time
+	for {
+		err := s.check(ctx)
+		last = time.Now()
+		if isShuttingDown(err) && giveUp == nil {
+			s.logger.Info("PostgreSQL is shutting down", "grace", s.o.ShutdownGrace)
+			giveUp = time.After(s.o.ShutdownGrace)
+		}
+		select {
+		case <-tick.C:
+		case <-s.tap.probe:
+			if err := pause(ctx, max(0, probeAfter-time.Since(last))); err != nil {
+				return err
+			}
+		case <-giveUp:
+			return errors.New("PostgreSQL shuts down and the quorum does not have its last WAL")
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// check asks PostgreSQL once and publishes what is wrong.
+func (s *session) check(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, checkEvery)
+	defer cancel()
+	c, err := connectSQL(ctx, s.o.origin())
+	if err != nil {
+		s.state.checked(err.Error())
+		return err
+	}
+	defer c.Close() //nolint:errcheck // Nothing was left undone on it.
+	row, err := one(ctx, c, fmt.Sprintf(facts, ApplicationName, s.pid, s.o.Slot))
+	if err != nil {
+		s.state.checked(err.Error())
+		return err
+	}
+	if room, err := strconv.ParseFloat(row["safe_wal_size"], 64); err == nil {
+		s.metrics.slotRoom.Set(room)
+	} else {
+		s.metrics.slotRoom.Set(-1)
+	}
+	wrong := strings.Join(findings(row), "; ")
+	s.state.checked(wrong)
+	if wrong != s.wrong && wrong != "" {
+		s.logger.Warn("PostgreSQL is not set up for safe commits", "findings", wrong)
+	}
+	s.wrong = wrong
+	return nil
+}
+
+// findings lists what is wrong, in words for an operator.
+func findings(row replication.Row) (wrong []string) {
+	add := func(bad bool, format string, args ...any) {
+		if bad {
+			wrong = append(wrong, fmt.Sprintf(format, args...))
+		}
+	}
+	add(row["names"] == "", "synchronous_standby_names is empty: commits do not wait for the quorum; set it to '%s'", ApplicationName)
+	add(row["names"] != "" && row["sync_state"] != "sync" && row["sync_state"] != "quorum",
+		"walproposer's replication state is %q, not sync: synchronous_standby_names is '%s'", row["sync_state"], row["names"])
+	add(row["sessions"] != "1" && row["sessions"] != "0", "%s sessions are called %s: any of them could acknowledge commits", row["sessions"], ApplicationName)
+	add(row["fsync"] != "on", "fsync is %s", row["fsync"])
+	add(row["full_page_writes"] != "on", "full_page_writes is %s: torn pages cannot be repaired", row["full_page_writes"])
+	level := row["synchronous_commit"]
+	add(level != "on" && level != "remote_apply" && level != "remote_write", "synchronous_commit is %s: commits do not wait for the quorum", level)
+	add(row["wal_status"] != "reserved" && row["wal_status"] != "extended", "replication slot's wal_status is %q", row["wal_status"])
+	return wrong
+}

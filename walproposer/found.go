@@ -1,0 +1,335 @@
+package walproposer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+
+	"github.com/walhaven/walhaven/protocol/pushwal"
+	"github.com/walhaven/walhaven/replication"
+	"github.com/walhaven/walhaven/wal"
+)
+
+// FoundOptions say which timeline to found for which server.
+type FoundOptions struct {
+	Postgres    string   // connection string
+	Safekeepers []string // connection strings or host:port; all of them become members
+	Tenant      wal.TenantID
+	Timeline    wal.TimelineID
+	Name        string // "" = main
+	Slot        string // "" = walhaven
+	// Progress hears each statement before it is run; may be nil.
+	Progress func(string)
+}
+
+// foundation is what a timeline is founded with, the same on every member.
+type foundation struct {
+	id          wal.TTID
+	name        string
+	systemID    wal.SystemID
+	pgVersion   uint32
+	segmentSize wal.SegmentSize
+	start       wal.LSN
+	history     wal.TimelineHistory
+	config      pushwal.Configuration
+}
+
+// statement is the CREATE TIMELINE of it.
+func (f *foundation) statement(joining bool) string {
+	history := string(f.history.Format())
+	return fmt.Sprintf("CREATE TIMELINE %s %s (name '%s', system_id '%s', pg_version '%d', wal_segment_size '%d', "+
+		"start_lsn '%s', tli '%d', tli_history '%s', generation '%d', members '%s', incarnations '%s', joining '%t')",
+		f.id.Tenant, f.id.Timeline, escape(f.name), f.systemID, f.pgVersion, uint32(f.segmentSize),
+		f.start, f.history.Last, escape(history), f.config.Generation, replication.FormatMembers(f.config.Members),
+		replication.FormatIncarnations(f.config), joining)
+}
+
+func escape(s string) string { return strings.ReplaceAll(s, "'", "''") }
+
+// foundationOf takes over what an existing member has.
+func foundationOf(id wal.TTID, name string, s replication.Status) foundation {
+	return foundation{
+		id: id, name: name, systemID: s.SystemID, pgVersion: s.PGVersion, segmentSize: s.SegmentSize,
+		start: s.Start, history: historyAt(s.TLIHistory, s.Start), config: s.Configuration,
+	}
+}
+
+// historyAt is the part of h that was there at l, where the timeline began.
+func historyAt(h wal.TimelineHistory, l wal.LSN) wal.TimelineHistory {
+	if part, ok := h.Upto(h.TLIAt(l)); ok {
+		return part
+	}
+	return h
+}
+
+// Found makes the replication slot in PostgreSQL and the timeline on the
+// safekeepers, on a majority at least. It may be repeated: what exists is kept,
+// and members that lack the timeline get what the others have.
+func Found(ctx context.Context, o FoundOptions) error {
+	o.Name, o.Slot = or(o.Name, DefaultTimeline), or(o.Slot, DefaultSlot)
+	if !validSlot(o.Slot) {
+		return fmt.Errorf("slot %q is not a valid name", o.Slot)
+	}
+	say := o.Progress
+	if say == nil {
+		say = func(string) {}
+	}
+	p, err := newPeers(o.Safekeepers, "", "", o.Tenant, o.Timeline.String())
+	if err != nil {
+		return err
+	}
+	f, err := existing(ctx, p, o)
+	if err != nil {
+		return err
+	}
+	if f == nil {
+		if f, err = fresh(ctx, p, o, say); err != nil {
+			return err
+		}
+	}
+	return create(ctx, p, f, say)
+}
+
+// existing returns what the timeline was founded with, nil if nobody has it.
+func existing(ctx context.Context, p *peers, o FoundOptions) (*foundation, error) {
+	var found *foundation
+	answered := 0
+	var failures []error
+	for _, s := range p.statuses(ctx) {
+		switch {
+		case s.err == nil:
+			answered++
+			if found == nil || s.Configuration.Generation > found.config.Generation {
+				f := foundationOf(wal.TTID{Tenant: o.Tenant, Timeline: o.Timeline}, o.Name, s.Status)
+				found = &f
+			}
+		case errors.Is(s.err, errNoTimeline):
+			answered++
+		default:
+			failures = append(failures, s.err)
+		}
+	}
+	if answered <= len(p.conninfos)/2 {
+		return nil, errors.Join(append([]error{errNoQuorum}, failures...)...)
+	}
+	return found, nil
+}
+
+// fresh makes the slot and takes what the timeline begins with from the server
+// and from the safekeepers.
+func fresh(ctx context.Context, p *peers, o FoundOptions, say func(string)) (*foundation, error) {
+	say("SELECT pg_create_physical_replication_slot('" + o.Slot + "', true)  -- unless it exists")
+	slot, err := ensureSlot(ctx, origin{conninfo: o.Postgres}, o.Slot)
+	if err != nil {
+		return nil, err
+	}
+	c, err := connectReplication(ctx, origin{conninfo: o.Postgres})
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close() //nolint:errcheck // Nothing was left undone on it.
+	s, err := describe(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	f := &foundation{
+		id: wal.TTID{Tenant: o.Tenant, Timeline: o.Timeline}, name: o.Name,
+		systemID: s.SystemID, pgVersion: s.PGVersion, segmentSize: s.SegmentSize,
+		start: slot.Restart, history: historyAt(s.TLIHistory, slot.Restart),
+		config: pushwal.Configuration{Generation: 1},
+	}
+	for i := range p.conninfos {
+		m, err := p.member(ctx, i)
+		if err != nil {
+			return nil, fmt.Errorf("every member has to be reachable when a timeline is founded: %w", err)
+		}
+		f.config.Members = append(f.config.Members, m)
+	}
+	if err := f.config.Validate(); err != nil {
+		return nil, fmt.Errorf("members of the timeline: %w", err)
+	}
+	return f, nil
+}
+
+// member asks a safekeeper who it is.
+func (p *peers) member(ctx context.Context, peer int) (m pushwal.Member, err error) {
+	rows, err := p.query(ctx, peer, "SHOW NODE", lookTimeout)
+	if err != nil {
+		return m, err
+	}
+	if len(rows) != 1 {
+		return m, fmt.Errorf("safekeeper %s: SHOW NODE answers %d rows", p.address(peer), len(rows))
+	}
+	id, err := rows[0].Uint("node_id")
+	if err != nil {
+		return m, err
+	}
+	if m.Incarnation, err = pushwal.ParseIncarnation(rows[0]["incarnation"]); err != nil {
+		return m, err
+	}
+	host, port, err := net.SplitHostPort(p.address(peer))
+	if err != nil {
+		return m, err
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	m.ID, m.Host, m.Port = pushwal.NodeID(id), host, uint16(n)
+	return m, err
+}
+
+// create founds the timeline wherever it is missing.
+func create(ctx context.Context, p *peers, f *foundation, say func(string)) error {
+	done := 0
+	var failures []error
+	for i, s := range p.statuses(ctx) {
+		err := s.err
+		if errors.Is(err, errNoTimeline) {
+			err = p.createAt(ctx, i, f, say)
+		}
+		if err != nil {
+			failures = append(failures, fmt.Errorf("safekeeper %s: %w", p.address(i), err))
+			continue
+		}
+		done++
+	}
+	if done <= len(p.conninfos)/2 {
+		return fmt.Errorf("found the timeline: only %d of %d safekeepers took it: %w", done, len(p.conninfos), errors.Join(failures...))
+	}
+	return nil
+}
+
+// createAt founds the timeline on one safekeeper: as a joining node if its data
+// directory is not the one that the members were told of.
+func (p *peers) createAt(ctx context.Context, peer int, f *foundation, say func(string)) error {
+	m, err := p.member(ctx, peer)
+	if err != nil {
+		return err
+	}
+	if !isMember(f.config, m.ID) {
+		return fmt.Errorf("node %d is no member of generation %d", m.ID, f.config.Generation)
+	}
+	own, joining := *f, false
+	own.config.Members = append([]pushwal.Member{}, f.config.Members...)
+	for i := range own.config.Members {
+		if known := &own.config.Members[i]; known.ID == m.ID && known.Incarnation != m.Incarnation {
+			known.Incarnation, joining = m.Incarnation, true
+		}
+	}
+	statement := own.statement(joining)
+	say(p.address(peer) + ": " + statement)
+	_, err = p.query(ctx, peer, statement, pushTimeout)
+	return err
+}
+
+// found makes the timeline on a member that has lost it, so that it can be fed.
+// It will not count until the members have accepted it.
+func (p *pusher) found(ctx context.Context) error {
+	for _, s := range p.t.peers.statuses(ctx) {
+		if s.err != nil || s.Joining {
+			continue
+		}
+		id := p.t.d.ID()
+		f := foundationOf(id, "", s.Status)
+		m, err := p.t.peers.member(ctx, p.peer)
+		if err != nil {
+			return err
+		}
+		if !isMember(f.config, m.ID) {
+			return fmt.Errorf("node %d is no member", m.ID)
+		}
+		if f.name, err = p.t.peers.nameOf(ctx, id); err != nil {
+			return err
+		}
+		// Even with its old incarnation: it may have voted before it lost the
+		// timeline.
+		statement := f.withIncarnation(m).statement(true)
+		p.t.logger.Warn("a member lacks the timeline and joins anew", "safekeeper", p.t.peers.address(p.peer), "statement", statement)
+		_, err = p.t.peers.query(ctx, p.peer, statement, pushTimeout)
+		return err
+	}
+	return errNoTimeline
+}
+
+// withIncarnation is f as the node m is told it.
+func (f foundation) withIncarnation(m pushwal.Member) *foundation {
+	f.config.Members = append([]pushwal.Member{}, f.config.Members...)
+	for i := range f.config.Members {
+		if f.config.Members[i].ID == m.ID {
+			f.config.Members[i].Incarnation = m.Incarnation
+		}
+	}
+	return &f
+}
+
+// resolve finds the timeline's ID from its name.
+func (p *peers) resolve(ctx context.Context) (wal.TimelineID, error) {
+	if id, err := wal.ParseTimelineID(p.timeline); err == nil {
+		return id, nil
+	}
+	answered := 0
+	var failures []error
+	for peer := range p.conninfos {
+		all, err := p.list(ctx, peer)
+		if err != nil {
+			failures = append(failures, err)
+			continue
+		}
+		answered++
+		for _, t := range all {
+			if t.name == p.timeline {
+				return t.id.Timeline, nil
+			}
+		}
+	}
+	if answered <= len(p.conninfos)/2 {
+		return wal.TimelineID{}, errors.Join(append([]error{errNoQuorum}, failures...)...)
+	}
+	return wal.TimelineID{}, refuse("timeline %q of tenant %s was not founded on these safekeepers", p.timeline, p.tenant).
+		hint("Found it with walhaven up or walhaven attach, or correct --tenant-id and --timeline.")
+}
+
+// listed is a timeline as SHOW TIMELINES names it.
+type listed struct {
+	id   wal.TTID
+	name string
+}
+
+// list asks a safekeeper for the tenant's timelines.
+func (p *peers) list(ctx context.Context, peer int) (out []listed, err error) {
+	o := p.dialOptions(lookTimeout)
+	delete(o.Params, "options") // the name may be unknown there
+	rows, err := replication.Query(ctx, p.conninfos[peer], "SHOW TIMELINES", o)
+	if err != nil {
+		return nil, fmt.Errorf("safekeeper %s: %w", p.address(peer), err)
+	}
+	for _, row := range rows {
+		var t listed
+		if t.id.Tenant, err = wal.ParseTenantID(row["tenant_id"]); err != nil {
+			return nil, err
+		}
+		if t.id.Timeline, err = wal.ParseTimelineID(row["timeline_id"]); err != nil {
+			return nil, err
+		}
+		if t.name = row["name"]; t.id.Tenant == p.tenant {
+			out = append(out, t)
+		}
+	}
+	return out, nil
+}
+
+// nameOf asks the members for a timeline's name.
+func (p *peers) nameOf(ctx context.Context, id wal.TTID) (string, error) {
+	var failures []error
+	for peer := range p.conninfos {
+		all, err := p.list(ctx, peer)
+		failures = append(failures, err)
+		for _, t := range all {
+			if t.id == id {
+				return t.name, nil
+			}
+		}
+	}
+	return "", errors.Join(append(failures, fmt.Errorf("timeline %s has no name anywhere", id))...)
+}

@@ -1,0 +1,144 @@
+package walproposer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/walhaven/walhaven/replication/consensus"
+	"github.com/walhaven/walhaven/wal"
+)
+
+// lookEvery is the pause between looks while there is no quorum.
+const lookEvery = 300 * time.Millisecond
+
+// view is what looking found: enough to prove and to campaign.
+type view struct {
+	consensus.Survey
+	all []seen
+}
+
+// errNoQuorum says that too few safekeepers answered.
+var errNoQuorum = errors.New("no majority of the safekeepers answers")
+
+// look asks everyone once, touching no term.
+func (s *session) look(ctx context.Context) (view, error) {
+	v := view{all: s.peers.statuses(ctx)}
+	looks := looksOf(v.all)
+	var err error
+	if v.Survey, err = consensus.Evaluate(s.config(0), looks); err != nil {
+		if r := judge(err); r != nil {
+			return v, r
+		}
+		return v, fmt.Errorf("look at the safekeepers: %w", err)
+	}
+	if !v.Quorum {
+		return v, s.tooFew(v.all)
+	}
+	return v, nil
+}
+
+// tooFew explains why there is no quorum.
+func (s *session) tooFew(all []seen) error {
+	missing, failures := 0, []error{errNoQuorum}
+	for _, a := range all {
+		if errors.Is(a.err, errNoTimeline) {
+			missing++
+		}
+		failures = append(failures, a.err)
+	}
+	if missing > len(all)/2 {
+		return refuse("timeline %q of tenant %s was not founded on these safekeepers", s.peers.timeline, s.peers.tenant).
+			hint("Found it with walhaven up or walhaven attach, or correct --tenant-id and --timeline.")
+	}
+	return errors.Join(failures...)
+}
+
+// rival is another walproposer that was heard lately.
+type rival struct {
+	instance fmt.Stringer
+	node     uint64
+	age      time.Duration
+}
+
+// otherWriter returns the other walproposer that a member heard last, and
+// whether there is one at all within the takeover time.
+func (s *session) otherWriter(v view) (r rival, heard bool) {
+	for _, a := range v.all {
+		if a.err != nil || a.Writer.IsZero() || a.Writer == s.o.Instance || a.WriterAge < 0 ||
+			a.WriterAge >= s.o.TakeoverAfter || !isMember(v.Config, a.NodeID) {
+			continue
+		}
+		if !heard || a.WriterAge < r.age {
+			r, heard = rival{a.Writer, uint64(a.NodeID), a.WriterAge}, true
+		}
+	}
+	return r, heard
+}
+
+// mayCampaign looks until there is a quorum and no other writer.
+func (s *session) mayCampaign(ctx context.Context) (view, error) {
+	began := time.Now()
+	for {
+		v, err := s.look(ctx)
+		if refusal := judge(err); refusal != nil {
+			return v, refusal
+		}
+		wait := lookEvery
+		if err != nil {
+			s.state.set(stateWaiting, err.Error())
+		} else {
+			r, heard := s.otherWriter(v)
+			if !heard || s.takeover {
+				return v, nil
+			}
+			reason := fmt.Sprintf("another walproposer (instance %s) was heard by safekeeper %d %s ago",
+				r.instance, r.node, r.age.Round(time.Millisecond))
+			if s.deposed && time.Since(began) > 2*s.o.TakeoverAfter {
+				return v, refuse("another walproposer has taken over: %s", reason).hint(hintTimeout)
+			}
+			s.state.set(stateWaiting, reason)
+			wait = max(lookEvery, min(s.o.TakeoverAfter-r.age, time.Second))
+		}
+		if err := pause(ctx, wait); err != nil {
+			return v, err
+		}
+		// The server may have gone or moved on meanwhile.
+		if err := s.identify(ctx); err != nil {
+			return v, err
+		}
+	}
+}
+
+// pause waits for d or the end of ctx.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// lowerBound is the first byte that has to be proved: what the quorum last
+// confirmed to this data directory, or the timeline's beginning if nothing was
+// ever confirmed. Bytes that the donor no longer keeps were committed long
+// before.
+func (s *session) lowerBound(v view) wal.LSN {
+	var start, oldest wal.LSN
+	for _, a := range v.all {
+		if a.err == nil && start == 0 {
+			start = a.Start
+		}
+	}
+	if d := v.Proof.Donor; d < len(v.all) && v.all[d].err == nil {
+		start, oldest = v.all[d].Start, v.all[d].Oldest
+	}
+	if s.confirmed == 0 {
+		return max(start, oldest)
+	}
+	return max(s.confirmed, start, oldest)
+}

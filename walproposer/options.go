@@ -1,0 +1,108 @@
+package walproposer
+
+import (
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/walhaven/walhaven/internal/daemon"
+	"github.com/walhaven/walhaven/protocol/pushwal"
+	"github.com/walhaven/walhaven/wal"
+)
+
+// ApplicationName is what the walproposer calls itself in PostgreSQL, and what
+// synchronous_standby_names has to name.
+const ApplicationName = "walhaven"
+
+// Limits and defaults of Options.
+const (
+	DefaultTimeline      = "main"
+	DefaultSlot          = "walhaven"
+	DefaultQueueSize     = 64 << 20
+	MinQueueSize         = 4 << 20
+	DefaultTakeoverAfter = 5 * time.Second
+	DefaultShutdownGrace = 10 * time.Second
+)
+
+// Options are what an operator chooses. Zero values are the defaults.
+type Options struct {
+	// Postgres is the connection string of the server, as libpq takes it. Host,
+	// user and password are used as they are; replication and application_name
+	// are set.
+	Postgres string
+	// PostgresPassword is used where Postgres says no other.
+	PostgresPassword string
+	// Safekeepers are connection strings, or host:port.
+	Safekeepers []string
+	// SafekeeperUser and SafekeeperPassword log in where Safekeepers say nothing.
+	SafekeeperUser, SafekeeperPassword string
+	// Tenant defaults to the server's system identifier.
+	Tenant wal.TenantID
+	// Timeline is a name or 32 hexadecimal digits.
+	Timeline string
+	// Slot is the physical replication slot in PostgreSQL.
+	Slot string
+	// QueueSize is the size of the queue in bytes, at least MinQueueSize.
+	QueueSize int
+	// TakeoverAfter is how long another walproposer must have been silent before
+	// this one campaigns. Takeover does without it once.
+	TakeoverAfter time.Duration
+	Takeover      bool
+	// ShutdownGrace is how long a PostgreSQL that is shutting down waits for the
+	// quorum.
+	ShutdownGrace time.Duration
+	// Instance names this supervisor; random when zero. It is in memory only.
+	Instance pushwal.Instance
+}
+
+// Deps are what the program around gives; each may be nil.
+type Deps struct {
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer
+	Health     *daemon.Health
+}
+
+// withDefaults checks the options and fills in defaults.
+func (o Options) withDefaults() (Options, error) {
+	if o.Postgres == "" {
+		return o, fmt.Errorf("--postgres is required")
+	}
+	if len(o.Safekeepers) == 0 {
+		return o, fmt.Errorf("--safekeepers is required")
+	}
+	o.Timeline = or(o.Timeline, DefaultTimeline)
+	o.Slot = or(o.Slot, DefaultSlot)
+	o.QueueSize = max(or(o.QueueSize, DefaultQueueSize), MinQueueSize)
+	o.TakeoverAfter = or(o.TakeoverAfter, DefaultTakeoverAfter)
+	o.ShutdownGrace = or(o.ShutdownGrace, DefaultShutdownGrace)
+	if !validSlot(o.Slot) {
+		return o, fmt.Errorf("--slot %q: lower-case letters, digits and underscores only, at most 63", o.Slot)
+	}
+	if o.Instance.IsZero() {
+		if _, err := rand.Read(o.Instance[:]); err != nil {
+			return o, fmt.Errorf("make instance ID: %w", err)
+		}
+	}
+	return o, nil
+}
+
+func or[T comparable](v, fallback T) T {
+	var zero T
+	if v == zero {
+		return fallback
+	}
+	return v
+}
+
+// validSlot says whether PostgreSQL takes name for a slot.
+func validSlot(name string) bool {
+	for _, c := range name {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '_' {
+			return false
+		}
+	}
+	return name != "" && len(name) <= 63
+}

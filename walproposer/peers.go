@@ -1,0 +1,166 @@
+package walproposer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/walhaven/walhaven/protocol/pushwal"
+	"github.com/walhaven/walhaven/replication"
+	"github.com/walhaven/walhaven/replication/consensus"
+	"github.com/walhaven/walhaven/wal"
+)
+
+// lookTimeout bounds a question to a safekeeper.
+const lookTimeout = 3 * time.Second
+
+// peers are the safekeepers of one timeline, by their place in the operator's
+// list.
+type peers struct {
+	conninfos []string
+	tenant    wal.TenantID
+	timeline  string // ID or name
+}
+
+// newPeers reads the operator's list.
+func newPeers(list []string, user, password string, tenant wal.TenantID, timeline string) (*peers, error) {
+	p := &peers{tenant: tenant, timeline: timeline}
+	for _, s := range list {
+		conninfo, err := conninfoOf(strings.TrimSpace(s), user, password)
+		if err != nil {
+			return nil, err
+		}
+		p.conninfos = append(p.conninfos, conninfo)
+	}
+	return p, nil
+}
+
+// conninfoOf makes a connection string of host:port; others stay as they are.
+func conninfoOf(s, user, password string) (string, error) {
+	if strings.Contains(s, "=") || strings.Contains(s, "://") {
+		return s, nil
+	}
+	host, port, err := net.SplitHostPort(s)
+	if err != nil {
+		return "", fmt.Errorf("safekeeper %q: %w", s, err)
+	}
+	c := "host=" + quote(host) + " port=" + quote(port)
+	if user != "" {
+		c += " user=" + quote(user)
+	}
+	if password != "" {
+		c += " password=" + quote(password)
+	}
+	return c, nil
+}
+
+func quote(v string) string {
+	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(v) + "'"
+}
+
+// options choose the timeline on a connection to a safekeeper.
+func (p *peers) options() string {
+	return fmt.Sprintf("-c tenant_id=%s -c timeline_id=%s", p.tenant, p.timeline)
+}
+
+func (p *peers) dialOptions(timeout time.Duration) replication.DialOptions {
+	return replication.DialOptions{Timeout: timeout, Params: map[string]string{
+		"options": p.options(), "application_name": ApplicationName,
+	}}
+}
+
+// query asks one safekeeper.
+func (p *peers) query(ctx context.Context, peer int, sql string, timeout time.Duration) ([]replication.Row, error) {
+	rows, err := replication.Query(ctx, p.conninfos[peer], sql, p.dialOptions(timeout))
+	if err != nil {
+		return nil, fmt.Errorf("safekeeper %s: %w", p.address(peer), err)
+	}
+	return rows, nil
+}
+
+// address is how a safekeeper is called in messages.
+func (p *peers) address(peer int) string {
+	c, err := pgconn.ParseConfig(p.conninfos[peer])
+	if err != nil {
+		return fmt.Sprint("#", peer+1)
+	}
+	return net.JoinHostPort(c.Host, fmt.Sprint(c.Port))
+}
+
+// errNoTimeline says that a safekeeper answers but lacks the timeline.
+var errNoTimeline = errors.New("timeline is not there")
+
+// undefinedObject is what a safekeeper answers for a timeline that it lacks.
+const undefinedObject = "42704"
+
+func isUndefined(err error) bool {
+	var e *pgconn.PgError
+	return errors.As(err, &e) && e.Code == undefinedObject
+}
+
+// status asks one safekeeper where it stands.
+func (p *peers) status(ctx context.Context, peer int) (replication.Status, error) {
+	rows, err := p.query(ctx, peer, "TIMELINE_STATUS", lookTimeout)
+	switch {
+	case isUndefined(err), err == nil && len(rows) == 0:
+		return replication.Status{}, fmt.Errorf("safekeeper %s: %w", p.address(peer), errNoTimeline)
+	case err != nil:
+		return replication.Status{}, err
+	}
+	return replication.ParseStatus(rows[0])
+}
+
+// seen is what one safekeeper answered.
+type seen struct {
+	replication.Status
+	err error
+}
+
+// statuses asks all safekeepers at once. The answers are in the order of the
+// list.
+func (p *peers) statuses(ctx context.Context) []seen {
+	out := make([]seen, len(p.conninfos))
+	var wg sync.WaitGroup
+	for i := range out {
+		wg.Go(func() { out[i].Status, out[i].err = p.status(ctx, i) })
+	}
+	wg.Wait()
+	return out
+}
+
+// lookOf turns an answer into what the consensus judges.
+func lookOf(peer int, s replication.Status) consensus.Look {
+	return consensus.Look{
+		Peer: peer, Node: s.NodeID, Incarnation: s.Incarnation, Joining: s.Joining,
+		SystemID: s.SystemID, PGVersion: s.PGVersion, SegmentSize: s.SegmentSize,
+		Config: s.Configuration, Term: s.Term, History: s.History, TLIHistory: s.TLIHistory,
+		FlushLSN: s.FlushLSN, CommitLSN: s.CommitLSN, TruncateLSN: s.TruncateLSN,
+	}
+}
+
+func looksOf(all []seen) (looks []consensus.Look) {
+	for i, s := range all {
+		if s.err == nil {
+			looks = append(looks, lookOf(i, s.Status))
+		}
+	}
+	return looks
+}
+
+// isMember says whether node belongs to c.
+func isMember(c pushwal.Configuration, node pushwal.NodeID) bool {
+	for _, set := range [][]pushwal.Member{c.Members, c.NewMembers} {
+		for _, m := range set {
+			if m.ID == node {
+				return true
+			}
+		}
+	}
+	return false
+}

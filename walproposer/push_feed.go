@@ -1,0 +1,120 @@
+package walproposer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/walhaven/walhaven/replication"
+	"github.com/walhaven/walhaven/replication/receiver"
+	"github.com/walhaven/walhaven/shmqueue"
+	"github.com/walhaven/walhaven/wal"
+)
+
+// donorWait is the pause while there is nobody to fetch from.
+const donorWait = 200 * time.Millisecond
+
+// donorPatience is how long a term that has not committed anything may wait for
+// a donor. Who holds the WAL from before the term may be gone for good, while
+// PostgreSQL could still send it: in another session, from further below.
+const donorPatience = 5 * time.Second
+
+// errNoDonor asks for another session.
+var errNoDonor = errors.New("WAL from before this term is needed and nobody who holds it answers")
+
+// feed sends WAL that the queue no longer has, from a safekeeper that does,
+// until the queue has what follows.
+func (c *pushConn) feed(ctx context.Context) error {
+	c.t.metrics.feeds.Inc()
+	began := time.Now()
+	for c.at < c.target() {
+		peer, upto, ok := c.t.d.Donor()
+		if !ok || peer == c.peer || upto <= c.at {
+			if c.t.d.CommitLSN() == 0 && time.Since(began) > donorPatience {
+				c.t.d.Fail(errNoDonor)
+				return errNoDonor
+			}
+			if err := c.idle(ctx); err != nil {
+				return err
+			}
+			continue
+		}
+		from := c.at
+		if err := c.feedFrom(ctx, peer, upto); err != nil {
+			return fmt.Errorf("fetch WAL at %s from safekeeper %s: %w", c.at, c.t.peers.address(peer), err)
+		}
+		c.t.logger.Info("fed a lagging safekeeper", "safekeeper", c.t.peers.address(c.peer),
+			"donor", c.t.peers.address(peer), "from", from, "to", c.at)
+	}
+	return nil
+}
+
+// target is where the queue can take over: some way above the floor, which
+// moves while we feed.
+func (c *pushConn) target() wal.LSN {
+	floor := c.consumer.Floor()
+	return floor + (c.consumer.Head()-floor)/4
+}
+
+// idle waits for a donor without letting the connection fall silent.
+func (c *pushConn) idle(ctx context.Context) error {
+	if _, err := c.link.Take(); err != nil {
+		return err
+	}
+	if err := c.beat(); err != nil {
+		return err
+	}
+	return pause(ctx, donorWait)
+}
+
+// feedFrom forwards a donor's WAL up to the target or what the donor had.
+func (c *pushConn) feedFrom(ctx context.Context, donor int, upto wal.LSN) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	o := c.t.peers.dialOptions(pushTimeout)
+	o.Params["replication"] = "true"
+	client, err := replication.Connect(ctx, c.t.peers.conninfos[donor], o)
+	if err != nil {
+		return err
+	}
+	defer client.Close() //nolint:errcheck // Reading left nothing to save.
+	term, bound := c.election.Term, c.t.bound(c.at)
+	r, err := receiver.Start(ctx, client, c.at, receiver.Options{
+		TLI: c.election.TLIHistory.TLIAt(c.at), Term: &term, Timeout: silentFor,
+	})
+	if err != nil {
+		return err
+	}
+	defer r.Close() //nolint:errcheck // As above.
+	for c.at < upto && c.at < c.target() && (bound == 0 || c.at < bound) {
+		at, data, err := r.Next()
+		if err != nil {
+			return err
+		}
+		if at != c.at {
+			return fmt.Errorf("donor sends %s instead of %s", at, c.at)
+		}
+		if bound != 0 {
+			data = data[:min(wal.LSN(len(data)), bound-c.at)]
+		}
+		if err := c.forward(data); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// forward sends bytes that did not come through the queue.
+func (c *pushConn) forward(data []byte) error {
+	for len(data) > 0 {
+		part := data[:min(len(data), shmqueue.MaxFrame)]
+		f := shmqueue.Frame{Range: wal.Range{Start: c.at, End: c.at + wal.LSN(len(part))}, CRC: shmqueue.Checksum(part)}
+		f.Parts[0] = part
+		if err := c.sendFrame(f); err != nil {
+			return err
+		}
+		data = data[len(part):]
+	}
+	return nil
+}

@@ -1,0 +1,69 @@
+package walproposer
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/walhaven/walhaven/replication/consensus"
+)
+
+// Refusal is an end for good: going on could lose or fork history, or would
+// never work. It implements daemon.Explainer.
+type Refusal struct {
+	Reason string
+	Detail string
+	Hint   string
+	Err    error // what was found, or nil
+}
+
+func (r *Refusal) Error() string {
+	if r.Err != nil {
+		return r.Reason + ": " + r.Err.Error()
+	}
+	return r.Reason
+}
+
+// Unwrap returns what was found.
+func (r *Refusal) Unwrap() error { return r.Err }
+
+// Explain returns what to tell a person besides.
+func (r *Refusal) Explain() (detail, hint string) { return r.Detail, r.Hint }
+
+func refuse(format string, args ...any) *Refusal {
+	return &Refusal{Reason: fmt.Sprintf(format, args...)}
+}
+
+func (r *Refusal) detail(format string, args ...any) *Refusal {
+	r.Detail = fmt.Sprintf(format, args...)
+	return r
+}
+
+func (r *Refusal) hint(text string) *Refusal { r.Hint = text; return r }
+
+// Ways out of a refusal.
+const (
+	hintRebuild = "This data directory must not be the primary. Restore it from a base backup and the safekeepers' WAL " +
+		"(restore_command with walhaven wal get), or start it as a standby of the safekeepers and promote it."
+	hintFresh   = "Import this server as a new timeline: choose another --timeline and found it."
+	hintTimeout = "Stop the other walproposer, or pass --takeover if it is gone for good."
+)
+
+// judge turns what the consensus found into a refusal, or nil when trying again
+// may help.
+func judge(err error) *Refusal {
+	var refusal *Refusal
+	if errors.As(err, &refusal) {
+		return refusal
+	}
+	var e *consensus.Error
+	if !errors.As(err, &e) {
+		return nil
+	}
+	switch e.Cause {
+	case consensus.ErrIdentity, consensus.ErrNegotiation:
+		return &Refusal{Reason: "these safekeepers keep another server's WAL", Err: err, Hint: hintFresh}
+	case consensus.ErrTimeline:
+		return &Refusal{Reason: "this server's timeline history does not continue the quorum's", Err: err, Hint: hintRebuild}
+	}
+	return nil
+}

@@ -1,0 +1,89 @@
+package walproposer
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/walhaven/walhaven/protocol"
+	"github.com/walhaven/walhaven/protocol/walstream"
+	"github.com/walhaven/walhaven/wal"
+)
+
+// answerEvery limits answers to requested keepalives while nothing changed.
+const answerEvery = 10 * time.Millisecond
+
+// reporter tells PostgreSQL what the quorum has: write, flush and apply are the
+// commit position, and nothing else ever is. The goroutine that learns of a
+// commit writes the report itself; if another is just writing, that one goes on
+// with the newer position, so nobody waits for anybody.
+type reporter struct {
+	metrics *metrics
+	commit  atomic.Uint64
+	wanted  atomic.Uint64 // reports asked for
+	mu      sync.Mutex    // one writer
+	stream  atomic.Pointer[protocol.CopyStream]
+	buf     [walstream.StatusUpdateSize]byte
+
+	answered time.Time // of the receiving goroutine
+	position wal.LSN   // that was answered
+}
+
+func newReporter(m *metrics) *reporter { return &reporter{metrics: m} }
+
+// attach sets the connection; nil ends reporting.
+func (r *reporter) attach(s *protocol.CopyStream) { r.stream.Store(s) }
+
+// last is the position reported, 0 before there is one.
+func (r *reporter) last() wal.LSN { return wal.LSN(r.commit.Load()) }
+
+// report says that the quorum has everything below l.
+func (r *reporter) report(l wal.LSN) {
+	for {
+		old := r.commit.Load()
+		if uint64(l) <= old {
+			return
+		}
+		if r.commit.CompareAndSwap(old, uint64(l)) {
+			r.again()
+			return
+		}
+	}
+}
+
+// requested answers a keepalive, unless the same was answered a moment ago.
+func (r *reporter) requested() {
+	now := time.Now()
+	if p := r.last(); p != r.position || now.Sub(r.answered) >= answerEvery {
+		r.answered, r.position = now, p
+		r.again()
+	}
+}
+
+// again sends a report. An error is not returned: it ends the receiving half as
+// well.
+func (r *reporter) again() {
+	r.wanted.Add(1)
+	for r.mu.TryLock() {
+		seen := r.wanted.Load()
+		r.send()
+		r.mu.Unlock()
+		if r.wanted.Load() == seen {
+			return
+		}
+	}
+}
+
+func (r *reporter) send() {
+	stream := r.stream.Load()
+	if stream == nil {
+		return
+	}
+	at := r.last()
+	b := walstream.AppendStatusUpdate(r.buf[:0], &walstream.StatusUpdate{
+		Write: at, Flush: at, Apply: at, Time: wal.TimestampOf(time.Now()),
+	})
+	if stream.Send(b) == nil && stream.Flush() == nil {
+		r.metrics.reports.Inc()
+	}
+}

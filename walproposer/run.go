@@ -1,0 +1,86 @@
+package walproposer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/walhaven/walhaven/replication/consensus"
+)
+
+// Pauses between sessions: short, because commits wait as soon as PostgreSQL is
+// back.
+const (
+	sessionMin = 50 * time.Millisecond
+	sessionMax = time.Second
+)
+
+// Walproposer is the program with tap and push workers as goroutines.
+type Walproposer struct {
+	o       Options
+	logger  *slog.Logger
+	metrics *metrics
+	state   *state
+}
+
+// New checks the options. It starts nothing.
+func New(o Options, d Deps) (*Walproposer, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	if _, err := newPeers(o.Safekeepers, "", "", o.Tenant, o.Timeline); err != nil {
+		return nil, err
+	}
+	logger := d.Logger
+	if logger == nil {
+		logger = slog.New(slog.DiscardHandler)
+	}
+	return &Walproposer{o: o, logger: logger, metrics: newMetrics(d.Registerer), state: newState(d.Health)}, nil
+}
+
+// Handler serves /v1/.
+func (w *Walproposer) Handler() http.Handler { return w.state }
+
+// Status is what GET /v1/status answers.
+func (w *Walproposer) Status() Status { return w.state.status() }
+
+// Run keeps a session going until ctx is done (nil) or nothing can be gained by
+// another one (a *Refusal).
+func (w *Walproposer) Run(ctx context.Context) error {
+	w.logger.Info("walproposer starts", "instance", w.o.Instance, "safekeepers", len(w.o.Safekeepers), "slot", w.o.Slot)
+	wait, deposed, takeover := sessionMin, false, w.o.Takeover
+	for {
+		began := time.Now()
+		w.metrics.sessions.Inc()
+		s := &session{o: w.o, logger: w.logger, metrics: w.metrics, state: w.state, takeover: takeover, deposed: deposed}
+		err := s.run(ctx)
+		if ctx.Err() != nil {
+			w.logger.Info("walproposer stops")
+			return nil
+		}
+		if r := judge(err); r != nil {
+			w.state.set(stateRefused, r.Error())
+			w.logger.Error("refused", "reason", r.Error(), "detail", r.Detail, "hint", r.Hint)
+			return r
+		}
+		if s.term != nil && s.term.d.Election() != nil {
+			takeover = false
+			w.logger.Warn("session ended", "term", uint64(s.term.d.Term()), "commit", s.term.d.CommitLSN(), "err", err)
+		} else {
+			w.logger.Info("session ended before an election", "err", err)
+		}
+		deposed = errors.Is(err, consensus.ErrHigherTerm) || errors.Is(err, consensus.ErrRival)
+		w.state.set(stateWaiting, fmt.Sprint(err))
+		if time.Since(began) > sessionMax {
+			wait = sessionMin
+		}
+		if err := pause(ctx, wait); err != nil {
+			return nil //nolint:nilerr // The end was asked for.
+		}
+		wait = min(2*wait, sessionMax)
+	}
+}

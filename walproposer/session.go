@@ -1,0 +1,245 @@
+package walproposer
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/walhaven/walhaven/replication"
+	"github.com/walhaven/walhaven/replication/consensus"
+	"github.com/walhaven/walhaven/shmqueue"
+	"github.com/walhaven/walhaven/wal"
+)
+
+// session is one connection to PostgreSQL, and at most one term.
+type session struct {
+	o       Options
+	logger  *slog.Logger
+	metrics *metrics
+	state   *state
+	// takeover campaigns in spite of another writer; deposed says that the last
+	// session ended by a higher term.
+	takeover bool
+	deposed  bool
+
+	client    *replication.Client
+	server    server
+	peers     *peers
+	timeline  wal.TimelineID
+	confirmed wal.LSN // by the quorum to this data directory; 0 = never
+	pid       uint32  // of the walsender
+	wrong     string  // the last findings of check
+
+	term  *term
+	queue *shmqueue.Local
+	proof *prover
+	tap   *tap
+}
+
+// run is the life of a session. It returns why it ended.
+func (s *session) run(ctx context.Context) error {
+	s.state.set(stateConnecting, "connecting to PostgreSQL")
+	slot, err := ensureSlot(ctx, s.o.origin(), s.o.Slot)
+	if err != nil {
+		return err
+	}
+	if !slot.Made {
+		s.confirmed = slot.Restart
+	}
+	if s.client, err = connectReplication(ctx, s.o.origin()); err != nil {
+		return err
+	}
+	defer s.client.Close() //nolint:errcheck // Ended already, or nothing to save.
+	s.pid = s.client.PID()
+	if err := s.identify(ctx); err != nil {
+		return err
+	}
+	if err := s.resolve(ctx); err != nil {
+		return err
+	}
+	v, err := s.mayCampaign(ctx)
+	if err != nil {
+		return err
+	}
+	return s.stream(ctx, v)
+}
+
+// identify asks the server who it is, again before each step that rests on it.
+func (s *session) identify(ctx context.Context) error {
+	now, err := describe(ctx, s.client)
+	if err != nil {
+		return err
+	}
+	s.server = now
+	return nil
+}
+
+// resolve finds tenant and timeline ID.
+func (s *session) resolve(ctx context.Context) error {
+	tenant := s.o.Tenant
+	if tenant.IsZero() {
+		tenant = s.server.SystemID.TenantID()
+	}
+	var err error
+	s.peers, err = newPeers(s.o.Safekeepers, s.o.SafekeeperUser, s.o.SafekeeperPassword, tenant, s.o.Timeline)
+	if err != nil {
+		return err
+	}
+	for {
+		if s.timeline, err = s.peers.resolve(ctx); err == nil {
+			s.peers.timeline = s.timeline.String()
+			return nil
+		}
+		if r := judge(err); r != nil {
+			return r
+		}
+		s.state.set(stateWaiting, err.Error())
+		if err := pause(ctx, lookEvery); err != nil {
+			return err
+		}
+		if err := s.identify(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// config is what the proposer knows before it talks to anyone.
+func (s *session) config(minTerm wal.Term) consensus.ProposerConfig {
+	return consensus.ProposerConfig{
+		ID:       wal.TTID{Tenant: s.peers.tenant, Timeline: s.timeline},
+		SystemID: s.server.SystemID, PGVersion: s.server.PGVersion, SegmentSize: s.server.SegmentSize,
+		TLIHistory: s.server.TLIHistory, Instance: s.o.Instance, Peers: len(s.peers.conninfos), MinTerm: minTerm,
+	}
+}
+
+// stream proves, campaigns and streams until something ends.
+func (s *session) stream(ctx context.Context, v view) error {
+	lower := s.lowerBound(v)
+	start := lower
+	if s.isEmpty(v) {
+		// Nobody has anything yet: the first segment is sent from its beginning.
+		start = s.server.SegmentSize.SegmentStart(lower)
+	}
+	var err error
+	if s.queue, err = shmqueue.NewLocal(shmqueue.Options{Size: s.o.QueueSize, Start: start}); err != nil {
+		return err
+	}
+	defer s.queue.Close()
+	requests := make(chan *consensus.ProofRequest, 1)
+	reporter := newReporter(s.metrics)
+	s.term = newTerm(replication.NewProposing(replication.ProposingOptions{
+		Config:  s.config(v.MaxTerm),
+		Prove:   func(r *consensus.ProofRequest) { requests <- r },
+		Commit:  s.committed(reporter),
+		Metrics: s.metrics.proposing,
+	}), s.queue, s.peers, s.metrics, s.logger)
+	s.proof = newProver(lower)
+	s.tap = newTap(s, start, reporter)
+	s.state.enter(s.term.d, s.queue)
+	defer s.state.leave()
+
+	// Work goes on for a moment after ctx ends, so that WAL in flight is brought
+	// to the quorum.
+	work, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(nil)
+	g, gctx := errgroup.WithContext(work)
+	if err := s.tap.open(gctx, s.client); err != nil {
+		return err
+	}
+	defer s.tap.close()
+	g.Go(func() error { return s.tap.receive(gctx) })
+	g.Go(func() error { return s.tap.keepReporting(gctx) })
+	g.Go(func() error { return s.prove(gctx, v, requests) })
+	g.Go(func() error { return s.term.d.Run(gctx) })
+	g.Go(func() error { return s.watchServer(gctx) })
+	g.Go(func() error { return s.drain(gctx, ctx) })
+	return g.Wait()
+}
+
+// isEmpty says that no voter has any WAL of a term.
+func (s *session) isEmpty(v view) bool {
+	for _, a := range v.all {
+		if a.err == nil && a.LastLogTerm != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// committed passes on that the quorum has more.
+func (s *session) committed(r *reporter) func(wal.LSN) {
+	return func(l wal.LSN) {
+		r.report(l)
+		s.queue.Release(l)
+		s.state.streaming()
+	}
+}
+
+// drainFor is how long WAL in flight may take to reach the quorum when the
+// program is told to stop.
+const drainFor = 2 * time.Second
+
+// drain ends the session some time after ctx: as soon as the quorum has what was
+// read from PostgreSQL.
+func (s *session) drain(work, ctx context.Context) error {
+	select {
+	case <-work.Done():
+		return context.Cause(work)
+	case <-ctx.Done():
+	}
+	s.tap.stop()
+	deadline := time.NewTimer(drainFor)
+	defer deadline.Stop()
+	look := time.NewTicker(10 * time.Millisecond)
+	defer look.Stop()
+	for s.term.d.Election() != nil && s.term.d.CommitLSN() < s.queue.Head() {
+		select {
+		case <-look.C:
+		case <-deadline.C:
+			return context.Cause(ctx)
+		case <-work.Done():
+			return context.Cause(work)
+		}
+	}
+	return context.Cause(ctx)
+}
+
+// prove answers the first proof before any vote is asked for, then starts the
+// workers, and answers further ones on their votes.
+func (s *session) prove(ctx context.Context, v view, requests <-chan *consensus.ProofRequest) error {
+	s.state.set(stateCampaigning, "comparing WAL with the safekeepers")
+	if err := s.verify(ctx, &v.Proof); err != nil {
+		return err
+	}
+	s.state.set(stateCampaigning, "asking for votes")
+	workers, wctx := errgroup.WithContext(ctx)
+	defer workers.Wait() //nolint:errcheck // Its error is returned below, or follows from ctx.
+	for peer := range s.peers.conninfos {
+		p := newPusher(s.term, peer)
+		workers.Go(func() error { return p.run(wctx) })
+	}
+	for {
+		select {
+		case r := <-requests:
+			err := s.verify(ctx, r)
+			s.term.d.Proved(r.Term, err)
+			if err != nil {
+				return err
+			}
+		case <-s.term.d.Elected():
+			s.proof.stop()
+			e := s.term.d.Election()
+			s.logger.Info("elected", "term", uint64(e.Term), "start", e.Start, "tli", uint32(e.TLIHistory.Last))
+			return workers.Wait()
+		case <-wctx.Done():
+			return workers.Wait()
+		}
+	}
+}
+
+// errVotesMoved asks for another session: the votes' positions cannot be proved
+// from what is still in the queue.
+var errVotesMoved = fmt.Errorf("the safekeepers moved while they were looked at")

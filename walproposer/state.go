@@ -1,0 +1,160 @@
+package walproposer
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/walhaven/walhaven/internal/daemon"
+	"github.com/walhaven/walhaven/replication"
+	"github.com/walhaven/walhaven/shmqueue"
+	"github.com/walhaven/walhaven/wal"
+)
+
+// phase is the walproposer's word for what it is doing.
+type phase string
+
+const (
+	stateConnecting  phase = "connecting"
+	stateWaiting     phase = "waiting"
+	stateCampaigning phase = "campaigning"
+	stateStreaming   phase = "streaming"
+	stateRefused     phase = "refused"
+)
+
+// stalledAfter is how old WAL may be without the quorum having it before
+// commits count as stalled.
+const stalledAfter = 3 * time.Second
+
+// state is what the walproposer says of itself.
+type state struct {
+	mu     sync.Mutex
+	phase  phase
+	reason string
+	since  time.Time
+	d      *replication.Proposing
+	queue  *shmqueue.Local
+	commit wal.LSN // of the last session
+	term   wal.Term
+
+	postgres *daemon.Check
+}
+
+func newState(h *daemon.Health) *state {
+	s := &state{phase: stateConnecting, since: time.Now(), reason: "starting"}
+	if h != nil {
+		h.CheckFunc("quorum", s.acknowledged)
+		s.postgres = h.Check("postgres")
+	}
+	return s
+}
+
+func (s *state) set(p phase, reason string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.setLocked(p, reason)
+}
+
+func (s *state) setLocked(p phase, reason string) {
+	if s.phase != p {
+		s.since = time.Now()
+	}
+	s.phase, s.reason = p, reason
+}
+
+// enter and leave bracket a session that may get a term.
+func (s *state) enter(d *replication.Proposing, q *shmqueue.Local) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.d, s.queue = d, q
+}
+
+func (s *state) leave() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.commit, s.term = max(s.commit, s.d.CommitLSN()), max(s.term, s.d.Term())
+	s.d, s.queue = nil, nil
+}
+
+// streaming says that the quorum acknowledges.
+func (s *state) streaming() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.phase != stateStreaming {
+		s.setLocked(stateStreaming, "")
+	}
+}
+
+// checked takes the findings about PostgreSQL's settings; "" is well.
+func (s *state) checked(reason string) {
+	switch {
+	case s.postgres == nil:
+	case reason == "":
+		s.postgres.OK()
+	default:
+		s.postgres.Fail(reason)
+	}
+}
+
+// acknowledged is the readiness check: commits are being acknowledged by a
+// quorum.
+func (s *state) acknowledged() (bool, string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.phase != stateStreaming || s.d == nil:
+		return false, string(s.phase) + ": " + s.reason
+	case s.d.OldestUncommitted() > stalledAfter:
+		return false, fmt.Sprintf("WAL has been waiting for a quorum for %s", s.d.OldestUncommitted().Round(time.Second))
+	}
+	return true, ""
+}
+
+// Status is the answer to GET /v1/status.
+type Status struct {
+	PID       int       `json:"pid"`
+	TapPID    int       `json:"tap_pid"`
+	PushPIDs  []int     `json:"push_pids"`
+	Term      string    `json:"term"`
+	CommitLSN wal.LSN   `json:"commit_lsn"`
+	HeadLSN   wal.LSN   `json:"head_lsn"`
+	Elected   bool      `json:"elected"`
+	State     string    `json:"state"`
+	Since     time.Time `json:"since"`
+	Reason    string    `json:"reason"`
+}
+
+// status describes the moment. In one process all parts have its process ID.
+func (s *state) status() Status {
+	ok, why := s.acknowledged()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := Status{
+		PID: os.Getpid(), TapPID: os.Getpid(), PushPIDs: []int{os.Getpid()},
+		CommitLSN: s.commit, State: string(s.phase), Since: s.since, Reason: s.reason,
+	}
+	if s.phase == stateStreaming && !ok {
+		out.State, out.Reason = string(stateWaiting), why
+	}
+	term := s.term
+	if s.d != nil {
+		term, out.Elected = max(term, s.d.Term()), s.d.Election() != nil
+		out.CommitLSN, out.HeadLSN = max(s.commit, s.d.CommitLSN()), s.queue.Head()
+	}
+	out.Term = strconv.FormatUint(uint64(term), 10)
+	return out
+}
+
+// ServeHTTP answers GET /v1/status.
+func (s *state) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path != "/v1/status" {
+		http.NotFound(w, r)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(s.status())
+}

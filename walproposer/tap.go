@@ -1,0 +1,199 @@
+package walproposer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/walhaven/walhaven/protocol"
+	"github.com/walhaven/walhaven/protocol/walstream"
+	"github.com/walhaven/walhaven/replication"
+	"github.com/walhaven/walhaven/replication/receiver"
+	"github.com/walhaven/walhaven/wal"
+)
+
+// tap takes WAL from PostgreSQL into the queue, within one connection.
+type tap struct {
+	s        *session
+	at       wal.LSN // next byte
+	main     wal.LSN // where the connection that is kept begins
+	reporter *reporter
+	stream   *protocol.CopyStream
+	stopping atomic.Bool
+	// probe has a token when PostgreSQL seems to want to stop.
+	probe chan struct{}
+}
+
+func newTap(s *session, at wal.LSN, r *reporter) *tap {
+	return &tap{s: s, at: at, reporter: r, probe: make(chan struct{}, 1)}
+}
+
+// open starts streaming. WAL from before the segment in which the server was
+// promoted lies in files of the older timeline: it is read over a second
+// connection, while the first, already streaming, guarantees that the server is
+// one and the same.
+func (t *tap) open(ctx context.Context, c *replication.Client) error {
+	history := t.s.server.TLIHistory
+	begin, _ := history.Begin(history.Last)
+	t.main = max(t.at, t.s.server.SegmentSize.SegmentStart(begin))
+	command := fmt.Sprintf("START_REPLICATION SLOT %s PHYSICAL %s TIMELINE %d", t.s.o.Slot, t.main, history.Last)
+	stream, _, err := c.Stream(ctx, command)
+	if err != nil {
+		return fmt.Errorf("PostgreSQL: %s: %w", command, err)
+	}
+	if stream == nil {
+		return fmt.Errorf("PostgreSQL: %s: the timeline has ended", command)
+	}
+	t.stream = stream
+	t.reporter.attach(stream)
+	return nil
+}
+
+// catchUp reads what lies before the first byte of the main connection.
+func (t *tap) catchUp(ctx context.Context) error {
+	history := t.s.server.TLIHistory
+	for t.at < t.main {
+		tli := history.TLIAt(t.at)
+		end := t.main
+		if point, _, ok := history.SwitchPoint(tli); ok {
+			end = min(end, point)
+		}
+		if err := t.readOlder(ctx, tli, end); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readOlder reads WAL of an older timeline up to end.
+func (t *tap) readOlder(ctx context.Context, tli wal.TLI, end wal.LSN) error {
+	c, err := connectReplication(ctx, t.s.o.origin())
+	if err != nil {
+		return err
+	}
+	defer c.Close() //nolint:errcheck // Reading left nothing to save.
+	r, err := receiver.Start(ctx, c, t.at, receiver.Options{TLI: tli})
+	if err != nil {
+		return t.ended(err)
+	}
+	defer r.Close() //nolint:errcheck // As above.
+	for t.at < end {
+		at, data, err := r.Next()
+		if err != nil {
+			return t.ended(err)
+		}
+		if err := t.take(ctx, at, data[:min(wal.LSN(len(data)), end-at)]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// close ends the connection.
+func (t *tap) close() {
+	t.reporter.attach(nil)
+	_ = t.stream.Close()
+}
+
+// stop keeps further WAL out of the queue.
+func (t *tap) stop() { t.stopping.Store(true) }
+
+// receive runs until the stream ends.
+func (t *tap) receive(ctx context.Context) error {
+	if err := t.catchUp(ctx); err != nil {
+		return err
+	}
+	var data walstream.XLogData
+	var keepalive walstream.Keepalive
+	for {
+		payload, err := t.stream.Receive()
+		if err != nil {
+			return t.ended(err)
+		}
+		switch walstream.Kind(payload) {
+		case walstream.KindXLogData:
+			if err := walstream.DecodeXLogData(payload, &data); err != nil {
+				return fmt.Errorf("PostgreSQL: %w", err)
+			}
+			if err := t.take(ctx, data.Start, data.Data); err != nil {
+				return err
+			}
+		case walstream.KindKeepalive:
+			if err := walstream.DecodeKeepalive(payload, &keepalive); err != nil {
+				return fmt.Errorf("PostgreSQL: %w", err)
+			}
+			t.keepalive(&keepalive)
+		}
+	}
+}
+
+// ended names the end of the stream.
+func (t *tap) ended(err error) error {
+	var e *protocol.Error
+	switch {
+	case errors.Is(err, protocol.ErrStreamComplete):
+		return errors.New("PostgreSQL has shut down")
+	case errors.Is(err, protocol.ErrPeerClosed):
+		return errors.New("PostgreSQL closed the connection")
+	case errors.As(err, &e) && e.Code == walRemoved:
+		return refuse("PostgreSQL has removed WAL that is needed to prove its history").
+			detail("%s", e.Message).hint(hintRebuild)
+	}
+	return fmt.Errorf("PostgreSQL: %w", err)
+}
+
+// walRemoved is the SQLSTATE of "requested WAL segment has already been removed".
+const walRemoved = "58P01"
+
+// take puts WAL into the queue.
+func (t *tap) take(ctx context.Context, at wal.LSN, data []byte) error {
+	if at != t.at {
+		return fmt.Errorf("PostgreSQL sends WAL at %s instead of %s", at, t.at)
+	}
+	if t.stopping.Load() {
+		return nil
+	}
+	t.s.proof.feed(at, data)
+	t.at += wal.LSN(len(data))
+	// Before a peer can have it: no acknowledgement counts beyond.
+	t.s.term.d.Available(t.at)
+	if err := t.s.queue.Write(ctx, data); err != nil {
+		return err
+	}
+	t.s.metrics.received.Add(float64(len(data)))
+	return nil
+}
+
+// keepalive answers when asked. While PostgreSQL stops it asks without a pause
+// until everything is flushed, so answers that say nothing new are limited.
+func (t *tap) keepalive(k *walstream.Keepalive) {
+	if !k.ReplyRequested {
+		return
+	}
+	t.reporter.requested()
+	if t.reporter.last() < k.WALEnd {
+		select {
+		case t.probe <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// reportEvery is the pause between reports while nothing changes.
+const reportEvery = time.Second
+
+// keepReporting reports on a timer, whether or not there is a quorum.
+func (t *tap) keepReporting(ctx context.Context) error {
+	tick := time.NewTicker(reportEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			t.reporter.again()
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
