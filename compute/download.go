@@ -126,7 +126,7 @@ func (f *fetcher) install(name string, fill func(dir string) error) error {
 	if err != nil {
 		return fmt.Errorf("make a folder to unpack in: %w", err)
 	}
-	defer os.RemoveAll(next) //nolint:errcheck // Gone after the rename, or garbage with a name that nobody reads.
+	defer os.RemoveAll(next) // Gone after the rename, or garbage with a name that nobody reads.
 	if err := os.Chmod(next, 0o755); err != nil {
 		return fmt.Errorf("open the folder to PostgreSQL's account: %w", err)
 	}

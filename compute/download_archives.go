@@ -138,7 +138,7 @@ func checkHash(path, want string) error {
 	if err != nil {
 		return fmt.Errorf("check the archive: %w", err)
 	}
-	defer file.Close() //nolint:errcheck // Only read.
+	defer file.Close() // Only read.
 	h := sha256.New()
 	if _, err := io.Copy(h, file); err != nil {
 		return fmt.Errorf("check the archive: %w", err)
@@ -157,7 +157,7 @@ func unpackTarGz(path, dir string) error {
 	if err != nil {
 		return err
 	}
-	defer file.Close() //nolint:errcheck // Only read.
+	defer file.Close() // Only read.
 	compressed, err := gzip.NewReader(file)
 	if err != nil {
 		return err
@@ -184,7 +184,7 @@ func unpackZip(path, dir string) error {
 	if err != nil {
 		return err
 	}
-	defer z.Close() //nolint:errcheck // Only read.
+	defer z.Close() // Only read.
 	for _, entry := range z.File {
 		if strings.HasSuffix(entry.Name, "/") || !entry.Mode().IsRegular() {
 			continue

@@ -168,7 +168,7 @@ func runInitdb(ctx context.Context, o InitOptions) error {
 		if err := writeFile(pwfile, []byte(o.Password+"\n")); err != nil {
 			return err
 		}
-		defer os.Remove(pwfile) //nolint:errcheck // Holds the password of a folder that is 0700 anyway.
+		defer os.Remove(pwfile) // Holds the password of a folder that is 0700 anyway.
 		args = append(args, "--pwfile="+pwfile)
 	}
 	_, err := o.Install.run(ctx, "initdb", args...)

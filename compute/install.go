@@ -95,9 +95,9 @@ func output(cmd *exec.Cmd) (string, error) {
 	var stdout, stderr strings.Builder
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
-		said := lastLines(stderr.String(), 20)
+		said := lastLines(stderr.String())
 		if said == "" {
-			said = lastLines(stdout.String(), 20)
+			said = lastLines(stdout.String())
 		}
 		return stdout.String(), fmt.Errorf("%s: %w: %s", filepath.Base(cmd.Path), err, said)
 	}
@@ -129,7 +129,9 @@ func executable(path string) bool {
 	return err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o111 != 0
 }
 
-func lastLines(s string, n int) string {
+// lastLines returns what is worth quoting of a program's output.
+func lastLines(s string) string {
+	const n = 20
 	lines := strings.Split(strings.TrimSpace(s), "\n")
 	return strings.Join(lines[max(0, len(lines)-n):], "\n")
 }

@@ -81,7 +81,7 @@ func (s *Server) launch(o StartOptions) (p *process, logStart int64, err error) 
 	if err != nil {
 		return nil, 0, fmt.Errorf("open the server's log: %w", err)
 	}
-	defer log.Close() //nolint:errcheck // The server has its own descriptor.
+	defer log.Close() // The server has its own descriptor.
 	info, err := log.Stat()
 	if err != nil {
 		return nil, 0, fmt.Errorf("open the server's log: %w", err)
@@ -106,7 +106,7 @@ func (s *Server) logSince(offset int64) string {
 	if err != nil {
 		return err.Error()
 	}
-	return lastLines(string(text[min(offset, int64(len(text))):]), 20)
+	return lastLines(string(text[min(offset, int64(len(text))):]))
 }
 
 // PID returns the postmaster's process ID, 0 when the server does not run. It

@@ -100,7 +100,7 @@ func (b *Background) Done() <-chan struct{} { return b.process.done }
 func (b *Background) Wait() error {
 	<-b.process.done
 	if b.process.err != nil {
-		return fmt.Errorf("%w: %s", b.process.err, lastLines(b.stderr.String(), 20))
+		return fmt.Errorf("%w: %s", b.process.err, lastLines(b.stderr.String()))
 	}
 	return nil
 }

@@ -5,7 +5,7 @@
 // The major comes from the environment variable PG (else any installed one) and
 // the folder from WALHAVEN_PG_BIN. Where no PostgreSQL is installed the test is
 // skipped, or fails when CI or WALHAVEN_TEST_NEED_PG is set; `make test` brings
-// one first. The server ends with the test, whatever happens to it.
+// one first. WALHAVEN_TEST_FAST skips it in any case. The server ends with the test, whatever happens to it.
 package computetest
 
 import (
@@ -71,7 +71,7 @@ func New(t testing.TB, o Options) *compute.Server {
 // t.TempDir() is closed to it when tests run as root.
 func TempDir(t testing.TB) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "walhaven-test-")
+	dir, err := os.MkdirTemp("", "walhaven-test-") //nolint:usetesting // Its parent is closed to the other account.
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,6 +120,9 @@ func Own(t testing.TB, server *compute.Server) {
 // Find returns the PostgreSQL to test with; major 0 means PG's, else any.
 func Find(t testing.TB, major int) compute.Install {
 	t.Helper()
+	if os.Getenv("WALHAVEN_TEST_FAST") != "" {
+		t.Skip("WALHAVEN_TEST_FAST is set: tests that need only Go")
+	}
 	want, err := compute.WantFromEnv()
 	if err != nil {
 		t.Fatal(err)
@@ -142,6 +145,9 @@ func Find(t testing.TB, major int) compute.Install {
 // tests that run against all of them.
 func Majors(t testing.TB) []compute.Install {
 	t.Helper()
+	if os.Getenv("WALHAVEN_TEST_FAST") != "" {
+		return nil
+	}
 	byMajor := map[int]compute.Install{}
 	for _, install := range compute.FindAll(t.Context()) {
 		if _, seen := byMajor[install.Version.Major]; !seen {

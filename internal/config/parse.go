@@ -46,7 +46,8 @@ func Parse(o Options, cfg any) (parsed *Parsed, err error) {
 	o = o.withDefaults()
 	r := &resolver{program: o.Program, lookup: o.LookupEnv}
 	options := append([]kong.Option{
-		kong.Name(o.Program), kong.Description(o.Description), kong.Vars{"version": o.Program + " " + o.Version},
+		kong.Name(o.Program), kong.Description(o.Description),
+		kong.Vars{"version": o.Program + " " + o.Version},
 		kong.Writers(o.Stdout, o.Stderr), kong.Resolvers(r), kong.ValueFormatter(r.help),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 100}),
 		// kong goes on after it printed help; unwinding is the way out.

@@ -1,0 +1,175 @@
+# `make` lists the targets. What a target needs beyond git, make and Go it brings
+# itself, below .tools/ and bin/; nothing of the system is changed.
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+GO      ?= go
+TOOLS   := $(CURDIR)/.tools
+LINT    := $(TOOLS)/bin/golangci-lint
+BENCHSTAT := golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+
+# Knobs, all to be set on the command line.
+PG    ?=
+SEEDS ?= 2000
+TIME  ?= 30s
+RUN   ?=
+COUNT ?= 6
+CLUSTER_FLAGS ?=
+
+export PG
+# A clone that git calls dubious must build, too; the version comes from above.
+export GOFLAGS := $(filter-out -buildvcs=%,$(GOFLAGS)) -buildvcs=false
+
+UNIT  = $$($(GO) list ./... | grep -v '/test/')
+# The race detector needs a C compiler; without one the assertions alone are on.
+RACE := $(if $(shell command -v $${CC:-gcc} || command -v clang),-race,-tags invariants)
+
+.PHONY: help
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "  PG=14..18 picks a major of PostgreSQL; make test PG=17, make up PG=17"
+
+## Using it
+
+.PHONY: build
+build: check-go ## Build the programs into bin/
+	@mkdir -p bin
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X github.com/walhaven/walhaven/internal/daemon.version=$(VERSION)' -o bin/ ./cmd/...
+
+.PHONY: up
+up: build ## Start PostgreSQL, three safekeepers, a pageserver and a walproposer on loopback
+	bin/walhaven up --detach $(CLUSTER_FLAGS)
+
+.PHONY: down
+down: build ## Stop what `make up` started
+	bin/walhaven down $(CLUSTER_FLAGS)
+
+## Testing it
+
+.PHONY: test
+test: check-go tools build lint test-unit test-plain test-sim test-system fuzz-short ## Set up what is needed, then all that CI runs
+	@echo "make test: all passed"
+
+.PHONY: test-fast
+test-fast: check-go ## Tests that need only Go
+	WALHAVEN_TEST_FAST=1 $(GO) test -short $(UNIT)
+
+.PHONY: test-race
+test-race: check-go ## All packages' tests with the race detector
+	$(GO) test -race -timeout 20m ./...
+
+.PHONY: test-invariants
+test-invariants: check-go ## All packages' tests with assertions and fail points
+	$(GO) test -tags invariants -timeout 20m ./...
+
+.PHONY: test-pg
+test-pg: check-go ## Tests with a PostgreSQL, against each of 14 to 18
+	for major in 14 15 16 17 18; do \
+	  echo "== PostgreSQL $$major"; \
+	  $(GO) run ./compute/fetchpg -majors $$major; \
+	  PG=$$major WALHAVEN_TEST_NEED_PG=1 $(GO) test -count=1 -timeout 20m ./compute/... ./walproposer/... ./safekeeper/... ./test/interop/... ./test/e2e/...; \
+	done
+
+.PHONY: test-long
+test-long: check-go tools ## What takes hours: many seeds, long fuzzing, each major, each mutant
+	$(MAKE) sim SEEDS=200000
+	$(GO) test -race -count=5 -timeout 2h ./...
+	$(MAKE) fuzz TIME=2m
+	$(MAKE) test-pg
+	$(MAKE) mutants
+
+.PHONY: mutants
+mutants: check-go pg ## Remove each protection in turn and show the test that then fails (RUN=pattern)
+	$(GO) run ./test/mutants $(if $(RUN),-run '$(RUN)')
+
+.PHONY: sim
+sim: check-go ## Simulated schedules of the consensus (SEEDS=n)
+	$(GO) test -count=1 -timeout 12h ./test/sim -args -seeds $(SEEDS)
+
+.PHONY: fuzz
+fuzz: check-go ## Fuzz each target (TIME=30s, RUN=pattern)
+	scripts/fuzz.sh $(TIME) 0 '$(RUN)'
+
+.PHONY: bench
+bench: check-go ## Benchmarks with benchstat (COUNT=6, RUN=pattern)
+	@mkdir -p $(TOOLS)
+	$(GO) test -run '^$$' -bench '$(or $(RUN),.)' -benchmem -count $(COUNT) ./... | tee $(TOOLS)/bench.txt
+	$(GO) run $(BENCHSTAT) $(TOOLS)/bench.txt
+
+.PHONY: lint
+lint: check-go $(LINT) ## go vet and golangci-lint, as .golangci.yml says
+	$(GO) vet ./...
+	$(LINT) run ./...
+
+# The parts of `make test`.
+.PHONY: test-unit test-plain test-sim test-system fuzz-short
+test-unit: check-go pg
+	WALHAVEN_TEST_NEED_PG=1 $(GO) test $(RACE) -timeout 20m $(UNIT)
+# Again as a release build is: assertions and fail points compiled out.
+test-plain: check-go pg
+	WALHAVEN_TEST_NEED_PG=1 $(GO) test -short -timeout 10m $(UNIT)
+test-sim: check-go
+	$(GO) test -count=1 -timeout 10m ./test/sim -v -run . -args -seeds $(SEEDS) | grep -v '^=== '
+test-system: build pg promtool
+	PROMTOOL=$(TOOLS)/bin/promtool WALHAVEN_TEST_NEED_PG=1 $(GO) test -count=1 -p 1 -timeout 20m $$($(GO) list ./test/... | grep -v -e /test/sim -e /test/mutants)
+fuzz-short: check-go
+	scripts/fuzz.sh 5s 120
+
+## Keeping it
+
+.PHONY: tools
+tools: check-go pg promtool $(LINT) ## Bring all that tests need: PostgreSQL, linter, promtool
+
+.PHONY: pg
+pg: check-go # A PostgreSQL, unless there is one.
+	@$(GO) run ./compute/fetchpg -majors '$(PG)' >/dev/null
+
+.PHONY: promtool
+promtool: # Prometheus's checker of metrics, where Debian's package can be had.
+	@scripts/promtool.sh $(TOOLS)/bin/promtool
+
+$(TOOLS)/bin/%: tools/go.mod tools/go.sum
+	@mkdir -p $(@D)
+	@echo "building $* (once, a minute or two)"
+	cd tools && GOBIN=$(@D) $(GO) install -trimpath $$($(GO) list -f '{{.ImportPath}}' tool | grep '/$*$$')
+	@touch $@
+
+.PHONY: format
+format: check-go $(LINT) ## gofumpt and import order
+	$(LINT) fmt ./...
+
+.PHONY: generate
+generate: check-go ## go generate, and say whether it changed anything
+	$(GO) generate ./...
+	@git status --short
+
+.PHONY: docs
+docs: check-go ## Check that the documentation names what there is
+	$(GO) test -count=1 ./internal/archtest
+
+.PHONY: release
+release: check-go ## Archives of static programs for linux/amd64 and linux/arm64 in dist/
+	@rm -rf dist && mkdir -p dist
+	for arch in amd64 arm64; do \
+	  dir=dist/walhaven-$(VERSION)-linux-$$arch; mkdir -p $$dir; \
+	  CGO_ENABLED=0 GOOS=linux GOARCH=$$arch $(GO) build -trimpath -ldflags '-s -w -X github.com/walhaven/walhaven/internal/daemon.version=$(VERSION)' -o $$dir/ ./cmd/...; \
+	  cp README.md CHANGELOG.md $$dir/; \
+	  tar -C dist -czf $$dir.tar.gz $${dir#dist/}; rm -r $$dir; \
+	done
+	cd dist && sha256sum *.tar.gz | tee SHA256SUMS
+
+.PHONY: clean
+clean: ## Remove bin/, dist/ and .tools/ (not walhaven-data/)
+	rm -rf bin dist .tools
+
+.PHONY: check-go
+check-go:
+	@v=$$($(GO) env GOVERSION 2>/dev/null || GOTOOLCHAIN=local $(GO) env GOVERSION 2>/dev/null || true); case "$$v" in \
+	  go1.2[5-9]*|go1.[3-9][0-9]*|go[2-9]*|devel*) ;; \
+	  *) echo "walhaven needs Go 1.25 or newer (found $${v:-none}): install it from https://go.dev/dl/ and put it first in PATH" >&2; exit 1 ;; \
+	esac
