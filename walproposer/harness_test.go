@@ -1,0 +1,249 @@
+package walproposer_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/walhaven/walhaven/auth"
+	"github.com/walhaven/walhaven/compute"
+	"github.com/walhaven/walhaven/compute/computetest"
+	"github.com/walhaven/walhaven/internal/daemon"
+	"github.com/walhaven/walhaven/replication"
+	"github.com/walhaven/walhaven/safekeeper"
+	"github.com/walhaven/walhaven/wal"
+	"github.com/walhaven/walhaven/walproposer"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// patience is far above what anything here takes on a busy machine.
+const patience = 60 * time.Second
+
+func testLogger(t *testing.T) *slog.Logger {
+	return slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelInfo}))
+}
+
+type testWriter struct{ t *testing.T }
+
+func (w testWriter) Write(p []byte) (int, error) {
+	if testing.Verbose() {
+		w.t.Log(strings.TrimSpace(string(p)))
+	}
+	return len(p), nil
+}
+
+// keeper is a safekeeper in this process that can be ended and run again on its
+// address and data directory.
+type keeper struct {
+	t      *testing.T
+	id     uint64
+	dir    string
+	addr   string
+	cancel context.CancelFunc
+	done   chan error
+}
+
+func newKeeper(t *testing.T, id uint64) *keeper {
+	k := &keeper{t: t, id: id, dir: t.TempDir(), addr: "127.0.0.1:0"}
+	k.up()
+	t.Cleanup(k.down)
+	return k
+}
+
+func (k *keeper) up() {
+	k.t.Helper()
+	var ln net.Listener
+	require.Eventually(k.t, func() (ok bool) {
+		var err error
+		ln, err = net.Listen("tcp", k.addr)
+		return err == nil
+	}, patience, 10*time.Millisecond)
+	k.addr = ln.Addr().String()
+	c := safekeeper.DefaultConfig()
+	c.ID, c.DataDir = k.id, k.dir
+	s, err := safekeeper.New(safekeeper.Options{Config: c, Auth: auth.Policy{}, Logger: testLogger(k.t).With("sk", k.id)})
+	require.NoError(k.t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	k.cancel, k.done = cancel, make(chan error, 1)
+	go func() { k.done <- s.Run(ctx, ln) }()
+}
+
+// down ends it; a second call does nothing.
+func (k *keeper) down() {
+	k.t.Helper()
+	if k.cancel == nil {
+		return
+	}
+	k.cancel()
+	k.cancel = nil
+	select {
+	case err := <-k.done:
+		require.NoError(k.t, err)
+	case <-time.After(patience):
+		k.t.Fatal("the safekeeper did not end")
+	}
+}
+
+// world is a server, three safekeepers and a founded timeline.
+type world struct {
+	t       *testing.T
+	pg      *compute.Server
+	keepers []*keeper
+	id      wal.TTID
+}
+
+func newWorld(t *testing.T, o computetest.Options) *world {
+	t.Helper()
+	w := &world{t: t, pg: computetest.New(t, o), id: wal.TTID{Tenant: wal.TenantID{1: 7}, Timeline: wal.TimelineID{2: 9}}}
+	for id := range uint64(3) {
+		w.keepers = append(w.keepers, newKeeper(t, id+1))
+	}
+	w.found()
+	w.exec("CREATE TABLE t (i int PRIMARY KEY, v text)")
+	return w
+}
+
+func (w *world) addresses() (out []string) {
+	for _, k := range w.keepers {
+		out = append(out, k.addr)
+	}
+	return out
+}
+
+func (w *world) ctx() context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	w.t.Cleanup(cancel)
+	return ctx
+}
+
+func (w *world) found() {
+	w.t.Helper()
+	require.NoError(w.t, walproposer.Found(w.ctx(), walproposer.FoundOptions{
+		Postgres: w.pg.Conninfo(), Safekeepers: w.addresses(), Tenant: w.id.Tenant, Timeline: w.id.Timeline,
+		Progress: func(line string) { _, _ = testWriter{w.t}.Write([]byte(line)) },
+	}))
+}
+
+func (w *world) exec(sql string) {
+	w.t.Helper()
+	require.NoError(w.t, w.pg.Exec(w.ctx(), sql))
+}
+
+// demandQuorum makes commits wait.
+func (w *world) demandQuorum() {
+	w.t.Helper()
+	require.NoError(w.t, w.pg.Set(w.ctx(), map[string]string{"synchronous_standby_names": "walhaven"}))
+}
+
+// insert commits a row and returns when that is acknowledged.
+func (w *world) insert(i int) error {
+	return w.pg.Exec(w.ctx(), fmt.Sprintf("INSERT INTO t VALUES (%d, repeat('x', 100))", i))
+}
+
+// begin commits a row in the background.
+func (w *world) begin(i int) <-chan error {
+	done := make(chan error, 1)
+	ctx := w.ctx()
+	go func() { done <- w.pg.Exec(ctx, fmt.Sprintf("INSERT INTO t VALUES (%d, 'x')", i)) }()
+	return done
+}
+
+func (w *world) stillWaits(done <-chan error) {
+	w.t.Helper()
+	select {
+	case err := <-done:
+		w.t.Fatalf("the commit was acknowledged without a quorum (%v)", err)
+	case <-time.After(500 * time.Millisecond):
+	}
+}
+
+// proposer is a walproposer in this process.
+type proposer struct {
+	*walproposer.Walproposer
+	t      *testing.T
+	health *daemon.Health
+	cancel context.CancelFunc
+	done   chan error
+}
+
+func (w *world) options() walproposer.Options {
+	return walproposer.Options{
+		Postgres: w.pg.Conninfo(), Safekeepers: w.addresses(), Tenant: w.id.Tenant, Timeline: w.id.Timeline.String(),
+		TakeoverAfter: time.Second,
+	}
+}
+
+func (w *world) propose(o walproposer.Options) *proposer {
+	w.t.Helper()
+	p := &proposer{t: w.t, health: daemon.NewHealth(), done: make(chan error, 1)}
+	var err error
+	p.Walproposer, err = walproposer.New(o, walproposer.Deps{
+		Logger: testLogger(w.t), Registerer: prometheus.NewPedanticRegistry(), Health: p.health,
+	})
+	require.NoError(w.t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	p.cancel = cancel
+	go func() { p.done <- p.Run(ctx) }()
+	w.t.Cleanup(func() { p.cancel(); p.wait() })
+	return p
+}
+
+// wait returns what Run returned; it may be called again.
+func (p *proposer) wait() error {
+	p.t.Helper()
+	select {
+	case err := <-p.done:
+		p.done <- err
+		return err
+	case <-time.After(patience):
+		p.t.Error("the walproposer did not end")
+		return errors.New("did not end")
+	}
+}
+
+func (p *proposer) stop() {
+	p.t.Helper()
+	p.cancel()
+	require.NoError(p.t, p.wait())
+}
+
+// streams waits until commits are acknowledged.
+func (p *proposer) streams() {
+	p.t.Helper()
+	require.Eventually(p.t, func() bool { return p.Status().State == "streaming" }, patience, 5*time.Millisecond,
+		"%+v", func() any { return p.Status() })
+}
+
+// terms are the safekeepers' terms.
+func (w *world) terms() (out []wal.Term) {
+	for _, s := range w.statuses() {
+		out = append(out, s.Term)
+	}
+	return out
+}
+
+func (w *world) statuses() (out []replication.Status) {
+	w.t.Helper()
+	for _, k := range w.keepers {
+		rows, err := replication.Query(w.ctx(), "host=127.0.0.1 port="+strings.TrimPrefix(k.addr, "127.0.0.1:"), "TIMELINE_STATUS",
+			replication.DialOptions{Params: map[string]string{
+				"options": fmt.Sprintf("-c tenant_id=%s -c timeline_id=%s", w.id.Tenant, w.id.Timeline),
+			}})
+		require.NoError(w.t, err)
+		require.Len(w.t, rows, 1)
+		s, err := replication.ParseStatus(rows[0])
+		require.NoError(w.t, err)
+		out = append(out, s)
+	}
+	return out
+}
