@@ -44,6 +44,7 @@ type testProposer struct {
 	commit   wal.LSN
 	fatal    *Error
 	synced   bool
+	chunk    int // bytes of WAL in one request, 0 = all that there is
 }
 
 func newTestCluster(conf pushwal.Configuration, n int) *testCluster {
@@ -58,8 +59,9 @@ func newTestCluster(conf pushwal.Configuration, n int) *testCluster {
 
 func (c *testCluster) node(id int) *testNode { return c.nodes[id-1] }
 
-// propose adds a proposer whose server has the WAL of the node that is ahead.
-func (c *testCluster) propose(name string, change func(*ProposerConfig)) *testProposer {
+// propose adds a proposer whose server has the WAL of the node that is ahead, or
+// of the given one.
+func (c *testCluster) propose(name string, from int, change func(*ProposerConfig)) *testProposer {
 	conf := ProposerConfig{ID: testID(), SystemID: 7, PGVersion: 170005, SegmentSize: testSegment, Instance: testInstance, Peers: len(c.nodes)}
 	if change != nil {
 		change(&conf)
@@ -67,7 +69,7 @@ func (c *testCluster) propose(name string, change func(*ProposerConfig)) *testPr
 	p := &testProposer{name: name, p: NewProposer(conf), c: c, links: make([]*testLink, conf.Peers), base: testSegment.SegmentStart(testStart)}
 	p.pg = make([]byte, testStart-p.base)
 	for _, n := range c.nodes {
-		if len(n.log.data) > len(p.pg) {
+		if len(n.log.data) > len(p.pg) && (from == 0 || from == int(n.id)) {
 			p.pg = slices.Clone(n.log.data)
 		}
 	}
@@ -163,6 +165,9 @@ func (p *testProposer) end() wal.LSN { return p.base + wal.LSN(len(p.pg)) }
 // stream sends one request with all that there is, possibly nothing.
 func (p *testProposer) stream(l *testLink) {
 	end := p.p.Bound(l.at, max(p.end(), l.at))
+	if p.chunk > 0 {
+		end = min(end, l.at+wal.LSN(p.chunk))
+	}
 	if p.election.Start > p.end() {
 		end = l.at
 	}

@@ -422,14 +422,14 @@ func TestC4TruncateIsWhatEveryoneHas(t *testing.T) {
 
 func TestHeadlessRun(t *testing.T) {
 	c := newTestCluster(gen1, 3)
-	w := c.propose("writer", nil)
+	w := c.propose("writer", 0, nil)
 	w.elect(t, 1, 2)
 	w.write(100)
 	w.links[0].deliver(w) // only node 1 gets it
 	c.nodes[0].sync()
 	w.disconnect(1, 2)
 
-	p := c.propose("sync", func(pc *ProposerConfig) { pc.Headless, pc.SystemID = true, 0 })
+	p := c.propose("sync", 0, func(pc *ProposerConfig) { pc.Headless, pc.SystemID = true, 0 })
 	p.connect(1, 3)
 	c.settle([]string{"sync"}, []int{1, 3})
 	require.Nil(t, p.request, "nothing to prove")
