@@ -10,10 +10,16 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/walhaven/walhaven/internal/invariant"
 	"github.com/walhaven/walhaven/protocol"
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/wal"
 )
+
+func waitFor(t *testing.T, what func() bool) {
+	t.Helper()
+	require.Eventually(t, what, patience, time.Millisecond)
+}
 
 func within(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -94,7 +100,7 @@ func TestNoAnswerBeforeSync(t *testing.T) {
 	before := n.log.syncs.Load()
 	data := someWAL(5000)
 	p.append(1, testBase, data, 0)
-	require.Eventually(t, func() bool { return n.log.syncs.Load() > before }, patience, time.Millisecond)
+	waitFor(t, func() bool { return n.log.syncs.Load() > before })
 	require.Equal(t, testBase+wal.LSN(len(data)), n.log.Positions().Write, "written")
 	require.Equal(t, testStart, n.FlushLSN(), "not durable")
 	require.False(t, p.stream.Buffered())
@@ -129,6 +135,39 @@ func TestVoteIsPersistedFirst(t *testing.T) {
 	require.EqualValues(t, 1, n.Status().Term)
 }
 
+// TestOrderOfEffects: by the time an answer is here, this has been done, in this
+// order. A history never reaches the disk before the WAL agrees with it.
+func TestOrderOfEffects(t *testing.T) {
+	n := newNode(t)
+	p := n.connect(t, ours)
+	p.lead(1)
+	data := someWAL(5000)
+	end := testBase + wal.LSN(len(data))
+	p.append(1, testBase, nil, 0)
+	p.response()
+	require.Equal(t, []string{"save", "truncate " + testBase.String(), "save"}, n.log.taken(), "vote, elected")
+	release := n.log.hold()
+	defer release()
+	before := n.log.syncs.Load()
+	p.append(1, testBase, data, 0)
+	waitFor(t, func() bool { return n.log.syncs.Load() == before+1 })
+
+	// The vote has to wait for the disk as well: its position is final.
+	rival := n.connect(t, ours)
+	rival.greet()
+	rival.askVote(2)
+	waitFor(t, func() bool { return n.log.syncs.Load() == before+2 })
+	release()
+	require.Equal(t, end, rival.vote().FlushLSN)
+	require.Equal(t, []string{"append " + testBase.String(), "sync", "sync", "save"}, n.log.taken())
+	// The new proposer's history parts from ours at the first record.
+	history := pushwal.TermHistory{{Term: 0, LSN: testStart}, {Term: 2, LSN: testStart}}
+	rival.elected(2, testStart, history)
+	rival.append(2, testStart, data[testStart-testBase:], 0)
+	require.Equal(t, end, rival.response().FlushLSN)
+	require.Equal(t, []string{"truncate " + testStart.String(), "save", "append " + testStart.String(), "sync"}, n.log.taken())
+}
+
 // TestGroupCommit: what arrives while a sync runs is covered by the next one,
 // with one answer.
 func TestGroupCommit(t *testing.T) {
@@ -140,7 +179,7 @@ func TestGroupCommit(t *testing.T) {
 	defer release()
 	before := n.log.syncs.Load()
 	p.append(1, testBase, data[:1000], 0)
-	require.Eventually(t, func() bool { return n.log.syncs.Load() == before+1 }, patience, time.Millisecond)
+	waitFor(t, func() bool { return n.log.syncs.Load() == before+1 })
 	const pieces = 60
 	at := 1000
 	for i := range pieces {
@@ -306,6 +345,23 @@ func TestTermReads(t *testing.T) {
 	require.ErrorContains(t, <-waited, "current term 2")
 }
 
+// TestTermReadAcrossATruncation: bytes that may have been cut while they were
+// read are not handed out.
+func TestTermReadAcrossATruncation(t *testing.T) {
+	n := newNode(t)
+	p := n.connect(t, ours)
+	p.lead(1)
+	p.append(1, testBase, someWAL(5000), 0)
+	p.response()
+	invariant.OnPoint(t, "accepting/read-term/after", func(int) {
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		n.cuts++
+	})
+	_, _, err := n.ReadTerm(1, make([]byte, 100), testBase)
+	require.ErrorContains(t, err, "was cut while it was read")
+}
+
 // TestFeedbackIsRelayed to proposers that stream, and to no other: any byte in
 // an idle state would cost them the connection.
 func TestFeedbackIsRelayed(t *testing.T) {
@@ -343,7 +399,7 @@ func TestStalledPeer(t *testing.T) {
 	p.append(1, testBase, nil, 0)
 	p.response()
 	n.RelayPageserver(pushwal.PageserverFeedback{})
-	require.Eventually(t, n.sendingBlocks, patience, time.Millisecond)
+	waitFor(t, n.sendingBlocks)
 
 	began := time.Now()
 	p.cancel()

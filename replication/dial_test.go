@@ -79,7 +79,7 @@ func TestStreamStart(t *testing.T) {
 	want = want[:end-start]
 	require.Greater(t, len(want), 1<<20)
 
-	for range 50 {
+	for range 10 {
 		got := streamed(t, ctx, server.Conninfo(), start, len(want))
 		require.True(t, bytes.Equal(want, got), "the stream differs from pg_wal")
 	}

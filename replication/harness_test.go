@@ -36,11 +36,38 @@ type gatedLog struct {
 	syncs   atomic.Int64
 	saveErr atomic.Pointer[error]
 
-	mu   sync.Mutex
-	gate chan struct{} // not nil: Sync waits until it is closed
+	mu    sync.Mutex
+	gate  chan struct{} // not nil: Sync waits until it is closed
+	trace []string      // what was done, in order
+}
+
+func (l *gatedLog) note(op string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.trace = append(l.trace, op)
+}
+
+// taken returns what was done since the last call.
+func (l *gatedLog) taken() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	trace := l.trace
+	l.trace = nil
+	return trace
+}
+
+func (l *gatedLog) Truncate(to wal.LSN, h wal.TimelineHistory) error {
+	l.note("truncate " + to.String())
+	return l.Store.Truncate(to, h)
+}
+
+func (l *gatedLog) Append(tli wal.TLI, at wal.LSN, data []byte) error {
+	l.note("append " + at.String())
+	return l.Store.Append(tli, at, data)
 }
 
 func (l *gatedLog) Sync() error {
+	l.note("sync")
 	l.syncs.Add(1)
 	l.mu.Lock()
 	gate := l.gate
@@ -55,6 +82,7 @@ func (l *gatedLog) SaveControl(edit func(*walstore.Control)) error {
 	if err := l.saveErr.Load(); err != nil {
 		return *err
 	}
+	l.note("save")
 	return l.Store.SaveControl(edit)
 }
 
