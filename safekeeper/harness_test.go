@@ -82,6 +82,7 @@ func (p *process) restart() { p.down(); p.up() }
 type node struct {
 	*process
 	id      uint64
+	dir     string
 	health  *daemon.Health
 	metrics *prometheus.Registry
 }
@@ -102,6 +103,7 @@ func (w testWriter) Write(p []byte) (int, error) {
 func startPageserver(t *testing.T, id uint64) *node {
 	t.Helper()
 	n, dir := &node{id: id}, t.TempDir()
+	n.dir = dir
 	n.process = &process{t: t, addr: "127.0.0.1:0", start: func(ln net.Listener) func(context.Context) error {
 		n.health, n.metrics = daemon.NewHealth(), prometheus.NewPedanticRegistry()
 		c := pageserver.DefaultConfig()
@@ -120,6 +122,7 @@ func startPageserver(t *testing.T, id uint64) *node {
 func startSafekeeper(t *testing.T, id uint64, edit func(*safekeeper.Config)) *node {
 	t.Helper()
 	n, dir := &node{id: id}, t.TempDir()
+	n.dir = dir
 	n.process = &process{t: t, addr: "127.0.0.1:0", start: func(ln net.Listener) func(context.Context) error {
 		n.health, n.metrics = daemon.NewHealth(), prometheus.NewPedanticRegistry()
 		c := safekeeper.DefaultConfig()
@@ -249,13 +252,15 @@ type proposer struct {
 	done  chan struct{}
 }
 
-// propose wins term on n: greeting, vote, elected. history is that of the terms
-// before, as (term, start).
-func propose(t *testing.T, n *node, o *origin, term wal.Term, history pushwal.TermHistory) *proposer {
+// dialProposer opens a session and greets.
+func dialProposer(t *testing.T, n *node, o *origin, term wal.Term) *proposer {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	stream, err := replication.Dial(ctx, n.conninfo(),
 		"START_WAL_PUSH (proto_version '3', walhaven '1', allow_timeline_creation 'false')", n.options())
+	if err != nil {
+		cancel()
+	}
 	require.NoError(t, err)
 	p := &proposer{
 		t: t, stream: stream, o: o, term: term, cancel: cancel, instance: pushwal.Instance{1, byte(term)},
@@ -268,10 +273,34 @@ func propose(t *testing.T, n *node, o *origin, term wal.Term, history pushwal.Te
 	var hello pushwal.AcceptorGreeting
 	require.NoError(t, p.codec.DecodeAcceptorGreeting(p.receive(), &hello))
 	require.NotNil(t, hello.Options)
-	p.send(p.codec.AppendVoteRequest(nil, &pushwal.VoteRequest{Generation: 1, Term: term}))
+	return p
+}
+
+func (p *proposer) vote() pushwal.VoteResponse {
+	p.t.Helper()
+	p.send(p.codec.AppendVoteRequest(nil, &pushwal.VoteRequest{Generation: 1, Term: p.term}))
 	var vote pushwal.VoteResponse
-	require.NoError(t, p.codec.DecodeVoteResponse(p.receive(), &vote))
-	require.Equal(t, term, vote.Term)
+	require.NoError(p.t, p.codec.DecodeVoteResponse(p.receive(), &vote))
+	require.Equal(p.t, p.term, vote.Term)
+	return vote
+}
+
+// voteOnly wins the node's vote and is never elected; the result ends it.
+func voteOnly(t *testing.T, n *node, o *origin, term wal.Term) (end func()) {
+	t.Helper()
+	p := dialProposer(t, n, o, term)
+	p.vote()
+	go p.listen()
+	t.Cleanup(p.close)
+	return p.close
+}
+
+// propose wins term on n: greeting, vote, elected. history is that of the terms
+// before it with its own, nil for the node's own with the new term behind it.
+func propose(t *testing.T, n *node, o *origin, term wal.Term, history pushwal.TermHistory) *proposer {
+	t.Helper()
+	p := dialProposer(t, n, o, term)
+	vote := p.vote()
 	p.pos = vote.FlushLSN
 	if p.pos == o.start {
 		p.pos = o.from

@@ -29,20 +29,21 @@ func (s *Server) catchUp(ctx context.Context, t *timeline, donor pushwal.Member,
 	proposerSide := protocol.NewCopyStream(ctx, ours, protocol.StreamOptions{})
 	r := &replay{timeline: t, lesson: l, stream: proposerSide, codec: pushwal.Codec{Version: pushwal.Version3, Walhaven: true}}
 
-	var g errgroup.Group
-	g.Go(func() error {
+	served := make(chan error, 1)
+	go func() {
 		err := t.accepting.Serve(ctx, acceptorSide, replication.PushOptions{Version: pushwal.Version3, Walhaven: true, Recovery: true})
 		if err != nil {
 			proposerSide.Abort(err)
 		}
-		return errors.Join(err, acceptorSide.Close())
-	})
-	g.Go(func() error {
-		err := r.run(ctx, func(at wal.LSN) (*receiver.Receiver, func(), error) { return s.openDonor(ctx, t, donor, at) })
-		cancelled := proposerSide.Close()
-		return errors.Join(err, cancelled)
-	})
-	return g.Wait()
+		_ = acceptorSide.Close() // the pipe's other end has ended or is told so by it
+		served <- err
+	}()
+	err := r.run(ctx, func(at wal.LSN) (*receiver.Receiver, func(), error) { return s.openDonor(ctx, t, donor, at) })
+	refused := <-served
+	if err == nil {
+		return nil // how the session ended behind the last word does not matter
+	}
+	return errors.Join(err, refused)
 }
 
 // openDonor asks the donor for committed WAL from at on.
