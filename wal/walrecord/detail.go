@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"strconv"
-	"time"
 
 	"github.com/walhaven/walhaven/wal"
 )
@@ -91,5 +90,5 @@ func appendStorageDetail(dst []byte, op uint8, d []byte) []byte {
 
 // appendTime adds a time in UTC, whatever the machine's zone is.
 func appendTime(dst []byte, t wal.Timestamp) []byte {
-	return t.Time().AppendFormat(dst, time.DateTime+".000000 UTC")
+	return t.Time().AppendFormat(dst, "2006-01-02 15:04:05.000000 UTC")
 }
