@@ -47,6 +47,9 @@ type Identity struct {
 	Tenant *wal.TenantID // restricted to this tenant; nil is unrestricted
 }
 
+// Allows says whether the identity may see a tenant's data.
+func (i Identity) Allows(tenant wal.TenantID) bool { return i.Tenant == nil || *i.Tenant == tenant }
+
 // Authenticator decides who is connected. It talks to the client through ex
 // and returns an *Error (FATAL) for a refusal; AuthenticationOk is sent by the
 // server. Implementations are used by many connections at once.
