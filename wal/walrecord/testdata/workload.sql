@@ -1,6 +1,5 @@
 -- A little of nearly every kind of record, in few bytes. Needs a superuser,
--- max_prepared_transactions > 0 and wal_level = logical. This
--- script runs once in a database.
+-- max_prepared_transactions > 0 and wal_level = logical. Runs once in a database.
 \set ON_ERROR_STOP on
 create table h (id int primary key, n int, t text) with (fillfactor = 70);
 insert into h select g, g % 10, repeat('x', g % 50) from generate_series(1, 400) g;
