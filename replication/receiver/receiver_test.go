@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -163,91 +164,98 @@ func until(s *protocol.CopyStream, err error) error {
 	return err
 }
 
+// inBubble runs f with a receiver whose time is the bubble's and the server's
+// end of its stream.
+func inBubble(t *testing.T, o Options, f func(t *testing.T, r *Receiver, server *protocol.CopyStream)) {
+	synctest.Test(t, func(t *testing.T) {
+		near, far := net.Pipe()
+		server := protocol.NewCopyStream(context.Background(), far, protocol.StreamOptions{Server: true})
+		r, err := Start(context.Background(), pipe{near}, 0x100, o)
+		require.NoError(t, err)
+		defer func() {
+			_ = server.Close()
+			_ = r.Close()
+		}()
+		f(t, r, server)
+	})
+}
+
+// inBackground yields until the stream ends and returns what ended it.
+func inBackground(r *Receiver) <-chan error {
+	ended := make(chan error, 1)
+	go func() {
+		for {
+			if _, _, err := r.Next(); err != nil {
+				ended <- err
+				return
+			}
+		}
+	}()
+	return ended
+}
+
 // TestPace: a server that asks again with each answer gets no more than one
 // answer in 10 ms while nothing changes; a change is reported at once.
 func TestPace(t *testing.T) {
-	const asked = 10
-	var took time.Duration
-	changed := make(chan walstream.StatusUpdate, 1)
 	var position atomic.Uint64
-	c := connect(t, func(_ context.Context, _ string, w *protocol.ResultWriter) error {
-		s, err := w.CopyBoth()
-		if err != nil {
-			return err
-		}
-		if _, err := receiveStatus(s); err != nil {
-			return err
+	o := Options{Positions: func() Positions { return Positions{Flush: wal.LSN(position.Load())} }}
+	inBubble(t, o, func(t *testing.T, r *Receiver, server *protocol.CopyStream) {
+		ended := inBackground(r)
+		_, err := receiveStatus(server)
+		require.NoError(t, err)
+		for range 10 {
+			began := time.Now()
+			require.NoError(t, sendKeepalive(server, 0x500, true))
+			_, err := receiveStatus(server)
+			require.NoError(t, err)
+			require.Equal(t, pace, time.Since(began))
 		}
 		began := time.Now()
-		for range asked {
-			if err := sendKeepalive(s, 0x500, true); err != nil {
-				return err
-			}
-			if _, err := receiveStatus(s); err != nil {
-				return err
-			}
-		}
-		took = time.Since(began)
-		if err := sendWAL(s, 0x100, "now"); err != nil {
-			return err
-		}
-		m, err := receiveStatus(s)
-		changed <- m
-		return until(s, err)
+		position.Store(77)
+		r.Report()
+		m, err := receiveStatus(server)
+		require.NoError(t, err)
+		require.Equal(t, wal.LSN(77), m.Flush)
+		require.Zero(t, time.Since(began))
+		require.Equal(t, wal.LSN(0x500), r.ServerEnd())
+		require.NoError(t, server.Close())
+		require.Error(t, <-ended)
 	})
-	r := start(t, c, 0x100, Options{Positions: func() Positions { return Positions{Flush: wal.LSN(position.Load())} }})
-	_, data, err := r.Next()
-	require.NoError(t, err)
-	require.Equal(t, "now", string(data))
-	require.Equal(t, wal.LSN(0x103), r.ServerEnd())
-	require.GreaterOrEqual(t, took, (asked-1)*pace)
-
-	position.Store(77)
-	r.Report()
-	require.Equal(t, wal.LSN(77), (<-changed).Flush)
 }
 
 // TestInterval: unchanged positions are reported all the same.
 func TestInterval(t *testing.T) {
-	enough := make(chan struct{})
-	c := connect(t, func(_ context.Context, _ string, w *protocol.ResultWriter) error {
-		s, err := w.CopyBoth()
-		for n := 0; err == nil; n++ {
-			if n == 3 {
-				close(enough)
-			}
-			_, err = receiveStatus(s)
+	inBubble(t, Options{Interval: 3 * time.Second}, func(t *testing.T, _ *Receiver, server *protocol.CopyStream) {
+		began := time.Now()
+		for n := range 3 {
+			_, err := receiveStatus(server)
+			require.NoError(t, err)
+			require.Equal(t, time.Duration(n)*3*time.Second, time.Since(began))
 		}
-		return err
 	})
-	start(t, c, 0x100, Options{Interval: 5 * time.Millisecond})
-	select {
-	case <-enough:
-	case <-within(t).Done():
-		t.Fatal("no reports")
-	}
 }
 
 // TestSilentServer is asked for a message, and given up when it does not answer.
 func TestSilentServer(t *testing.T) {
-	pings := make(chan struct{}, 100)
-	c := connect(t, func(_ context.Context, _ string, w *protocol.ResultWriter) error {
-		s, err := w.CopyBoth()
-		for n := 0; err == nil; {
-			var m walstream.StatusUpdate
-			if m, err = receiveStatus(s); err == nil && m.ReplyRequested {
-				if pings <- struct{}{}; n < 2 {
-					n++
-					err = sendKeepalive(s, 0x100, false)
-				}
-			}
+	inBubble(t, Options{Interval: time.Hour}, func(t *testing.T, r *Receiver, server *protocol.CopyStream) {
+		ended := inBackground(r)
+		began := time.Now()
+		m, err := receiveStatus(server)
+		require.NoError(t, err)
+		require.False(t, m.ReplyRequested)
+		for n := range 2 {
+			m, err := receiveStatus(server)
+			require.NoError(t, err)
+			require.True(t, m.ReplyRequested)
+			require.Equal(t, time.Duration(n+1)*30*time.Second, time.Since(began))
+			require.NoError(t, sendKeepalive(server, 0x100, false))
 		}
-		return err
+		m, err = receiveStatus(server)
+		require.NoError(t, err)
+		require.True(t, m.ReplyRequested)
+		require.ErrorIs(t, <-ended, ErrTimeout)
+		require.Equal(t, 120*time.Second, time.Since(began))
 	})
-	r := start(t, c, 0x100, Options{Timeout: 100 * time.Millisecond})
-	_, _, err := r.Next()
-	require.ErrorIs(t, err, ErrTimeout)
-	require.Len(t, pings, 3, "answered twice, then not")
 }
 
 // TestFeedback rides behind status updates.

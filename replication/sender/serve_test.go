@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -23,6 +24,7 @@ import (
 type client struct {
 	t *testing.T
 	*protocol.CopyStream
+	patience time.Duration
 }
 
 func within(t *testing.T) context.Context {
@@ -45,13 +47,13 @@ func stream(t *testing.T, conninfo, command string) client {
 	require.NoError(t, err)
 	require.NotNil(t, s)
 	t.Cleanup(func() { _ = s.Close() })
-	return client{t, s}
+	return client{t, s, patience}
 }
 
 // message returns the next message of a kind and skips others.
 func (c client) message(kind byte) []byte {
 	c.t.Helper()
-	c.SetReadIdle(patience)
+	c.SetReadIdle(c.patience)
 	for {
 		payload, err := c.Receive()
 		require.NoError(c.t, err)
@@ -103,7 +105,7 @@ func (c client) report(m walstream.StatusUpdate) {
 // failure reads up to the server's error.
 func (c client) failure() *protocol.Error {
 	c.t.Helper()
-	c.SetReadIdle(patience)
+	c.SetReadIdle(c.patience)
 	for {
 		_, err := c.Receive()
 		var refused *protocol.Error
@@ -186,7 +188,7 @@ func TestPositionErrors(t *testing.T) {
 		s, _, err := connect(t, conninfo).Stream(within(t), c.command)
 		require.Equal(t, c.inside, err == nil, c.command)
 		if c.inside {
-			e := client{t, s}.failure()
+			e := client{t, s, patience}.failure()
 			require.Equal(t, c.code, e.Code)
 			require.Equal(t, c.text, e.Message)
 			require.NoError(t, s.Close())
@@ -285,18 +287,56 @@ func TestReports(t *testing.T) {
 	require.Equal(t, protocol.CodeProtocolViolation, c.failure().Code)
 }
 
+// inBubble runs f with the client's end of a session whose time is the bubble's.
+func inBubble(t *testing.T, o Options, f func(t *testing.T, c client, began time.Time)) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory(1000)
+		o.Source = m
+		o.setDefaults()
+		near, far := net.Pipe()
+		c := client{t, protocol.NewCopyStream(context.Background(), near, protocol.StreamOptions{}), time.Hour}
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			s := &session{o: o, tli: 1, at: m.commit}
+			stream := protocol.NewCopyStream(context.Background(), far, protocol.StreamOptions{Server: true})
+			if err := s.run(context.Background(), stream); err != nil {
+				_ = stream.SendError(protocol.Errorf(protocol.SQLState(err), "%v", err))
+			}
+			_ = stream.Close()
+		}()
+		defer func() {
+			_ = c.Close()
+			<-ended
+		}()
+		f(t, c, time.Now())
+	})
+}
+
 // TestSilentClient is asked for a message after half the timeout and dropped
 // after all of it; one that answers stays.
 func TestSilentClient(t *testing.T) {
-	m := newMemory(1000)
-	conninfo := serve(t, Options{Source: m, Timeout: 400 * time.Millisecond})
-	c := stream(t, conninfo, "START_REPLICATION "+m.base.String())
-	for range 3 {
+	inBubble(t, Options{Timeout: 60 * time.Second, Keepalive: time.Hour}, func(t *testing.T, c client, began time.Time) {
+		for n := range 3 {
+			require.True(t, c.keepalive().ReplyRequested)
+			require.Equal(t, time.Duration(n+1)*30*time.Second, time.Since(began))
+			c.report(walstream.StatusUpdate{})
+		}
 		require.True(t, c.keepalive().ReplyRequested)
-		c.report(walstream.StatusUpdate{})
-	}
-	require.True(t, c.keepalive().ReplyRequested)
-	require.Contains(t, c.failure().Message, "replication timeout")
+		_, err := c.Receive()
+		require.ErrorContains(t, err, "replication timeout")
+		require.Equal(t, 150*time.Second, time.Since(began))
+	})
+}
+
+// TestIdleKeepalive: a client that hears nothing for too long would give up.
+func TestIdleKeepalive(t *testing.T) {
+	inBubble(t, Options{}, func(t *testing.T, c client, began time.Time) {
+		for n := range 2 {
+			require.False(t, c.keepalive().ReplyRequested)
+			require.Equal(t, time.Duration(n+1)*10*time.Second, time.Since(began))
+		}
+	})
 }
 
 // TestClientThatDoesNotRead is listened to all the same, and does not outlive
@@ -401,13 +441,4 @@ func TestClientGoesAway(t *testing.T) {
 	c.upto(m.base, m.commit)
 	require.NoError(t, c.Close())
 	require.ErrorIs(t, <-served, protocol.ErrPeerClosed)
-}
-
-func TestIdleKeepalive(t *testing.T) {
-	m := newMemory(1000)
-	conninfo := serve(t, Options{Source: m, Keepalive: 20 * time.Millisecond})
-	c := stream(t, conninfo, "START_REPLICATION "+m.base.String())
-	for range 3 {
-		require.Equal(t, m.commit, c.keepalive().WALEnd)
-	}
 }
