@@ -59,7 +59,7 @@ type lesson struct {
 //     if our term is above the peer's last log term, an election is under way or
 //     died half way, and only a proposer can settle it.
 func learn(own, peer replication.Status) (lesson, bool) {
-	if own.Joining || peer.Joining || peer.CommitLSN <= own.CommitLSN || peer.LastLogTerm < own.Term || len(peer.History) == 0 {
+	if peer.Joining || peer.CommitLSN <= own.CommitLSN || peer.LastLogTerm < own.Term || len(peer.History) == 0 {
 		return lesson{}, false
 	}
 	history := cutAfterTerm(peer.History, peer.LastLogTerm)

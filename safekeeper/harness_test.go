@@ -83,6 +83,7 @@ type node struct {
 	*process
 	id      uint64
 	dir     string
+	server  *safekeeper.Server // of a safekeeper
 	health  *daemon.Health
 	metrics *prometheus.Registry
 }
@@ -135,6 +136,7 @@ func startSafekeeper(t *testing.T, id uint64, edit func(*safekeeper.Config)) *no
 			Config: c, Auth: auth.Policy{}, Logger: logger(t).With("sk", id), Health: n.health, Registerer: n.metrics,
 		})
 		require.NoError(t, err)
+		n.server = s
 		return func(ctx context.Context) error { return s.Run(ctx, ln) }
 	}}
 	n.up()
@@ -243,6 +245,7 @@ type proposer struct {
 	o        *origin
 	term     wal.Term
 	pos      wal.LSN
+	truncate wal.LSN // 0 = the origin's start
 	instance pushwal.Instance
 	cancel   context.CancelFunc
 
@@ -352,7 +355,7 @@ func (p *proposer) append(end, commit wal.LSN) {
 		data := p.o.bytes(wal.Range{Start: p.pos, End: max(next, p.pos)})
 		m := pushwal.AppendRequest{
 			Generation: 1, Term: p.term, Begin: p.pos, End: p.pos + wal.LSN(len(data)),
-			CommitLSN: commit, TruncateLSN: p.o.start, TLI: 1, CRC: pushwal.Checksum(data), WAL: data,
+			CommitLSN: commit, TruncateLSN: max(p.truncate, p.o.start), TLI: 1, CRC: pushwal.Checksum(data), WAL: data,
 		}
 		p.send(p.codec.AppendAppendRequestHeader(nil, &m), data)
 		p.pos = m.End

@@ -180,7 +180,6 @@ func copySegments(t *testing.T, sk *node, dir string) {
 	}
 }
 
-
 // A stock standby made from the primary's base backup follows a safekeeper
 // through a slot and answers queries.
 func TestStandbyFollowsSafekeeper(t *testing.T) {
