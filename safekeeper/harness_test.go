@@ -245,6 +245,7 @@ type proposer struct {
 	o        *origin
 	term     wal.Term
 	pos      wal.LSN
+	history  wal.TimelineHistory
 	truncate wal.LSN // 0 = the origin's start
 	instance pushwal.Instance
 	cancel   context.CancelFunc
@@ -258,6 +259,11 @@ type proposer struct {
 // dialProposer opens a session and greets.
 func dialProposer(t *testing.T, n *node, o *origin, term wal.Term) *proposer {
 	t.Helper()
+	return dialProposerTLI(t, n, o, term, 1)
+}
+
+func dialProposerTLI(t *testing.T, n *node, o *origin, term wal.Term, tli wal.TLI) *proposer {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	stream, err := replication.Dial(ctx, n.conninfo(),
 		"START_WAL_PUSH (proto_version '3', walhaven '1', allow_timeline_creation 'false')", n.options())
@@ -266,11 +272,11 @@ func dialProposer(t *testing.T, n *node, o *origin, term wal.Term) *proposer {
 	}
 	require.NoError(t, err)
 	p := &proposer{
-		t: t, stream: stream, o: o, term: term, cancel: cancel, instance: pushwal.Instance{1, byte(term)},
+		t: t, stream: stream, o: o, term: term, cancel: cancel, history: wal.TimelineHistory{Last: 1}, instance: pushwal.Instance{1, byte(term)},
 		codec: pushwal.Codec{Version: pushwal.Version3, Walhaven: true}, done: make(chan struct{}),
 	}
 	greeting := pushwal.ProposerGreeting{
-		TTID: testID, PGVersion: o.version, SystemID: o.systemID, SegmentSize: o.segment, TLI: 1, Instance: p.instance,
+		TTID: testID, PGVersion: o.version, SystemID: o.systemID, SegmentSize: o.segment, TLI: tli, Instance: p.instance,
 	}
 	p.send(p.codec.AppendProposerGreeting(nil, &greeting))
 	var hello pushwal.AcceptorGreeting
@@ -352,10 +358,14 @@ func (p *proposer) append(end, commit wal.LSN) {
 	p.t.Helper()
 	for first := true; first || p.pos < end; first = false {
 		next := min(end, p.pos+pushwal.MaxAppend)
+		tli := p.history.TLIAt(p.pos)
+		if sw, _, ok := p.history.SwitchPoint(tli); ok {
+			next = min(next, sw)
+		}
 		data := p.o.bytes(wal.Range{Start: p.pos, End: max(next, p.pos)})
 		m := pushwal.AppendRequest{
 			Generation: 1, Term: p.term, Begin: p.pos, End: p.pos + wal.LSN(len(data)),
-			CommitLSN: commit, TruncateLSN: max(p.truncate, p.o.start), TLI: 1, CRC: pushwal.Checksum(data), WAL: data,
+			CommitLSN: commit, TruncateLSN: max(p.truncate, p.o.start), TLI: tli, CRC: pushwal.Checksum(data), WAL: data,
 		}
 		p.send(p.codec.AppendAppendRequestHeader(nil, &m), data)
 		p.pos = m.End
