@@ -49,14 +49,14 @@ var (
 )
 
 // run streams until the client ends it, the timeline does, or something fails.
-func (s *session) run(ctx context.Context, stream *protocol.CopyStream) error {
+func (s *session) run(parent context.Context, stream *protocol.CopyStream) error {
 	s.stream = stream
 	s.buf = make([]byte, walstream.MaxData)
 	s.idle = time.AfterFunc(s.o.Keepalive, s.wantKeepalive)
 	defer s.idle.Stop()
-	stop := context.AfterFunc(ctx, func() { stream.Abort(context.Cause(ctx)) })
+	stop := context.AfterFunc(parent, func() { stream.Abort(context.Cause(parent)) })
 	defer stop()
-	ctx, cancel := context.WithCancelCause(ctx)
+	ctx, cancel := context.WithCancelCause(parent)
 	defer cancel(nil)
 
 	var wg sync.WaitGroup
