@@ -501,3 +501,46 @@ func TestSyncedAnswersOnlyWhatIsDurable(t *testing.T) {
 	a.a.Synced(a.log.end() + 1000)
 	require.Equal(t, testStart+20, a.a.FlushLSN(), "never above what was written")
 }
+
+func TestReportAndWriter(t *testing.T) {
+	a := newTestNode(1, testState(1, gen1))
+	_, ok := a.a.Writer()
+	require.False(t, ok)
+	a = following(t, 100)
+	w, ok := a.a.Writer()
+	require.True(t, ok)
+	require.Equal(t, testInstance, w)
+	a.a.Report(testStart+50, 0)
+	a.a.Report(testStart+40, testStart+60)
+	s := a.a.Checkpoint()
+	require.Equal(t, testStart+50, s.RemoteConsistentLSN)
+	require.Equal(t, testStart+60, s.BackupLSN)
+}
+
+func TestElectedRefusals(t *testing.T) {
+	ok := history(0, start, 1, start)
+	for name, tc := range map[string]struct {
+		m     pushwal.ProposerElected
+		cause error
+	}{
+		"no history":         {pushwal.ProposerElected{Term: 2, StartStreamingAt: testStart}, ErrHistory},
+		"falling":            {pushwal.ProposerElected{Term: 2, StartStreamingAt: testStart, History: history(2, start, 1, start)}, ErrHistory},
+		"other term's":       {pushwal.ProposerElected{Term: 3, StartStreamingAt: testStart, History: append(ok[:2:2], pushwal.TermLSN{Term: 2, LSN: testStart})}, ErrHistory},
+		"term out of range":  {pushwal.ProposerElected{Term: maxTerm, StartStreamingAt: testStart, History: history(0, start, uint64(maxTerm), start)}, ErrHistory},
+		"nothing in common":  {pushwal.ProposerElected{Term: 2, StartStreamingAt: testStart + 500, History: history(2, start+500)}, ErrHistory},
+		"below the start":    {pushwal.ProposerElected{Term: 2, StartStreamingAt: testStart - 8, History: history(2, start-8)}, ErrHistory},
+		"not the fork":       {pushwal.ProposerElected{Term: 2, StartStreamingAt: testStart + 99, History: history(0, start, 1, start, 2, start+100)}, ErrPosition},
+		"invalid timelines":  {pushwal.ProposerElected{Term: 2, StartStreamingAt: testStart + 100, History: history(0, start, 1, start, 2, start+100), TLIHistory: wal.TimelineHistory{Last: 1, Ancestors: []wal.HistoryEntry{{TLI: 1}}}}, ErrTimeline},
+		"beyond what exists": {pushwal.ProposerElected{Term: 2, StartStreamingAt: testStart + 200, History: history(0, start, 1, start, 2, start+200)}, ErrPosition},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := following(t, 100)
+			connect(t, a, 2)
+			tc.m.Generation = 1
+			before := a.a.State()
+			_, err := a.step(2, &tc.m)
+			require.ErrorIs(t, err, tc.cause)
+			require.Equal(t, before, a.a.State())
+		})
+	}
+}

@@ -251,7 +251,7 @@ func streamToProposer(t *testing.T, b []byte, headless bool) {
 func TestRandomStreams(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	b := make([]byte, 600)
-	for i := range 3000 {
+	for i := range 500 {
 		for j := range b {
 			b[j] = byte(r.UintN(256))
 		}
