@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,14 +10,15 @@ import (
 	"strings"
 	"time"
 
+	"github.com/walhaven/walhaven/compute"
 	"github.com/walhaven/walhaven/operator"
 )
 
 type upCmd struct {
 	Detach      bool          `help:"Return when everything runs; without it Ctrl-C stops the cluster."`
 	Dir         string        `help:"Folder of the cluster." default:"walhaven-data" type:"path"`
-	PgBin       string        `help:"Folder of PostgreSQL's programs (default: PG_CONFIG, PATH, /usr/lib/postgresql)." type:"path" env:"WALHAVEN_PG_BIN"`
-	Major       int           `help:"PostgreSQL major to use, 14 to 18 (default: any)." env:"PG"`
+	PgBin       string        `help:"Folder of PostgreSQL's programs (default: PG_CONFIG, PATH, /usr/lib/postgresql)." type:"path"`
+	Major       int           `help:"PostgreSQL major to use, 14 to 18 (default: PG, else any)."`
 	Download    bool          `help:"Fetch PostgreSQL's programs into .tools when there are none." default:"true" negatable:""`
 	Safekeepers int           `help:"Number of safekeepers of a new cluster." default:"3"`
 	Bench       time.Duration `help:"How long pgbench runs on a new cluster; 0 leaves it out." default:"5s"`
@@ -24,8 +26,12 @@ type upCmd struct {
 
 // Run starts the cluster and, unless detached, stops it again at the end.
 func (u *upCmd) Run(ctx context.Context) error {
+	env, err := compute.WantFromEnv()
+	if err != nil {
+		return err
+	}
 	cluster, err := operator.Up(ctx, operator.UpOptions{
-		Dir: u.Dir, BinDir: u.PgBin, Major: u.Major, Download: u.Download,
+		Dir: u.Dir, BinDir: cmp.Or(u.PgBin, env.BinDir), Major: cmp.Or(u.Major, env.Major), Download: u.Download,
 		Safekeepers: u.Safekeepers, Bench: u.Bench, Out: os.Stdout,
 	})
 	if err != nil {
