@@ -319,23 +319,18 @@ func TestClosedPeerFailsSend(t *testing.T) {
 	require.ErrorContains(t, client.Flush(), "send")
 }
 
-// echoPair is a stream whose two sides one goroutine can drive, because a frame
-// fits into the socket buffers.
-func echoPair(t testing.TB) (send, receive *protocol.CopyStream) {
-	send, receive = streamPair(t)
-	return send, receive
-}
-
 // walFrame is XLogData as a sender writes it: a header and WAL from elsewhere.
 type walFrame struct {
 	header [25]byte
 	wal    []byte
 }
 
+// TestNoAllocationPerFrame drives both sides from one goroutine, which works
+// because the frames fit into the socket buffers.
 func TestNoAllocationPerFrame(t *testing.T) {
 	for name, size := range map[string]int{"small": 100, "page": 8192, "big": 64 << 10} {
 		t.Run(name, func(t *testing.T) {
-			send, receive := echoPair(t)
+			send, receive := streamPair(t)
 			f := &walFrame{wal: make([]byte, size)}
 			var failed error
 			once := func() {

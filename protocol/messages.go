@@ -20,7 +20,6 @@ type encoder interface {
 var (
 	copyBothResponse = []byte{'W', 0, 0, 0, 7, 0, 0, 0}
 	copyDone         = []byte{'c', 0, 0, 0, 4}
-	terminate        = []byte{'X', 0, 0, 0, 4}
 )
 
 type raw []byte

@@ -2,8 +2,10 @@ package protocol_test
 
 import (
 	"encoding/binary"
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -286,6 +288,30 @@ func TestCancel(t *testing.T) {
 	late.write(untyped(cancelRequest, string(key)))
 	late.expectClosed()
 	require.Equal(t, "T D C(SELECT 1) ZI", shape(c.query("SELECT 1")))
+}
+
+// TestClientThatDoesNotRead gives up on one that takes no answer.
+func TestClientThatDoesNotRead(t *testing.T) {
+	h := newTestHandler(t)
+	c := dialRaw(t, serve(t, h, protocol.Options{WriteTimeout: 50 * time.Millisecond}))
+	c.start()
+	c.write(frame('Q', "MANY 100000\x00"))
+	require.Eventually(t, func() bool { return h.ended.Load() == 1 }, testTimeout, time.Millisecond)
+}
+
+func TestStatementLimits(t *testing.T) {
+	c := dialRaw(t, serve(t, newTestHandler(t), protocol.Options{}))
+	c.start()
+	for i := range 2049 {
+		c.write(parseMessage(fmt.Sprint(i), "SELECT 1"))
+	}
+	c.write(frame('S', ""))
+	got := c.until('Z')
+	require.Equal(t, "E(ERROR 53400) ZI", shape(got[len(got)-2:]))
+	require.Equal(t, "C(DISCARD ALL) ZI", shape(c.query("DISCARD ALL")))
+	c.write(parseMessage("again", "SELECT 1"))
+	c.write(frame('S', ""))
+	require.Equal(t, "1 ZI", shape(c.until('Z')))
 }
 
 func TestBigResult(t *testing.T) {

@@ -60,6 +60,7 @@ func Standard(settings SettingsFunc) []Command {
 		}),
 		function("SELECT 1", "?column?", constant(1)),
 		function("SELECT current_schema()", "current_schema", constant("public")),
+		function("SELECT pg_advisory_unlock_all()", "pg_advisory_unlock_all", constant("")), // connection pools
 		function("SHOW TRANSACTION ISOLATION LEVEL", "transaction_isolation", constant("read committed")),
 		function("SHOW transaction_isolation", "transaction_isolation", constant("read committed")),
 		function("SHOW transaction_read_only", "transaction_read_only", constant("off")),
