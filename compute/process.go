@@ -41,6 +41,8 @@ func startProcess(cmd *exec.Cmd) (*process, error) {
 	return p, nil
 }
 
+// running reports whether the process has not ended. One that has ended but was
+// not waited for yet counts as ended: whoever stopped it saw it go.
 func (p *process) running() bool {
 	if p == nil {
 		return false
@@ -49,7 +51,7 @@ func (p *process) running() bool {
 	case <-p.done:
 		return false
 	default:
-		return true
+		return alive(p.cmd.Process.Pid)
 	}
 }
 
