@@ -1,6 +1,8 @@
 package replication
 
 import (
+	"slices"
+
 	"github.com/walhaven/walhaven/internal/invariant"
 	"github.com/walhaven/walhaven/protocol/pushwal"
 )
@@ -106,10 +108,7 @@ func (o *outbox) next() pushwal.AcceptorMessage {
 	defer o.mu.Unlock()
 	if len(o.messages) > 0 {
 		m := o.messages[0]
-		o.messages[0] = nil
-		if o.messages = o.messages[1:]; len(o.messages) == 0 {
-			o.messages = nil
-		}
+		o.messages = slices.Delete(o.messages, 0, 1) // hardly ever more than one
 		return m
 	}
 	if o.feedback == nil {

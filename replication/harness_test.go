@@ -106,22 +106,27 @@ type node struct {
 	log *gatedLog
 }
 
-func newNode(t *testing.T) *node {
+func newNode(t testing.TB) *node {
 	t.Helper()
 	members := []pushwal.Member{
 		{ID: 1, Host: "a", Port: 1, Incarnation: pushwal.Incarnation{1}},
 		{ID: 2, Host: "b", Port: 2, Incarnation: pushwal.Incarnation{2}},
 		{ID: 3, Host: "c", Port: 3, Incarnation: pushwal.Incarnation{3}},
 	}
-	state := consensus.Founding(consensus.State{
+	return foundNode(t, consensus.State{
 		ID: testID, SystemID: walrecordtest.SystemID, PGVersion: 180000, SegmentSize: wal.MinSegmentSize,
 		Start: testStart, Incarnation: pushwal.Incarnation{1}, TLIHistory: wal.TimelineHistory{Last: 1},
 		Configuration: pushwal.Configuration{Generation: 1, Members: members},
 	})
+}
+
+func foundNode(t testing.TB, state consensus.State) *node {
+	t.Helper()
+	state = consensus.Founding(state)
 	encoded, err := state.MarshalBinary()
 	require.NoError(t, err)
 	store, err := walstore.Create("timeline", walstore.Control{
-		ID: testID, Name: "main", SystemID: state.SystemID, PGVersion: state.PGVersion,
+		ID: state.ID, Name: "main", SystemID: state.SystemID, PGVersion: state.PGVersion,
 		SegmentSize: state.SegmentSize, Start: state.Start, History: state.TLIHistory, State: encoded,
 	}, walstore.Options{FS: vfs.NewMem()})
 	require.NoError(t, err)
@@ -137,7 +142,7 @@ func newNode(t *testing.T) *node {
 
 // proposer is the other end of a session, message by message.
 type proposer struct {
-	t      *testing.T
+	t      testing.TB
 	codec  pushwal.Codec
 	stream *protocol.CopyStream
 	conn   net.Conn
@@ -146,7 +151,7 @@ type proposer struct {
 }
 
 // connect opens a session of a proposer that speaks codec.
-func (n *node) connect(t *testing.T, codec pushwal.Codec) *proposer {
+func (n *node) connect(t testing.TB, codec pushwal.Codec) *proposer {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -158,7 +163,7 @@ func (n *node) connect(t *testing.T, codec pushwal.Codec) *proposer {
 	return n.serve(t, codec, client, server)
 }
 
-func (n *node) serve(t *testing.T, codec pushwal.Codec, client, server net.Conn) *proposer {
+func (n *node) serve(t testing.TB, codec pushwal.Codec, client, server net.Conn) *proposer {
 	ctx, cancel := context.WithCancel(context.Background())
 	p := &proposer{t: t, codec: codec, conn: client, served: make(chan error, 1), cancel: cancel}
 	p.stream = protocol.NewCopyStream(context.Background(), client, protocol.StreamOptions{})
