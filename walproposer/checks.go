@@ -11,8 +11,12 @@ import (
 	"github.com/walhaven/walhaven/replication"
 )
 
-// checkEvery is the pause between looks at PostgreSQL's settings.
-const checkEvery = 5 * time.Second
+// checkEvery is the pause between looks at PostgreSQL's settings, recheckEvery
+// while something is wrong with them.
+const (
+	checkEvery   = 5 * time.Second
+	recheckEvery = time.Second
+)
 
 // probeAfter limits probes that PostgreSQL's questions provoke.
 const probeAfter = time.Second
@@ -30,19 +34,24 @@ const facts = `SELECT current_setting('fsync') AS fsync,
 // watchServer looks at PostgreSQL now and every 5 s, and ends the session some
 // time after it has begun to shut down without the quorum's help.
 func (s *session) watchServer(ctx context.Context) error {
-	tick := time.NewTicker(checkEvery)
-	defer tick.Stop()
+	next := time.NewTimer(checkEvery)
+	defer next.Stop()
 	var giveUp <-chan time.Time
-	var last time.Time
 	for {
 		err := s.check(ctx)
-		last = time.Now()
+		last := time.Now()
+		next.Reset(checkEvery)
+		if err != nil || s.wrong != "" {
+			next.Reset(recheckEvery)
+		}
 		if isShuttingDown(err) && giveUp == nil {
 			s.logger.Info("PostgreSQL is shutting down", "grace", s.o.ShutdownGrace)
-			giveUp = time.After(s.o.ShutdownGrace)
+			grace := time.NewTimer(s.o.ShutdownGrace)
+			defer grace.Stop()
+			giveUp = grace.C
 		}
 		select {
-		case <-tick.C:
+		case <-next.C:
 		case <-s.tap.probe:
 			if err := pause(ctx, max(0, probeAfter-time.Since(last))); err != nil {
 				return err

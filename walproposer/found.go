@@ -210,14 +210,12 @@ func (p *peers) createAt(ctx context.Context, peer int, f *foundation, say func(
 	if !isMember(f.config, m.ID) {
 		return fmt.Errorf("node %d is no member of generation %d", m.ID, f.config.Generation)
 	}
-	own, joining := *f, false
-	own.config.Members = append([]pushwal.Member{}, f.config.Members...)
-	for i := range own.config.Members {
-		if known := &own.config.Members[i]; known.ID == m.ID && known.Incarnation != m.Incarnation {
-			known.Incarnation, joining = m.Incarnation, true
+	statement := f.statement(false)
+	for _, known := range f.config.Members {
+		if known.ID == m.ID && known.Incarnation != m.Incarnation {
+			statement = f.without(m.ID).statement(true)
 		}
 	}
-	statement := own.statement(joining)
 	say(p.address(peer) + ": " + statement)
 	_, err = p.query(ctx, peer, statement, pushTimeout)
 	return err
@@ -244,7 +242,7 @@ func (p *pusher) found(ctx context.Context) error {
 		}
 		// Even with its old incarnation: it may have voted before it lost the
 		// timeline.
-		statement := f.withIncarnation(m).statement(true)
+		statement := f.without(m.ID).statement(true)
 		p.t.logger.Warn("a member lacks the timeline and joins anew", "safekeeper", p.t.peers.address(p.peer), "statement", statement)
 		_, err = p.t.peers.query(ctx, p.peer, statement, pushTimeout)
 		return err
@@ -252,12 +250,13 @@ func (p *pusher) found(ctx context.Context) error {
 	return errNoTimeline
 }
 
-// withIncarnation is f as the node m is told it.
-func (f foundation) withIncarnation(m pushwal.Member) *foundation {
+// without is f as a joining node is told it: what incarnation the members know
+// of it is theirs to say.
+func (f foundation) without(node pushwal.NodeID) *foundation {
 	f.config.Members = append([]pushwal.Member{}, f.config.Members...)
 	for i := range f.config.Members {
-		if f.config.Members[i].ID == m.ID {
-			f.config.Members[i].Incarnation = m.Incarnation
+		if f.config.Members[i].ID == node {
+			f.config.Members[i].Incarnation = pushwal.Incarnation{}
 		}
 	}
 	return &f

@@ -30,6 +30,7 @@ type session struct {
 	peers     *peers
 	timeline  wal.TimelineID
 	confirmed wal.LSN // by the quorum to this data directory; 0 = never
+	keep      wal.LSN // nothing is released before the quorum is beyond it
 	pid       uint32  // of the walsender
 	wrong     string  // the last findings of check
 
@@ -118,16 +119,24 @@ func (s *session) config(minTerm wal.Term) consensus.ProposerConfig {
 // stream proves, campaigns and streams until something ends.
 func (s *session) stream(ctx context.Context, v view) error {
 	lower := s.lowerBound(v)
-	start := lower
+	start, size := lower, s.o.QueueSize
 	if s.isEmpty(v) {
-		// Nobody has anything yet: the first segment is sent from its beginning.
+		// Nobody has anything yet: the first segment is sent from its beginning, and
+		// has to stay until a quorum has it and a record behind it.
 		start = s.server.SegmentSize.SegmentStart(lower)
+		size = max(size, int(s.server.SegmentSize)+MinQueueSize)
+		s.keep = lower
 	}
 	var err error
-	if s.queue, err = shmqueue.NewLocal(shmqueue.Options{Size: s.o.QueueSize, Start: start}); err != nil {
+	if s.queue, err = shmqueue.NewLocal(shmqueue.Options{Size: size, Start: start}); err != nil {
 		return err
 	}
 	defer s.queue.Close()
+	if s.keep == 0 {
+		// What the best voter has can be fetched there; its last bytes are still to
+		// be compared.
+		s.queue.Release(v.Proof.Upto &^ (digestSize - 1))
+	}
 	requests := make(chan *consensus.ProofRequest, 1)
 	reporter := newReporter(s.metrics)
 	s.term = newTerm(replication.NewProposing(replication.ProposingOptions{
@@ -173,7 +182,9 @@ func (s *session) isEmpty(v view) bool {
 func (s *session) committed(r *reporter) func(wal.LSN) {
 	return func(l wal.LSN) {
 		r.report(l)
-		s.queue.Release(l)
+		if l > s.keep {
+			s.queue.Release(l)
+		}
 		s.state.streaming()
 	}
 }
