@@ -89,6 +89,11 @@ const readyTimeout = time.Minute
 
 // awaitReady waits until the daemon's /readyz says yes, or it ends.
 func (l *local) awaitReady(ctx context.Context, d daemon) error {
+	return l.await(ctx, d, func(ctx context.Context) error { return httpOK(ctx, "http://"+d.http+"/readyz") })
+}
+
+// await waits until ready returns nil, or the daemon ends.
+func (l *local) await(ctx context.Context, d daemon, ready func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
 	var last error
@@ -96,8 +101,11 @@ func (l *local) awaitReady(ctx context.Context, d daemon) error {
 		if l.PID(d.name) == 0 {
 			return false, fmt.Errorf("%s ended; its log %s ends with:\n%s", d.name, l.LogFile(d.name), tail(l.LogFile(d.name)))
 		}
-		last = httpOK(ctx, "http://"+d.http+"/readyz")
-		return last == nil, nil
+		now := ready(ctx)
+		if now != nil && ctx.Err() == nil {
+			last = now
+		}
+		return now == nil, nil
 	})
 	if errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("%s is not ready after %s: %w; its log is %s", d.name, readyTimeout, last, l.LogFile(d.name))

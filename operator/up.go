@@ -212,17 +212,28 @@ func (l *local) startWalproposer(ctx context.Context) error {
 	if err := l.start(d); err != nil {
 		return err
 	}
-	return l.awaitReady(ctx, d)
+	return l.await(ctx, d, func(ctx context.Context) error {
+		switch s := l.walproposerStatus(ctx); {
+		case s.Error != "":
+			return errors.New(s.Error)
+		case s.State != walproposerStreaming:
+			return errors.New(s.State + ": " + s.Reason)
+		}
+		return nil
+	})
 }
 
-// requireQuorum makes commits wait for the quorum from here on.
+// requireQuorum makes commits wait for the quorum from here on. The walproposer
+// is ready only when PostgreSQL is set up so.
 func (l *local) requireQuorum(ctx context.Context) error {
 	const setting, value = "synchronous_standby_names", "walhaven"
-	if l.server.Setting(setting) == value {
-		return nil
+	if l.server.Setting(setting) != value {
+		l.say("+ %s = '%s'; reload", setting, value)
+		if err := l.server.Set(ctx, map[string]string{setting: value}); err != nil {
+			return err
+		}
 	}
-	l.say("+ %s = '%s'; reload", setting, value)
-	return l.server.Set(ctx, map[string]string{setting: value})
+	return l.awaitReady(ctx, l.walproposer())
 }
 
 // takeBaseBackup takes the base that a restore starts from, once. Its WAL is
