@@ -39,7 +39,7 @@ type JWT struct {
 func LoadJWT(path string, log *slog.Logger, adminScopes ...string) (*JWT, error) {
 	keys, err := newReloaded(
 		func() ([]string, error) { return keyFiles(path) }, parseKeys,
-		faultLogger(log, "JWT keys are not usable, the last good ones stay in force"))
+		faultLogger(log, "JWT keys"))
 	if err != nil {
 		return nil, err
 	}

@@ -19,7 +19,7 @@ type TLSFiles struct {
 // without a restart. A set that does not fit together leaves the last good one
 // in force and is logged.
 func ServerTLS(f TLSFiles, log *slog.Logger) (*tls.Config, error) {
-	fault := faultLogger(log, "TLS files are not usable, the last good ones stay in force")
+	fault := faultLogger(log, "TLS files")
 	pair, err := newReloaded(
 		func() ([]string, error) { return []string{f.Certificate, f.Key}, nil },
 		func(files [][]byte) (*tls.Certificate, error) {

@@ -128,7 +128,7 @@ func LoadUsers(path string, log *slog.Logger) (*Users, error) {
 	file, err := newReloaded(
 		func() ([]string, error) { return []string{path}, nil },
 		func(files [][]byte) (userSet, error) { return newUserSet(files[0]) },
-		faultLogger(log, "users file is not usable, the last good one stays in force"))
+		faultLogger(log, "users file"))
 	if err != nil {
 		return nil, err
 	}
@@ -156,10 +156,10 @@ func (u *Users) Lookup(name string) (User, bool) {
 	return user, ok
 }
 
-func faultLogger(log *slog.Logger, message string) func(error) {
+func faultLogger(log *slog.Logger, what string) func(error) {
 	return func(err error) {
 		if log != nil {
-			log.Error(message, "err", err)
+			log.Error("authentication files are not usable, the last good ones stay in force", "what", what, "err", err)
 		}
 	}
 }

@@ -39,19 +39,19 @@ func MakeVerifier(password string) (Verifier, error) {
 	}
 	salt := make([]byte, saltLength)
 	_, _ = rand.Read(salt) // never fails, see crypto/rand
-	return makeVerifier(password, salt, defaultIterations)
+	return makeVerifier(password, salt)
 }
 
-func makeVerifier(password string, salt []byte, iterations int) (Verifier, error) {
+func makeVerifier(password string, salt []byte) (Verifier, error) {
 	// As in PostgreSQL, a password that SASLprep refuses is used as it is.
 	if prepared, err := stringprep.SASLprep.Prepare(password); err == nil {
 		password = prepared
 	}
-	salted, err := pbkdf2.Key(sha256.New, password, salt, iterations, sha256.Size)
+	salted, err := pbkdf2.Key(sha256.New, password, salt, defaultIterations, sha256.Size)
 	if err != nil {
 		return Verifier{}, fmt.Errorf("make verifier: %w", err)
 	}
-	v := Verifier{Iterations: iterations, Salt: salt}
+	v := Verifier{Iterations: defaultIterations, Salt: salt}
 	v.StoredKey = sha256.Sum256(hmacSHA256(salted, "Client Key"))
 	copy(v.ServerKey[:], hmacSHA256(salted, "Server Key"))
 	return v, nil

@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5" //nolint:depguard // The driver itself is the subject here.
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 
@@ -42,14 +42,20 @@ func TestPsql(t *testing.T) {
 		args           []string
 		want           string
 	}{
-		{"table", "", []string{"-At", "-c", "SHOW TIMELINES"},
-			"00000000000000000000000000000000||0/0\n00000000000000000000000000000001||0/1\n00000000000000000000000000000002||0/2\n"},
+		{
+			"table", "",
+			[]string{"-At", "-c", "SHOW TIMELINES"},
+			"00000000000000000000000000000000||0/0\n00000000000000000000000000000001||0/1\n00000000000000000000000000000002||0/2\n",
+		},
 		{"version", "", []string{"-Atc", "select version()"}, "PostgreSQL 15.20 (walhaven), served by walhaven\n"},
 		{"several in one", "", []string{"-Atc", "SELECT 1; SHOW server_version"}, "1\n15.20 (walhaven)\n"},
 		{"error", "", []string{"-c", "FAIL"}, "ERROR:  55000: it failed\nDETAIL:  A detail.\nHINT:  A hint.\n"},
 		{"transaction", "", []string{"-1", "-Atc", "SELECT 1"}, "1\n"},
-		{"savepoints", "", []string{"-At", "-v", "ON_ERROR_ROLLBACK=on", "-v", "AUTOCOMMIT=off", "-c", "FAIL", "-c", "SELECT 1", "-c", "commit"},
-			"ERROR:  55000: it failed\nDETAIL:  A detail.\nHINT:  A hint.\n1\nCOMMIT\n"},
+		{
+			"savepoints", "",
+			[]string{"-At", "-v", "ON_ERROR_ROLLBACK=on", "-v", "AUTOCOMMIT=off", "-c", "FAIL", "-c", "SELECT 1", "-c", "commit"},
+			"ERROR:  55000: it failed\nDETAIL:  A detail.\nHINT:  A hint.\n1\nCOMMIT\n",
+		},
 		{"primary", "target_session_attrs=primary", []string{"-Atc", "SELECT 1"}, "1\n"},
 		{"physical", "replication=true", []string{"-Atc", "IDENTIFY_SYSTEM"}, "7710593507133112228|1|0/154C3E0|\n"},
 		{"database", "replication=database", []string{"-Atc", "IDENTIFY_SYSTEM"}, "7710593507133112228|1|0/154C3E0|d\n"},

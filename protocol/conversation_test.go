@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/hex"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -63,7 +64,7 @@ func (c *rawClient) answer(expected string) string {
 	count := strings.Count(strings.NewReplacer("START_", "", "(ERROR ", "(", "(FATAL ", "(", "(SELECT ", "(").Replace(expected), " ") + 1
 	for len(got) < count {
 		m, err := c.tryReceive()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return strings.Join(append(got, "EOF"), " ")
 		}
 		require.NoError(c.t, err)

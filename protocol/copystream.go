@@ -259,7 +259,7 @@ func (c *CopyStream) Handshake() error {
 		return err
 	}
 	for {
-		if _, err := c.Receive(); err == io.EOF {
+		if _, err := c.Receive(); errors.Is(err, io.EOF) {
 			return nil
 		} else if err != nil {
 			return err

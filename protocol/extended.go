@@ -32,7 +32,7 @@ func (c *conn) extended(ctx context.Context, tag byte, body []byte) error {
 }
 
 func (c *conn) parse(body []byte) error {
-	name, query, _, err := decodeParse(body)
+	name, query, err := decodeParse(body)
 	if err != nil {
 		return err
 	}

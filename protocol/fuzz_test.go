@@ -61,7 +61,7 @@ func FuzzFrameReader(f *testing.F) {
 			}
 			if err != nil {
 				var bad *frameError
-				if !errors.As(err, &bad) && err != io.EOF && err != io.ErrUnexpectedEOF {
+				if !errors.As(err, &bad) && !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
 					t.Fatalf("unexpected error %v", err)
 				}
 				return
@@ -88,7 +88,7 @@ func FuzzMessages(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		_, _ = decodeQuery(body)
-		_, _, _, _ = decodeParse(body)
+		_, _, _ = decodeParse(body)
 		_, _ = decodeBind(body)
 		_, _, _ = decodeExecute(body)
 		_, _, _ = decodeTarget("Describe", body)

@@ -161,12 +161,12 @@ func decodeQuery(body []byte) (string, error) {
 	return m.String, nil
 }
 
-func decodeParse(body []byte) (name, query string, parameters int, err error) {
+func decodeParse(body []byte) (name, query string, err error) {
 	var m pgproto3.Parse
 	if err := m.Decode(body); err != nil {
-		return "", "", 0, violation("Parse", err)
+		return "", "", violation("Parse", err)
 	}
-	return m.Name, m.Query, len(m.ParameterOIDs), nil
+	return m.Name, m.Query, nil
 }
 
 // bind is what this server needs of a Bind message.

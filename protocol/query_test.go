@@ -79,9 +79,15 @@ func TestFailedTransaction(t *testing.T) {
 	c := dialRaw(t, serve(t, newTestHandler(t), protocol.Options{}))
 	c.start()
 	for _, step := range [][2]string{
-		{"BEGIN", "C(BEGIN) ZT"}, {"SAVEPOINT s", "C(SAVEPOINT) ZT"}, {"FAIL", "E(ERROR 55000) ZE"},
-		{"SELECT 1", "E(ERROR 25P02) ZE"}, {"ROLLBACK TO s", "C(ROLLBACK) ZT"}, {"SELECT 1", "T D C(SELECT 1) ZT"},
-		{"FAIL", "E(ERROR 55000) ZE"}, {"COMMIT", "C(ROLLBACK) ZI"}, {"SELECT 1", "T D C(SELECT 1) ZI"},
+		{"BEGIN", "C(BEGIN) ZT"},
+		{"SAVEPOINT s", "C(SAVEPOINT) ZT"},
+		{"FAIL", "E(ERROR 55000) ZE"},
+		{"SELECT 1", "E(ERROR 25P02) ZE"},
+		{"ROLLBACK TO s", "C(ROLLBACK) ZT"},
+		{"SELECT 1", "T D C(SELECT 1) ZT"},
+		{"FAIL", "E(ERROR 55000) ZE"},
+		{"COMMIT", "C(ROLLBACK) ZI"},
+		{"SELECT 1", "T D C(SELECT 1) ZI"},
 	} {
 		require.Equal(t, step[1], shape(c.query(step[0])), step[0])
 	}
@@ -157,20 +163,41 @@ func TestExtendedQuery(t *testing.T) {
 		send [][]byte
 		want string
 	}{
-		{"pgx", [][]byte{parseMessage("", "SHOW TIMELINES"), describeS, bindMessage("", "", 1), describeP, executeMessage("", 0), sync},
-			"1 t T 2 T D D D C(SELECT 3) ZI"},
-		{"no describe", [][]byte{parseMessage("", "SELECT 1"), bindMessage("", ""), executeMessage("", 0), sync},
-			"1 2 D C(SELECT 1) ZI"},
-		{"no rows", [][]byte{parseMessage("", "SET a = 1"), describeS, bindMessage("", ""), describeP, executeMessage("", 0), sync},
-			"1 t n 2 n C(SET) ZI"},
-		{"set_config", [][]byte{parseMessage("", "SELECT set_config('a', 'b', false)"), describeS, bindMessage("", ""), executeMessage("", 1), sync},
-			"1 t T 2 D C(SELECT 1) ZI"},
-		{"empty", [][]byte{parseMessage("", "-- x"), describeS, bindMessage("", ""), executeMessage("", 0), sync},
-			"1 t n 2 I ZI"},
-		{"in pieces", [][]byte{parseMessage("", "SHOW TIMELINES"), bindMessage("p", ""), executeMessage("p", 2), executeMessage("p", 2), executeMessage("p", 2), sync},
-			"1 2 D D s D C(SELECT 3) C(SELECT 3) ZI"},
-		{"error skips to Sync", [][]byte{parseMessage("", "SHOW nonsense"), bindMessage("", ""), executeMessage("", 0), parseMessage("x", "SELECT 1"), frame('Q', "SELECT 1\x00"), sync},
-			"1 2 E(ERROR 42704) ZI"},
+		{
+			"pgx",
+			[][]byte{parseMessage("", "SHOW TIMELINES"), describeS, bindMessage("", "", 1), describeP, executeMessage("", 0), sync},
+			"1 t T 2 T D D D C(SELECT 3) ZI",
+		},
+		{
+			"no describe",
+			[][]byte{parseMessage("", "SELECT 1"), bindMessage("", ""), executeMessage("", 0), sync},
+			"1 2 D C(SELECT 1) ZI",
+		},
+		{
+			"no rows",
+			[][]byte{parseMessage("", "SET a = 1"), describeS, bindMessage("", ""), describeP, executeMessage("", 0), sync},
+			"1 t n 2 n C(SET) ZI",
+		},
+		{
+			"set_config",
+			[][]byte{parseMessage("", "SELECT set_config('a', 'b', false)"), describeS, bindMessage("", ""), executeMessage("", 1), sync},
+			"1 t T 2 D C(SELECT 1) ZI",
+		},
+		{
+			"empty",
+			[][]byte{parseMessage("", "-- x"), describeS, bindMessage("", ""), executeMessage("", 0), sync},
+			"1 t n 2 I ZI",
+		},
+		{
+			"in pieces",
+			[][]byte{parseMessage("", "SHOW TIMELINES"), bindMessage("p", ""), executeMessage("p", 2), executeMessage("p", 2), executeMessage("p", 2), sync},
+			"1 2 D D s D C(SELECT 3) C(SELECT 3) ZI",
+		},
+		{
+			"error skips to Sync",
+			[][]byte{parseMessage("", "SHOW nonsense"), bindMessage("", ""), executeMessage("", 0), parseMessage("x", "SELECT 1"), frame('Q', "SELECT 1\x00"), sync},
+			"1 2 E(ERROR 42704) ZI",
+		},
 		{"unknown command", [][]byte{parseMessage("", "BOGUS"), describeS, sync}, "1 E(ERROR 0A000) ZI"},
 		{"two commands", [][]byte{parseMessage("", "SELECT 1; SELECT 1"), sync}, "E(ERROR 42601) ZI"},
 		{"parameters", [][]byte{parseMessage("", "SHOW $1"), sync}, "E(ERROR 0A000) ZI"},
@@ -178,8 +205,11 @@ func TestExtendedQuery(t *testing.T) {
 		{"name twice", [][]byte{parseMessage("a", "SELECT 1"), parseMessage("a", "SELECT 1"), sync}, "1 E(ERROR 42P05) ZI"},
 		{"closed", [][]byte{parseMessage("a", "SELECT 1"), frame('C', "Sa\x00"), bindMessage("", "a"), sync}, "1 3 E(ERROR 26000) ZI"},
 		{"no portal", [][]byte{executeMessage("x", 0), sync}, "E(ERROR 34000) ZI"},
-		{"portals end with Sync", [][]byte{parseMessage("", "SELECT 1"), bindMessage("p", ""), sync, executeMessage("p", 0), sync},
-			"1 2 ZI E(ERROR 34000) ZI"},
+		{
+			"portals end with Sync",
+			[][]byte{parseMessage("", "SELECT 1"), bindMessage("p", ""), sync, executeMessage("p", 0), sync},
+			"1 2 ZI E(ERROR 34000) ZI",
+		},
 		{"wrong formats", [][]byte{parseMessage("", "SHOW TIMELINES"), bindMessage("", "", 0, 1), sync}, "1 E(ERROR 08P01) ZI"},
 		{"unknown format", [][]byte{parseMessage("", "SHOW TIMELINES"), bindMessage("", "", 2), sync}, "1 E(ERROR 22023) ZI"},
 		{"bad Bind", [][]byte{frame('B', "\x00\x00\x00\x00\x00\x01\xff\xff\xff\xf0\x00\x00"), sync}, "E(ERROR 08P01) ZI"},

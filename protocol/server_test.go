@@ -44,8 +44,11 @@ func newTestHandler(t testing.TB) *testHandler {
 	commands := append(admin.Standard(func(_ context.Context, target any) ([]admin.Setting, error) {
 		s := target.(*protocol.Session)
 		list := []admin.Setting{
-			{Name: "wal_segment_size", Value: "16MB"}, {Name: "data_directory_mode", Value: "0700"},
-			{Name: "database", Value: s.Database}, {Name: "user", Value: s.User}, {Name: "pid", Value: fmt.Sprint(s.PID)},
+			{Name: "wal_segment_size", Value: "16MB"},
+			{Name: "data_directory_mode", Value: "0700"},
+			{Name: "database", Value: s.Database},
+			{Name: "user", Value: s.User},
+			{Name: "pid", Value: fmt.Sprint(s.PID)},
 		}
 		for name, value := range s.Parameters() {
 			list = append(list, admin.Setting{Name: name, Value: value})

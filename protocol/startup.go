@@ -114,13 +114,16 @@ func parseReplication(value string) (ReplicationMode, error) {
 	switch {
 	case word == "":
 		return None, nil
-	case word == "1", word == "on", strings.HasPrefix("true", word), strings.HasPrefix("yes", word):
+	case word == "1", word == "on", begins(word, "true"), begins(word, "yes"):
 		return Physical, nil
-	case word == "0", word == "of", word == "off", strings.HasPrefix("false", word), strings.HasPrefix("no", word):
+	case word == "0", word == "of", word == "off", begins(word, "false"), begins(word, "no"):
 		return None, nil
 	}
 	return None, Fatalf(CodeInvalidParameter, "invalid value for parameter %q: %q", "replication", value)
 }
+
+// begins says whether part is the beginning of a word.
+func begins(part, word string) bool { return strings.HasPrefix(word, part) }
 
 // parseOptions reads the parameter "options", PostgreSQL's command line
 // (pg_split_opts: blanks separate, a backslash quotes one character), and the

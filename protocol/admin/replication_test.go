@@ -23,29 +23,47 @@ func TestReplicationGrammar(t *testing.T) {
 		"DROP_REPLICATION_SLOT S2 WAIT":          DropSlot{Slot: "s2", Wait: true},
 		`CREATE_REPLICATION_SLOT "rw1" PHYSICAL`: CreateSlot{Slot: "rw1"},
 		"CREATE_REPLICATION_SLOT s3 TEMPORARY PHYSICAL RESERVE_WAL": CreateSlot{Slot: "s3", Temporary: true, ReserveWAL: true},
-		"CREATE_REPLICATION_SLOT s PHYSICAL (RESERVE_WAL)": CreateSlot{Slot: "s", ReserveWAL: true,
-			Options: []Option{{Name: "reserve_wal"}}},
-		"CREATE_REPLICATION_SLOT s PHYSICAL (RESERVE_WAL false)": CreateSlot{Slot: "s",
-			Options: []Option{{Name: "reserve_wal", Value: "false", HasValue: true}}},
-		`CREATE_REPLICATION_SLOT "lg" LOGICAL "test_decoding" ( SNAPSHOT 'nothing')`: CreateSlot{Slot: "lg", Logical: true,
-			Plugin: "test_decoding", Options: []Option{{Name: "snapshot", Value: "nothing", HasValue: true}}},
-		"CREATE_REPLICATION_SLOT lg LOGICAL pgoutput NOEXPORT_SNAPSHOT TWO_PHASE": CreateSlot{Slot: "lg", Logical: true,
-			Plugin: "pgoutput", Options: []Option{{Name: "snapshot", Value: "nothing", HasValue: true}, {Name: "two_phase"}}},
+		"CREATE_REPLICATION_SLOT s PHYSICAL (RESERVE_WAL)": CreateSlot{
+			Slot: "s", ReserveWAL: true,
+			Options: []Option{{Name: "reserve_wal"}},
+		},
+		"CREATE_REPLICATION_SLOT s PHYSICAL (RESERVE_WAL false)": CreateSlot{
+			Slot:    "s",
+			Options: []Option{{Name: "reserve_wal", Value: "false", HasValue: true}},
+		},
+		`CREATE_REPLICATION_SLOT "lg" LOGICAL "test_decoding" ( SNAPSHOT 'nothing')`: CreateSlot{
+			Slot: "lg", Logical: true,
+			Plugin: "test_decoding", Options: []Option{{Name: "snapshot", Value: "nothing", HasValue: true}},
+		},
+		"CREATE_REPLICATION_SLOT lg LOGICAL pgoutput NOEXPORT_SNAPSHOT TWO_PHASE": CreateSlot{
+			Slot: "lg", Logical: true,
+			Plugin: "pgoutput", Options: []Option{{Name: "snapshot", Value: "nothing", HasValue: true}, {Name: "two_phase"}},
+		},
 		"ALTER_REPLICATION_SLOT s ( FAILOVER true )":         AlterSlot{Slot: "s", Options: []Option{{Name: "failover", Value: "true", HasValue: true}}},
 		"START_REPLICATION 0/11000000 TIMELINE 1":            StartReplication{Start: 0x11000000, TLI: 1},
 		"START_REPLICATION PHYSICAL 0/154E000":               StartReplication{Start: 0x154E000},
 		`START_REPLICATION SLOT "rw1" 0/11000000 TIMELINE 1`: StartReplication{Slot: "rw1", Start: 0x11000000, TLI: 1},
 		`START_REPLICATION SLOT "rw1"0/11000000`:             StartReplication{Slot: "rw1", Start: 0x11000000},
-		"START_REPLICATION PHYSICAL 1/2 (term='5')": StartReplication{Start: 0x1_0000_0002, Term: &term,
-			Options: []Option{{Name: "term", Value: "5", HasValue: true}}},
-		`START_REPLICATION SLOT "lg" LOGICAL 0/0 ("proto_version" '1')`: StartReplication{Slot: "lg", Logical: true,
-			Options: []Option{{Name: "proto_version", Value: "1", HasValue: true}}},
+		"START_REPLICATION PHYSICAL 1/2 (term='5')": StartReplication{
+			Start: 0x1_0000_0002, Term: &term,
+			Options: []Option{{Name: "term", Value: "5", HasValue: true}},
+		},
+		`START_REPLICATION SLOT "lg" LOGICAL 0/0 ("proto_version" '1')`: StartReplication{
+			Slot: "lg", Logical: true,
+			Options: []Option{{Name: "proto_version", Value: "1", HasValue: true}},
+		},
 		"BASE_BACKUP": BaseBackup{},
 		"BASE_BACKUP ( LABEL 'it''s',  PROGRESS,  CHECKPOINT 'fast',  WAIT 0,  MANIFEST 'yes' )": BaseBackup{Options: []Option{
-			{"label", "it's", true}, {"progress", "", false}, {"checkpoint", "fast", true}, {"wait", "0", true}, {"manifest", "yes", true}}},
+			{"label", "it's", true}, {"progress", "", false}, {"checkpoint", "fast", true}, {"wait", "0", true}, {"manifest", "yes", true},
+		}},
 		"BASE_BACKUP LABEL 'x' PROGRESS FAST NOWAIT MAX_RATE 32 TABLESPACE_MAP": BaseBackup{Options: []Option{
-			{"label", "x", true}, {"progress", "", false}, {"checkpoint", "fast", true}, {"wait", "0", true},
-			{"max_rate", "32", true}, {"tablespace_map", "", false}}},
+			{"label", "x", true},
+			{"progress", "", false},
+			{"checkpoint", "fast", true},
+			{"wait", "0", true},
+			{"max_rate", "32", true},
+			{"tablespace_map", "", false},
+		}},
 		"UPLOAD_MANIFEST":    UploadManifest{},
 		"TIMELINE_STATUS":    TimelineStatus{},
 		"WAL_DIGEST 0/1 1/0": WALDigest{Range: wal.Range{Start: 1, End: 1 << 32}},
@@ -103,12 +121,17 @@ func TestReplicationErrors(t *testing.T) {
 // TestStartWALPush begins with the bytes that computes send.
 func TestStartWALPush(t *testing.T) {
 	for query, want := range map[string]StartWALPush{
-		"START_WAL_PUSH (proto_version '3', allow_timeline_creation 'true')": {ProtoVersion: 3, AllowTimelineCreation: true,
-			Options: map[string]string{"proto_version": "3", "allow_timeline_creation": "true"}},
+		"START_WAL_PUSH (proto_version '3', allow_timeline_creation 'true')": {
+			ProtoVersion: 3, AllowTimelineCreation: true,
+			Options: map[string]string{"proto_version": "3", "allow_timeline_creation": "true"},
+		},
 		"START_WAL_PUSH": {ProtoVersion: 2, AllowTimelineCreation: true, Options: map[string]string{}},
 		"START_WAL_PUSH (proto_version 3, allow_timeline_creation false, walhaven '1', role 'pageserver', other 'x-y')": {
-			ProtoVersion: 3, Walhaven: 1, Role: "pageserver", Options: map[string]string{"proto_version": "3",
-				"allow_timeline_creation": "false", "walhaven": "1", "role": "pageserver", "other": "x-y"}},
+			ProtoVersion: 3, Walhaven: 1, Role: "pageserver", Options: map[string]string{
+				"proto_version":           "3",
+				"allow_timeline_creation": "false", "walhaven": "1", "role": "pageserver", "other": "x-y",
+			},
+		},
 	} {
 		got, err := ParseReplication(query)
 		require.NoError(t, err, query)

@@ -15,10 +15,16 @@ func testTable(t *testing.T) *Table {
 		return []Setting{{"server_version", "15.1", "The version."}, {"wal_segment_size", "16MB", ""}}, nil
 	}),
 		Command{Name: "SHOW TIMELINES", Columns: Text("name"), Handler: nothing, Help: "List."},
-		Command{Name: "CREATE TIMELINE", Scope: ScopeAdmin, Changes: true, Handler: nothing, Help: "Create.",
+		Command{
+			Name: "CREATE TIMELINE", Scope: ScopeAdmin, Changes: true, Handler: nothing, Help: "Create.",
 			Args: []Arg{{Name: "tenant", Kind: KindHexID}, {Name: "timeline", Kind: KindHexID}},
-			Options: []Arg{{Name: "name"}, {Name: "start_lsn", Kind: KindLSN}, {Name: "members", Optional: true},
-				{Name: "joining", Kind: KindBool, Optional: true}}},
+			Options: []Arg{
+				{Name: "name"},
+				{Name: "start_lsn", Kind: KindLSN},
+				{Name: "members", Optional: true},
+				{Name: "joining", Kind: KindBool, Optional: true},
+			},
+		},
 	)...)
 	require.NoError(t, err)
 	return table
@@ -69,7 +75,9 @@ func TestLookupErrors(t *testing.T) {
 		require.Equal(t, want, e.Code+" "+e.Message, stmt)
 	}
 	_, err := table.Lookup("SHOW_TIMELINES")
-	require.Equal(t, `Perhaps you mean "SHOW TIMELINES". HELP lists the commands.`, err.(*Error).Hint)
+	var e *Error
+	require.ErrorAs(t, err, &e)
+	require.Equal(t, `Perhaps you mean "SHOW TIMELINES". HELP lists the commands.`, e.Hint)
 }
 
 func TestRunStandard(t *testing.T) {
@@ -120,9 +128,20 @@ func TestValues(t *testing.T) {
 		text  string
 		null  bool
 	}{
-		{nil, "", true}, {none, "", true}, {"x", "x", false}, {[]byte("y"), "y", false}, {true, "t", false}, {false, "f", false},
-		{-3, "-3", false}, {uint64(1 << 63), "9223372036854775808", false}, {int32(4), "4", false}, {uint16(5), "5", false},
-		{1.5, "1.5", false}, {wal.LSN(0x1_0000_00AB), "1/AB", false}, {wal.Term(7), "7", false}, {wal.SegmentSize(16 << 20), "16MB", false},
+		{nil, "", true},
+		{none, "", true},
+		{"x", "x", false},
+		{[]byte("y"), "y", false},
+		{true, "t", false},
+		{false, "f", false},
+		{-3, "-3", false},
+		{uint64(1 << 63), "9223372036854775808", false},
+		{int32(4), "4", false},
+		{uint16(5), "5", false},
+		{1.5, "1.5", false},
+		{wal.LSN(0x1_0000_00AB), "1/AB", false},
+		{wal.Term(7), "7", false},
+		{wal.SegmentSize(16 << 20), "16MB", false},
 		{wal.SystemID(9), "9", false},
 	} {
 		got, null, err := AppendValue([]byte("-"), tc.value)
