@@ -26,7 +26,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 // of the scrape.
 type timelineCollector struct {
 	timelines *registry
+	disk      *diskProbe
 
+	free, needed                                  *prometheus.Desc
 	count, failed                                 *prometheus.Desc
 	commit, flush, truncate, oldest, remote, slot *prometheus.Desc
 	term, lastLog, writer, joining, fenced        *prometheus.Desc
@@ -35,7 +37,7 @@ type timelineCollector struct {
 	senderLag                                     *prometheus.Desc
 }
 
-func newTimelineCollector(r *registry) *timelineCollector {
+func newTimelineCollector(r *registry, d *diskProbe) *timelineCollector {
 	id := []string{"tenant_id", "timeline_id"}
 	desc := func(name, help string, labels ...string) *prometheus.Desc {
 		return prometheus.NewDesc(prometheus.BuildFQName("walhaven", program, name), help, labels, nil)
@@ -44,7 +46,9 @@ func newTimelineCollector(r *registry) *timelineCollector {
 		return desc(name, help, append(append([]string{}, id...), more...)...)
 	}
 	return &timelineCollector{
-		timelines: r,
+		timelines: r, disk: d,
+		free:      desc("disk_free_bytes", "Free space where the data directory is, as of the last look."),
+		needed:    desc("disk_min_free_bytes", "Free space below which this safekeeper is not ready."),
 		count:     desc("timelines", "Timelines that are served."),
 		failed:    desc("failed_timelines", "Timelines that are on disk but did not load."),
 		commit:    tl("commit_lsn_bytes", "Commit position, as a byte position in the WAL."),
@@ -72,7 +76,7 @@ func newTimelineCollector(r *registry) *timelineCollector {
 // Describe implements prometheus.Collector.
 func (c *timelineCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		c.count, c.failed, c.commit, c.flush, c.truncate, c.oldest, c.remote, c.slot, c.term, c.lastLog, c.writer,
+		c.free, c.needed, c.count, c.failed, c.commit, c.flush, c.truncate, c.oldest, c.remote, c.slot, c.term, c.lastLog, c.writer,
 		c.joining, c.fenced, c.senders, c.receivers, c.senderLag, c.pushLag, c.pushConnected, c.pushActive, c.pushAlarm,
 	} {
 		ch <- d
@@ -85,6 +89,9 @@ func (c *timelineCollector) Collect(ch chan<- prometheus.Metric) {
 	gauge := func(d *prometheus.Desc, v float64, labels ...string) {
 		ch <- prometheus.MustNewConstMetric(d, prometheus.GaugeValue, v, labels...)
 	}
+	free, needed := c.disk.space()
+	gauge(c.free, float64(free))
+	gauge(c.needed, float64(needed))
 	gauge(c.count, float64(len(live)))
 	gauge(c.failed, float64(len(c.timelines.failures())))
 	for _, t := range live {

@@ -93,7 +93,8 @@ func TestTakeoverOfThePush(t *testing.T) {
 		proposers[sk] = p
 	}
 	ps.waitLSN("disk_consistent_lsn", mid)
-	require.Len(t, ps.mustQuery("SHOW RECEIVERS"), 2, "both are connected, one pushes")
+	require.Eventually(t, func() bool { return len(ps.mustQuery("SHOW RECEIVERS")) == 2 }, patience, 10*time.Millisecond,
+		"both are connected, one pushes")
 
 	dead, left := members[0], members[1]
 	if active(ps) == "2" {

@@ -14,8 +14,8 @@ import (
 
 // Back-off between push sessions: short, for takeover within 2 s is promised.
 const (
-	pushBackoffMin = 50 * time.Millisecond
-	pushBackoffMax = time.Second
+	pushBackoff      = 50 * time.Millisecond
+	pushBackoffLimit = time.Second
 )
 
 // pushTarget is one pageserver that a timeline is pushed to.
@@ -100,25 +100,25 @@ func (s *pushSet) positions() []wal.LSN {
 // push keeps one timeline pushed to one pageserver until ctx is done.
 func (s *Server) push(ctx context.Context, t *timeline, p *pushTarget) {
 	logger := t.logger.With("pageserver", p.addr)
-	backoff := pushBackoffMin
+	backoff := pushBackoff
 	for ctx.Err() == nil {
 		began := time.Now()
 		err := s.pushOnce(ctx, t, p)
 		s.pushes.Ended(err)
 		if errors.Is(err, sender.ErrHistoryChanged) {
 			p.setConnected(false, nil)
-			backoff = pushBackoffMin
+			backoff = pushBackoff
 			continue
 		}
 		if was := p.view(); err != nil && ctx.Err() == nil && (was.err == nil || was.err.Error() != err.Error()) {
 			logger.Warn("push to pageserver ended", "err", err)
 		}
 		p.setConnected(false, err)
-		if time.Since(began) > pushBackoffMax {
-			backoff = pushBackoffMin
+		if time.Since(began) > pushBackoffLimit {
+			backoff = pushBackoff
 		}
 		sleep(ctx, backoff)
-		backoff = min(2*backoff, pushBackoffMax)
+		backoff = min(2*backoff, pushBackoffLimit)
 	}
 }
 

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"net"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 )
 
 // drainTimeout bounds the wait for standbys and pageservers to confirm what is
@@ -21,34 +19,40 @@ const drainTimeout = 3 * time.Second
 //     the commit position is final;
 //  2. senders and pushes: they bring what is committed and wait for the
 //     receivers' confirmation, for at most drainTimeout;
-//  3. all other sessions, and the background work;
+//  3. the background work, and all other sessions;
 //  4. the stores, and last the lock, so that a successor never meets open files.
 func (s *Server) Run(ctx context.Context, ln net.Listener) (err error) {
 	defer func() { err = errors.Join(err, s.dir.Close()) }()
-	background, endBackground := context.WithCancel(context.WithoutCancel(ctx))
-	defer endBackground()
-	s.startTasks(background)
+	s.tasks.open(context.WithoutCancel(ctx))
+	defer s.tasks.close()
+	s.tasks.run(s.disk.run)
 	if err := s.timelines.load(ctx); err != nil {
-		return errors.Join(err, ln.Close(), s.stopTasks(endBackground), s.timelines.close(errStopping))
+		s.tasks.close()
+		return errors.Join(err, ln.Close(), s.timelines.close(errStopping))
 	}
 	s.logger.Info("safekeeper is up", "listen", ln.Addr(), "timelines", len(s.timelines.list()),
 		"incarnation", s.dir.Identity.IncarnationHex())
 
 	serving, endServing := context.WithCancel(context.WithoutCancel(ctx))
 	defer endServing()
-	g, gctx := errgroup.WithContext(serving)
-	g.Go(func() error { return s.protocol.Serve(gctx, ln) })
+	served := make(chan error, 1)
+	go func() { served <- s.protocol.Serve(serving, ln) }()
 	select {
 	case <-ctx.Done():
-	case <-gctx.Done(): // the listener failed
+		s.drain()
+		endServing()
+		err = <-served
+		if errors.Is(err, context.Canceled) {
+			err = nil
+		}
+	case err = <-served: // the listener failed
+		s.drain()
 	}
-	s.drain()
-	endServing()
-	err = ignoreCancelled(g.Wait())
-	return errors.Join(err, s.stopTasks(endBackground), s.timelines.close(errStopping))
+	return errors.Join(err, s.timelines.close(errStopping))
 }
 
-// drain is steps 1 and 2 of the end.
+// drain is steps 1 and 2 of the end, and the background work's part of step 3:
+// pushes drain when the tasks are closed.
 func (s *Server) drain() {
 	s.logger.Info("safekeeper is stopping")
 	live := s.timelines.list()
@@ -58,6 +62,12 @@ func (s *Server) drain() {
 		}
 	}
 	close(s.draining)
+	pushed := make(chan struct{})
+	go func() {
+		defer close(pushed)
+		s.tasks.close()
+	}()
+	defer func() { <-pushed }()
 	ctx, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
 	for _, t := range live {
@@ -67,44 +77,13 @@ func (s *Server) drain() {
 	}
 }
 
-// startTasks allows background work, which runs under ctx.
-func (s *Server) startTasks(ctx context.Context) {
-	s.tasks.Lock()
-	defer s.tasks.Unlock()
-	s.tasks.ctx = ctx
-	s.goTask(s.disk.run)
-}
-
-// stopTasks ends the background work and waits for it.
-func (s *Server) stopTasks(end context.CancelFunc) error {
-	end()
-	s.tasks.wg.Wait()
-	return nil
-}
-
-// goTask starts background work; the caller holds the lock.
-func (s *Server) goTask(run func(ctx context.Context)) {
-	ctx := s.tasks.ctx
-	s.tasks.wg.Go(func() { run(ctx) })
-}
-
 // begin starts the background work of a timeline that is served from now on.
 func (s *Server) begin(t *timeline) {
-	s.tasks.Lock()
-	defer s.tasks.Unlock()
-	if s.tasks.ctx == nil || s.tasks.ctx.Err() != nil {
-		return
-	}
-	s.goTask(func(ctx context.Context) { s.retain(ctx, t) })
-	s.goTask(func(ctx context.Context) { s.watchPeers(ctx, t) })
+	s.tasks.run(
+		func(ctx context.Context) { s.retain(ctx, t) },
+		func(ctx context.Context) { s.watchPeers(ctx, t) },
+	)
 	for _, p := range t.pushes.list() {
-		s.goTask(func(ctx context.Context) { s.push(ctx, t, p) })
+		s.tasks.run(func(ctx context.Context) { s.push(ctx, t, p) })
 	}
-}
-
-func ignoreCancelled(err error) error {
-	if errors.Is(err, context.Canceled) {
-		return nil
-	}
-	return err
 }

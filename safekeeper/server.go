@@ -1,12 +1,10 @@
 package safekeeper
 
 import (
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -57,11 +55,8 @@ type Server struct {
 	// draining is closed when the orderly end begins.
 	draining chan struct{}
 
-	tasks struct {
-		sync.Mutex
-		wg  sync.WaitGroup
-		ctx context.Context // of the background work; nil before Run and after its end
-	}
+	// tasks is the background work of the timelines.
+	tasks taskGroup
 }
 
 // New locks the data directory and founds or checks its identity. Run releases
@@ -95,7 +90,7 @@ func New(o Options) (*Server, error) {
 		Metrics: protocol.NewMetrics(o.Registerer, program),
 	})
 	if o.Registerer != nil {
-		o.Registerer.MustRegister(newTimelineCollector(s.timelines))
+		o.Registerer.MustRegister(newTimelineCollector(s.timelines, s.disk))
 	}
 	s.addChecks(o.Health)
 	return s, nil
@@ -119,20 +114,15 @@ func (s *Server) addChecks(h *daemon.Health) {
 			return false, fmt.Sprintf("%d timelines did not load; SHOW TIMELINES says why", n)
 		}
 		for _, t := range s.timelines.list() {
-			if err := t.store.Fenced(); err != nil {
+			if err := errors.Join(t.store.Fenced(), t.accepting.Status().Err); err != nil {
 				return false, fmt.Sprintf("timeline %s: %v", t.id, err)
 			}
 		}
 		return true, ""
 	})
 	h.CheckFunc("accepting", func() (bool, string) {
-		s.tasks.Lock()
-		defer s.tasks.Unlock()
-		if s.tasks.ctx == nil {
+		if !s.tasks.isOpen() {
 			return false, "not running"
-		}
-		if s.tasks.ctx.Err() != nil {
-			return false, "stopping"
 		}
 		return true, ""
 	})

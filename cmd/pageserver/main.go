@@ -1,4 +1,4 @@
-// The pageserver takes committed WAL from safekeepers and keeps it.
+// Command pageserver takes committed WAL from safekeepers and keeps it.
 package main
 
 import (

@@ -1,4 +1,4 @@
-// The safekeeper keeps WAL durably for a quorum and gives it back.
+// Command safekeeper keeps WAL durably for a quorum and gives it back.
 package main
 
 import (

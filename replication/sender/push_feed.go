@@ -40,13 +40,20 @@ func (p *pushSession) feed(ctx context.Context, ended <-chan struct{}) error {
 		if err != nil {
 			return err
 		}
-		if !sent {
-			if err := p.idle(ctx, f, view); err != nil {
-				return err
-			}
+		if sent {
+			continue
+		}
+		if err := p.idle(ctx, f, view); errors.Is(err, errSourceEnded) {
+			return errors.Join(err, p.drain(ctx, f, ended))
+		} else if err != nil {
+			return err
 		}
 	}
 }
+
+// errSourceEnded says that the commit position is final: what is committed is
+// still brought to the receiver.
+var errSourceEnded = errors.New("the timeline is being closed")
 
 // step sends at most one frame of WAL up to limit.
 func (p *pushSession) step(f *pushFeed, view pushView, limit wal.LSN) (sent bool, err error) {
@@ -142,7 +149,7 @@ func (p *pushSession) idle(ctx context.Context, f *pushFeed, view pushView) erro
 	}
 	_, err := p.o.Source.WaitCommit(wait, max(f.pos, p.o.Source.CommitLSN()))
 	if err != nil && wait.Err() == nil {
-		return fmt.Errorf("wait for commit: %w", err)
+		return fmt.Errorf("%w: %w", errSourceEnded, err)
 	}
 	return nil
 }
