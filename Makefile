@@ -118,7 +118,7 @@ test-sim: check-go
 test-system: build pg promtool
 	PROMTOOL=$(TOOLS)/bin/promtool WALHAVEN_TEST_NEED_PG=1 $(GO) test -count=1 -p 1 -timeout 20m $$($(GO) list ./test/... | grep -v -e /test/sim -e /test/mutants)
 fuzz-short: check-go
-	scripts/fuzz.sh 5s 120
+	scripts/fuzz.sh 5s 180
 
 ## Keeping it
 
