@@ -3,9 +3,8 @@ package walstore
 import (
 	"fmt"
 	"math/rand/v2"
-	"runtime"
 	"slices"
-	"sync/atomic"
+	"sync"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -18,31 +17,34 @@ import (
 // world runs a workload on a disk that is cloned as if by a crash before each
 // operation that changes it.
 type world struct {
-	t        testing.TB
-	o        Options
-	k        oracle
-	disk     *vfs.MemFS
-	rng      *rand.Rand
-	percents []int
-	judging  atomic.Bool
-	crashes  int
-	found    []error // what the oracle objected to
-	s        *Store
-	g        *generator
-	seq      []byte // WAL appended so far, from testStart
-	state    string
-	states   int       // made so far
-	tlis     int       // made so far
-	live     []wal.LSN // ends of the records of seq
-	hook     func()
-	sparse   int // judge one crash in so many
-	passed   int
-	h        wal.TimelineHistory
+	t         testing.TB
+	o         Options
+	k         oracle
+	disk      *vfs.MemFS
+	rng       *rand.Rand
+	dice      *rand.Rand // of crashes; they may happen in any goroutine, one at a time
+	percents  []int
+	judging   sync.Mutex // held while a crash is judged; guards the next four
+	quiet     bool
+	crashes   int
+	found     []error // what the oracle objected to
+	s         *Store
+	g         *generator
+	seq       []byte // WAL appended so far, from testStart
+	state     string
+	states    int       // made so far
+	tlis      int       // made so far
+	live      []wal.LSN // ends of the records of seq
+	hook      func()
+	sparse    int  // judge one crash in so many
+	reentrant bool // the hooks see judging itself too
+	passed    int
+	h         wal.TimelineHistory
 }
 
 func newWorld(t testing.TB, seed uint64, percents ...int) *world {
 	w := &world{
-		t: t, disk: vfs.NewCrashableMem(), rng: rand.New(rand.NewPCG(seed, 1)), percents: percents,
+		t: t, disk: vfs.NewCrashableMem(), rng: rand.New(rand.NewPCG(seed, 1)), dice: rand.New(rand.NewPCG(seed, 2)), percents: percents,
 		g: newGenerator(), state: "state 0", h: wal.TimelineHistory{Last: 1},
 	}
 	first := testSegment.SegmentStart(testStart)
@@ -55,17 +57,20 @@ func newWorld(t testing.TB, seed uint64, percents ...int) *world {
 
 // crash judges what a crash at this moment would leave.
 func (w *world) crash(disk *vfs.MemFS, at string) {
-	if !w.judging.CompareAndSwap(false, true) {
-		return // Recovery itself, or a background goroutine beside it.
+	if !w.judging.TryLock() {
+		if w.reentrant {
+			return // Recovery of what a crash left passes the same fail points.
+		}
+		w.judging.Lock()
 	}
-	defer w.judging.Store(false)
+	defer w.judging.Unlock()
 	w.passed++
-	if w.sparse > 0 && w.passed%w.sparse != 0 {
+	if w.quiet || w.sparse > 0 && w.passed%w.sparse != 0 {
 		return
 	}
 	for _, percent := range w.percents {
 		w.crashes++
-		clone := disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: w.rng})
+		clone := disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: w.dice})
 		if err := w.k.judge(clone); err != nil {
 			w.found = append(w.found, fmt.Errorf("crash before %s, %d%% of unsynced data: %w", at, percent, err))
 		}
@@ -207,11 +212,14 @@ func (w *world) lose(percent int) {
 
 // quietly does something that is no part of the story.
 func (w *world) quietly(f func()) {
-	for !w.judging.CompareAndSwap(false, true) {
-		runtime.Gosched()
+	set := func(quiet bool) {
+		w.judging.Lock()
+		defer w.judging.Unlock()
+		w.quiet = quiet
 	}
-	defer w.judging.Store(false)
+	set(true)
 	f()
+	set(false)
 }
 
 func (w *world) requireSound() {
