@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -43,10 +44,8 @@ func (t *Tokens) Create(identity protocol.Identity, ttl time.Duration) (string, 
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := t.now()
-	for key, i := range t.live {
-		if !now.Before(i.expires) {
-			delete(t.live, key)
-		}
+	if len(t.live) >= maxTokens {
+		maps.DeleteFunc(t.live, func(_ [sha256.Size]byte, i issued) bool { return !now.Before(i.expires) })
 	}
 	if len(t.live) >= maxTokens {
 		return "", protocol.Errorf(protocol.CodeLimitExceeded, "%d tokens are waiting to be used", len(t.live))
