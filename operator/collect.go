@@ -102,12 +102,28 @@ func (c *Cluster) postgresStatus(ctx context.Context) PostgresStatus {
 	return s
 }
 
+// walproposerRow is the walproposer's /v1/status, whose columns are text.
+type walproposerRow struct {
+	PID       int       `json:"pid"`
+	TapPID    int       `json:"tap_pid"`
+	PushPIDs  []int     `json:"push_pids"`
+	Term      wal.Term  `json:"term,string"`
+	CommitLSN wal.LSN   `json:"commit_lsn"`
+	State     string    `json:"state"`
+	Since     time.Time `json:"since"`
+	Reason    string    `json:"reason"`
+}
+
 func (c *Cluster) walproposerStatus(ctx context.Context) WalproposerStatus {
 	s := WalproposerStatus{HTTP: c.Walproposer.HTTP, PushPIDs: []int{}, PID: c.PID("walproposer")}
-	if err := getJSON(ctx, "http://"+c.Walproposer.HTTP+"/v1/status", &s); err != nil {
+	var r walproposerRow
+	if err := getJSON(ctx, "http://"+s.HTTP+"/v1/status", &r); err != nil {
 		s.Error = err.Error()
+		return s
 	}
-	s.HTTP = c.Walproposer.HTTP
+	s.PID, s.TapPID, s.PushPIDs = r.PID, r.TapPID, r.PushPIDs
+	s.Term, s.CommitLSN = r.Term, r.CommitLSN
+	s.State, s.Since, s.Reason = r.State, r.Since, r.Reason
 	return s
 }
 
