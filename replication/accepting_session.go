@@ -160,7 +160,7 @@ func (s *pushSession) run(greeting *pushwal.ProposerGreeting) error {
 // it otherwise.
 func (s *pushSession) finish(cause error) error {
 	if s.owing {
-		if err := s.sync(); err != nil && cause == io.EOF {
+		if err := s.sync(); err != nil && errors.Is(cause, io.EOF) {
 			return err
 		}
 	}

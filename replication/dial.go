@@ -158,12 +158,7 @@ func (c *Client) Stream(ctx context.Context, command string) (*protocol.CopyStre
 	var failed error
 	for {
 		message, err := c.conn.ReceiveMessage(answer)
-		var refused *pgconn.PgError
-		if errors.As(err, &refused) && message == nil {
-			failed = err // a FATAL one, which ends the connection
-			return nil, nil, c.broken(failed)
-		}
-		if err != nil {
+		if err != nil { // a FATAL error of the server's as well
 			return nil, nil, c.broken(err)
 		}
 		switch m := message.(type) {

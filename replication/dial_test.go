@@ -3,7 +3,6 @@ package replication
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -162,7 +161,7 @@ func TestClient(t *testing.T) {
 func requireState(t *testing.T, code string, err error) {
 	t.Helper()
 	var refused *pgconn.PgError
-	require.True(t, errors.As(err, &refused), err)
+	require.ErrorAs(t, err, &refused)
 	require.Equal(t, code, refused.Code)
 }
 

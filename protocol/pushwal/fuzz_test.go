@@ -13,7 +13,8 @@ import (
 // the same again. seed bytes come from the recordings and from our own options.
 
 func fuzz[M any](f *testing.F, dir, tag string, seeds []M,
-	encode func(Codec, []byte, *M) []byte, decode func(Codec, []byte, *M) error) {
+	encode func(Codec, []byte, *M) []byte, decode func(Codec, []byte, *M) error,
+) {
 	for _, c := range captures(f) {
 		if c.Dir == dir && c.Tag == tag && c.WALLen < 4096 {
 			f.Add(uint8(c.Version), false, c.body(f))
@@ -43,10 +44,13 @@ var (
 	}
 	optionHistory = wal.TimelineHistory{Last: 4, Ancestors: []wal.HistoryEntry{{TLI: 1, Switch: 0x1000}, {TLI: 3, Switch: 0x2000}}}
 
-	optionProposerGreeting = ProposerGreeting{TTID: exampleTTID, PGVersion: 180000, SystemID: 9, SegmentSize: 1 << 20, TLI: 4, Instance: Instance{5},
-		NodeID: 3, Name: "main", Start: 0x1000028, TLIHistory: optionHistory}
+	optionProposerGreeting = ProposerGreeting{
+		TTID: exampleTTID, PGVersion: 180000, SystemID: 9, SegmentSize: 1 << 20, TLI: 4, Instance: Instance{5},
+		NodeID: 3, Name: "main", Start: 0x1000028, TLIHistory: optionHistory,
+	}
 	optionAcceptorGreeting = AcceptorGreeting{NodeID: 1, Config: optionConfig, Term: 9, Options: &AcceptorOptions{
-		Walhaven: 1, Incarnation: Incarnation{1}, Joining: true, TLI: 4, LastRecordLSN: 0x5000}}
+		Walhaven: 1, Incarnation: Incarnation{1}, Joining: true, TLI: 4, LastRecordLSN: 0x5000,
+	}}
 	optionVoteResponse = VoteResponse{Generation: 7, Term: 9, VoteGiven: true, FlushLSN: 0x3000, History: exampleHistory, TLIHistory: optionHistory}
 	optionElected      = ProposerElected{Generation: 7, Term: 9, StartStreamingAt: 0x3000, History: exampleHistory, TLIHistory: optionHistory}
 	optionAppend       = AppendRequest{Generation: 7, Term: 9, Begin: 0x3000, End: 0x3003, TLI: 4, CRC: Checksum([]byte("wal")), WAL: []byte("wal")}

@@ -133,7 +133,8 @@ func TestReferenceFeedback(t *testing.T) {
 }
 
 func golden[M any](t *testing.T, name string, c Codec, want M,
-	encode func(Codec, []byte, *M) []byte, decode func(Codec, []byte, *M) error) {
+	encode func(Codec, []byte, *M) []byte, decode func(Codec, []byte, *M) error,
+) {
 	t.Helper()
 	b := reference(t)[name]
 	require.NotEmpty(t, b, name)

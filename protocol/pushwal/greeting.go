@@ -1,6 +1,7 @@
 package pushwal
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"fmt"
 	"unicode/utf8"
@@ -276,9 +277,8 @@ func (w *optionWriter) incarnations(c *Configuration) {
 	}
 	w.key(keyIncarnations, n*incarnationSize)
 	for m := range known {
-		e := encoder{b: w.b}
-		e.u64(uint64(m.ID))
-		w.b = append(e.b, m.Incarnation[:]...)
+		w.b = binary.BigEndian.AppendUint64(w.b, uint64(m.ID))
+		w.b = append(w.b, m.Incarnation[:]...)
 	}
 }
 

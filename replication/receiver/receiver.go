@@ -188,7 +188,7 @@ func (r *Receiver) finish(err error) error {
 	switch {
 	case r.asked && (os.IsTimeout(err) || errors.Is(err, os.ErrDeadlineExceeded)):
 		return ErrTimeout
-	case err != io.EOF:
+	case !errors.Is(err, io.EOF):
 		return err
 	}
 	// The server's CopyDone: the timeline is over. The reporting goroutine must

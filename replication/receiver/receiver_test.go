@@ -116,7 +116,7 @@ func TestEndOfTimeline(t *testing.T) {
 	for range 2 { // and again
 		_, _, err = r.Next()
 		var end *EndOfTimeline
-		require.True(t, errors.As(err, &end), err)
+		require.ErrorAs(t, err, &end)
 		require.Equal(t, EndOfTimeline{Next: 2, Start: 0x103}, *end)
 	}
 
@@ -124,7 +124,7 @@ func TestEndOfTimeline(t *testing.T) {
 	c = connect(t, func(_ context.Context, _ string, w *protocol.ResultWriter) error { return nextTimeline(w, 3, "1/0") })
 	_, err = Start(within(t), c, 0x100, Options{TLI: 1})
 	var end *EndOfTimeline
-	require.True(t, errors.As(err, &end), err)
+	require.ErrorAs(t, err, &end)
 	require.Equal(t, EndOfTimeline{Next: 3, Start: 1 << 32}, *end)
 }
 

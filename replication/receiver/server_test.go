@@ -30,6 +30,7 @@ func (script) End(*protocol.Session)                                            
 func (script) Describe(context.Context, *protocol.Session, string) ([]protocol.Column, error) {
 	return nil, nil
 }
+
 func (s script) Execute(ctx context.Context, _ *protocol.Session, stmt string, w *protocol.ResultWriter) error {
 	return s(ctx, stmt, w)
 }

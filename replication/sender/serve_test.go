@@ -195,7 +195,7 @@ func TestPositionErrors(t *testing.T) {
 			continue
 		}
 		var e *pgconn.PgError
-		require.True(t, errors.As(err, &e), err)
+		require.ErrorAs(t, err, &e)
 		require.Equal(t, []string{c.code, c.text, c.detail}, []string{e.Code, e.Message, e.Detail})
 	}
 }
@@ -213,7 +213,7 @@ func TestTimelineSwitch(t *testing.T) {
 	require.ErrorIs(t, err, io.EOF)
 	c.report(walstream.StatusUpdate{Write: end}) // ignored
 	require.NoError(t, c.Handshake())
-	requireNext(t, end, func() (protocol.Result, error) { return c.ReadResult() })
+	requireNext(t, end, c.ReadResult)
 
 	// Exactly at the switch point there is no stream at all.
 	s, res, err := connect(t, conninfo).Stream(within(t), "START_REPLICATION "+end.String()+" TIMELINE 1")
@@ -251,7 +251,7 @@ func TestTimelineEndsWhileStreaming(t *testing.T) {
 	_, err := c.Receive()
 	require.ErrorIs(t, err, io.EOF, "not a byte of the next timeline")
 	require.NoError(t, c.Handshake())
-	requireNext(t, end, func() (protocol.Result, error) { return c.ReadResult() })
+	requireNext(t, end, c.ReadResult)
 }
 
 func TestReports(t *testing.T) {

@@ -38,8 +38,11 @@ type session struct {
 	guard     *time.Timer   // ends a session whose client is done but does not read
 	confirmed atomic.Uint64 // flushed (or, if never reported, written) by the client
 
-	mu   sync.Mutex
-	wait context.CancelFunc // ends the present wait; nil when there is none
+	reported chan struct{} // has room for one: a status update came
+
+	mu      sync.Mutex
+	waiting context.Context // of the present wait, reused until it has ended
+	endWait context.CancelFunc
 }
 
 var (
@@ -52,6 +55,7 @@ var (
 func (s *session) run(parent context.Context, stream *protocol.CopyStream) error {
 	s.stream = stream
 	s.buf = make([]byte, walstream.MaxData)
+	s.reported = make(chan struct{}, 1)
 	s.idle = time.AfterFunc(s.o.Keepalive, s.wantKeepalive)
 	defer s.idle.Stop()
 	stop := context.AfterFunc(parent, func() { stream.Abort(context.Cause(parent)) })
@@ -96,7 +100,7 @@ func (s *session) run(parent context.Context, stream *protocol.CopyStream) error
 // ended is what the end of receiving means for the writing half. A client that
 // is gone or too slow to take what is under way ends it at once.
 func (s *session) ended(received error) error {
-	if received == io.EOF {
+	if errors.Is(received, io.EOF) {
 		// What is under way may still be read, but not at leisure.
 		s.guard = time.AfterFunc(s.o.Timeout, func() { s.stream.Abort(errTimeout) })
 		return errClientDone
@@ -191,8 +195,10 @@ func (s *session) confirm(m *walstream.StatusUpdate) {
 	}
 	if m.ReplyRequested {
 		s.wantKeepalive()
-	} else if s.draining.Load() {
-		s.nudge()
+	}
+	select {
+	case s.reported <- struct{}{}:
+	default:
 	}
 }
 
@@ -206,8 +212,7 @@ func (s *session) wantKeepalive() {
 func (s *session) nudge() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.wait != nil {
-		s.wait()
-		s.wait = nil
+	if s.endWait != nil {
+		s.endWait()
 	}
 }

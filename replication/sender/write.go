@@ -11,7 +11,6 @@ import (
 // write is the writing half: it sends WAL as it becomes available until the
 // timeline ends (nil), a drain is complete (nil, shutdown), or ctx is done.
 func (s *session) write(ctx context.Context) error {
-	var waiting context.Context // reused until something ends a wait
 	for {
 		limit, final, err := s.limit()
 		if err != nil {
@@ -36,11 +35,7 @@ func (s *session) write(ctx context.Context) error {
 			if err := s.stream.Flush(); err != nil {
 				return err
 			}
-			if waiting == nil || waiting.Err() != nil {
-				waiting = s.newWait(ctx)
-			}
-			// A nudge ends the wait as well, and is no error.
-			if err := s.await(waiting); err != nil && waiting.Err() == nil {
+			if err := s.await(s.waitContext(ctx)); err != nil {
 				return err
 			}
 		}
@@ -64,11 +59,14 @@ func (s *session) limit() (limit wal.LSN, final bool, err error) {
 	return limit, false, nil
 }
 
-// newWait makes a context that a nudge ends, also one that came just before.
-func (s *session) newWait(ctx context.Context) context.Context {
-	waiting, cancel := context.WithCancel(ctx)
+// waitContext returns a context that a nudge ends, also one that came just
+// before. It is made anew only when the last one has ended.
+func (s *session) waitContext(ctx context.Context) context.Context {
 	s.mu.Lock()
-	s.wait = cancel
+	if s.waiting == nil || s.waiting.Err() != nil {
+		s.waiting, s.endWait = context.WithCancel(ctx)
+	}
+	waiting := s.waiting
 	s.mu.Unlock()
 	if s.keepalive.Load() || s.draining.Load() {
 		s.nudge()
@@ -76,12 +74,16 @@ func (s *session) newWait(ctx context.Context) context.Context {
 	return waiting
 }
 
-// await waits for WAL behind what was sent.
+// await waits for WAL behind what was sent. A nudge ends the wait as well, and
+// is no error.
 func (s *session) await(waiting context.Context) (err error) {
 	if s.request.Term != nil {
 		_, err = s.o.Source.WaitTerm(waiting, *s.request.Term, s.at)
 	} else {
 		_, err = s.o.Source.WaitCommit(waiting, s.at)
+	}
+	if waiting.Err() != nil {
+		return nil
 	}
 	return err
 }
@@ -127,23 +129,13 @@ func (s *session) drain(ctx context.Context, limit wal.LSN) error {
 	deadline, cancel := context.WithTimeout(ctx, s.o.DrainTimeout)
 	defer cancel()
 	for wal.LSN(s.confirmed.Load()) < s.at && deadline.Err() == nil {
-		waiting := s.newConfirmation(deadline)
-		if wal.LSN(s.confirmed.Load()) >= s.at {
-			break
+		select {
+		case <-s.reported:
+		case <-deadline.Done():
 		}
-		<-waiting.Done()
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	return s.stream.SendShutdown()
-}
-
-// newConfirmation is a wait that each status update ends.
-func (s *session) newConfirmation(ctx context.Context) context.Context {
-	waiting, cancel := context.WithCancel(ctx)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.wait = cancel
-	return waiting
 }
