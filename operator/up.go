@@ -278,7 +278,7 @@ func (l *local) printNext() {
 	program := filepath.Join(l.binDir, "walhaven")
 	file := filepath.Join(l.dir, ClusterFile)
 	l.say("\nEvery commit now waits for two of three safekeepers. Go on with:")
-	l.say("  psql '%s'", l.Postgres.Conninfo())
+	l.say("  psql \"%s\"", l.Postgres.Conninfo())
 	l.say("  PGPASSWORD=$(cat %s) psql 'host=127.0.0.1 port=%s user=%s dbname=postgres' -c TIMELINE_STATUS", l.PasswordFile, portOf(l.Safekeepers[0].PG), l.User)
 	l.say("  %s status --cluster %s", program, file)
 	l.say("To bring it back from %s alone, put this into a copy of it and start the copy:", l.backupDir())
