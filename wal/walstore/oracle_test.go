@@ -23,11 +23,12 @@ type oracle struct {
 	oldest  wal.Range                      // oldest position lies in here, both ends included
 }
 
-// judge opens what a crash left and says what is wrong with it.
-func (k *oracle) judge(disk *vfs.MemFS) error {
+// judge opens what a crash leaves and says what is wrong with it. The crash
+// happens under the lock: nothing may be acknowledged between it and the verdict.
+func (k *oracle) judge(crash func() *vfs.MemFS) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	s, err := Open(testDir, Options{FS: disk})
+	s, err := Open(testDir, Options{FS: crash()})
 	if err != nil {
 		if !k.created && errors.Is(err, fs.ErrNotExist) {
 			return nil

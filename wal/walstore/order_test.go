@@ -1,8 +1,9 @@
 package walstore
 
 import (
+	"bytes"
 	"fmt"
-	"regexp"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -14,19 +15,17 @@ import (
 	"github.com/walhaven/walhaven/wal"
 )
 
-// callLog collects the calls that change a disk or make it durable.
+// callLog is a file system that writes down the calls that change a disk or make
+// it durable. An open file is named as it is called at that moment.
 type callLog struct {
-	mu sync.Mutex
-	b  strings.Builder
+	vfs.FS
+	mu   sync.Mutex
+	b    strings.Builder
+	open map[string][]*loggedFile
 }
-
-var uninteresting = regexp.MustCompile(`^(open|open-dir|read-at|close|prefetch)[:(]`)
 
 func (l *callLog) log(format string, args ...any) {
 	line := fmt.Sprintf(format, args...)
-	if uninteresting.MatchString(line) {
-		return
-	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.b.WriteString(strings.ReplaceAll(strings.ReplaceAll(line, testDir+"/", ""), testDir, "<folder>") + "\n")
@@ -39,13 +38,96 @@ func (l *callLog) take() string {
 	return l.b.String()
 }
 
+func (l *callLog) OpenReadWrite(name string, c vfs.DiskWriteCategory, o ...vfs.OpenOption) (vfs.File, error) {
+	verb := "open"
+	if _, err := l.Stat(name); err != nil {
+		verb = "create"
+	}
+	l.log("%s %s", verb, name)
+	f, err := l.FS.OpenReadWrite(name, c, o...)
+	if err != nil {
+		return nil, err
+	}
+	file := &loggedFile{File: f, l: l, name: name}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.open[name] = append(l.open[name], file)
+	return file, nil
+}
+
+func (l *callLog) OpenDir(name string) (vfs.File, error) {
+	f, err := l.FS.OpenDir(name)
+	return &loggedFile{File: f, l: l, name: name}, err
+}
+
+func (l *callLog) Rename(from, to string) error {
+	l.log("rename %s -> %s", from, to)
+	l.mu.Lock()
+	for _, f := range l.open[from] {
+		f.name = to
+	}
+	l.open[to] = append(l.open[to], l.open[from]...)
+	delete(l.open, from)
+	l.mu.Unlock()
+	return l.FS.Rename(from, to)
+}
+
+func (l *callLog) Remove(name string) error {
+	if _, err := l.Stat(name); err == nil {
+		l.log("remove %s", name)
+	}
+	return l.FS.Remove(name)
+}
+
+func (l *callLog) RemoveAll(name string) error {
+	l.log("remove all %s", name)
+	return l.FS.RemoveAll(name)
+}
+
+func (l *callLog) MkdirAll(name string, mode os.FileMode) error {
+	l.log("mkdir %s %#o", name, mode)
+	return l.FS.MkdirAll(name, mode)
+}
+
+type loggedFile struct {
+	vfs.File
+	l    *callLog
+	name string
+}
+
+func (f *loggedFile) called() string {
+	f.l.mu.Lock()
+	defer f.l.mu.Unlock()
+	return f.name
+}
+
+func (f *loggedFile) WriteAt(p []byte, off int64) (int, error) {
+	zero := ""
+	if len(bytes.Trim(p, "\x00")) == 0 {
+		zero = " zeroes"
+	}
+	f.l.log("write %s at %d: %d%s", f.called(), off, len(p), zero)
+	return f.File.WriteAt(p, off)
+}
+
+func (f *loggedFile) Sync() error {
+	f.l.log("fsync %s", f.called())
+	return f.File.Sync()
+}
+
+func (f *loggedFile) SyncData() error {
+	f.l.log("fdatasync %s", f.called())
+	return f.File.SyncData()
+}
+
 // TestOrderOfCalls compares the order of writes, fsyncs and renames with the
 // files in testdata/order. Run with -rewrite to record a new order, and look at
 // the difference: a lost fsync shows there.
 func TestOrderOfCalls(t *testing.T) {
 	datadriven.Walk(t, "testdata/order", func(t *testing.T, path string) {
 		o := orderTest{t: t, g: newGenerator(), h: wal.TimelineHistory{Last: 1}}
-		o.o.FS = vfs.WithLogging(vfs.NewMem(), o.calls.log)
+		o.calls = &callLog{FS: vfs.NewMem(), open: map[string][]*loggedFile{}}
+		o.o.FS = o.calls
 		defer func() { require.NoError(t, o.s.Close()) }()
 		datadriven.RunTest(t, path, o.run)
 	})
@@ -54,7 +136,7 @@ func TestOrderOfCalls(t *testing.T) {
 type orderTest struct {
 	t     *testing.T
 	o     Options
-	calls callLog
+	calls *callLog
 	s     *Store
 	g     *generator
 	h     wal.TimelineHistory

@@ -198,10 +198,7 @@ func (s *Store) Close() error {
 	if fence == nil && clean {
 		err = errors.Join(err, s.saveClean())
 	}
-	if s.tail != nil {
-		s.files.release(s.tail.h)
-		s.tail = nil
-	}
+	s.releaseOpen()
 	if fence != nil {
 		s.d.m.fenced.Dec()
 	}
@@ -209,6 +206,22 @@ func (s *Store) Close() error {
 		return fmt.Errorf("close WAL store: %w", err)
 	}
 	return nil
+}
+
+// releaseOpen gives up the files that were being written.
+func (s *Store) releaseOpen() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range s.dirty {
+		if f.retired {
+			s.files.release(f.h)
+		}
+	}
+	s.dirty = nil
+	if s.tail != nil {
+		s.files.release(s.tail.h)
+		s.tail = nil
+	}
 }
 
 // saveClean tells the next Open that nothing lies above the watermark, if that

@@ -116,6 +116,7 @@ func (s *Store) syncDirty() error {
 		}
 		return err
 	}
+	invariant.Assert(upto.Write >= s.pos.Flush && upto.WriteRecord >= s.pos.FlushRecord, "flush position goes back")
 	s.pos.Flush, s.pos.FlushRecord = upto.Write, upto.WriteRecord
 	for _, f := range files {
 		if f.retired {

@@ -67,6 +67,8 @@ func (s *Store) checkCut(to wal.LSN, h wal.TimelineHistory) (nothing bool, err e
 		return false, fmt.Errorf("stored from %s, first record at %s: %w", oldest, s.start, ErrRemoved)
 	case to > s.first && !agree(inForce, h, to):
 		return false, ErrHistory
+	case to != to.Align8():
+		return false, ErrNotRecordEnd
 	}
 	if to == pos.WriteRecord && to == pos.Write || to == s.first && to == pos.Write {
 		return !cut, nil

@@ -70,7 +70,9 @@ func (w *world) crash(disk *vfs.MemFS, at string) {
 	}
 	for _, percent := range w.percents {
 		w.crashes++
-		clone := disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: w.dice})
+		clone := func() *vfs.MemFS {
+			return disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: w.dice})
+		}
 		if err := w.k.judge(clone); err != nil {
 			w.found = append(w.found, fmt.Errorf("crash before %s, %d%% of unsynced data: %w", at, percent, err))
 		}
