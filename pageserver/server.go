@@ -98,6 +98,9 @@ const drainTimeout = 2 * time.Second
 func (s *Server) Run(ctx context.Context, ln net.Listener) (err error) {
 	defer func() { err = errors.Join(err, s.dir.Close()) }()
 	if err := s.timelines.load(ctx); err != nil {
+		if ctx.Err() != nil {
+			err = nil // stopped while it was loading
+		}
 		return errors.Join(err, ln.Close(), s.timelines.close())
 	}
 	s.logger.Info("pageserver is up", "listen", ln.Addr(), "timelines", len(s.timelines.list()))

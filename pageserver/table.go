@@ -135,11 +135,12 @@ func (s *Server) showTimelines(_ context.Context, call *admin.Call, emit admin.E
 			return err
 		}
 	}
-	for id, reason := range s.timelines.failures() {
+	failures := s.timelines.failures()
+	for _, id := range walcmd.SortedIDs(failures) {
 		if !allowed(id) {
 			continue
 		}
-		err := emit(id.Tenant, id.Timeline, nil, "failed", nil, nil, nil, nil, nil, nil, nil, nil, reason.Error())
+		err := emit(id.Tenant, id.Timeline, nil, "failed", nil, nil, nil, nil, nil, nil, nil, nil, failures[id].Error())
 		if err != nil {
 			return err
 		}

@@ -81,11 +81,13 @@ func (p *process) restart() { p.down(); p.up() }
 // node is a safekeeper or a pageserver under test.
 type node struct {
 	*process
-	id      uint64
-	dir     string
-	server  *safekeeper.Server // of a safekeeper
-	health  *daemon.Health
-	metrics *prometheus.Registry
+	id     uint64
+	dir    string
+	server *safekeeper.Server // of a safekeeper
+
+	password string // empty: trusted
+	health   *daemon.Health
+	metrics  *prometheus.Registry
 }
 
 func logger(t *testing.T) *slog.Logger {
@@ -146,6 +148,10 @@ func startSafekeeper(t *testing.T, id uint64, edit func(*safekeeper.Config)) *no
 
 func (n *node) conninfo() string {
 	host, port, _ := net.SplitHostPort(n.addr)
+	if n.password != "" {
+		secret := strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(n.password)
+		return fmt.Sprintf("host=%s port=%s user=walhaven password='%s' dbname=test sslmode=disable", host, port, secret)
+	}
 	return fmt.Sprintf("host=%s port=%s user=test dbname=test sslmode=disable", host, port)
 }
 

@@ -28,6 +28,9 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) (err error) {
 	s.tasks.run(s.disk.run)
 	if err := s.timelines.load(ctx); err != nil {
 		s.tasks.close()
+		if ctx.Err() != nil {
+			err = nil // stopped while it was loading
+		}
 		return errors.Join(err, ln.Close(), s.timelines.close(errStopping))
 	}
 	s.logger.Info("safekeeper is up", "listen", ln.Addr(), "timelines", len(s.timelines.list()),

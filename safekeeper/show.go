@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/walhaven/walhaven/internal/walcmd"
 	"github.com/walhaven/walhaven/protocol"
 	"github.com/walhaven/walhaven/protocol/admin"
 	"github.com/walhaven/walhaven/protocol/pushwal"
@@ -32,11 +33,12 @@ func (s *Server) showTimelines(_ context.Context, call *admin.Call, emit admin.E
 			return err
 		}
 	}
-	for id, reason := range s.timelines.failures() {
+	failures := s.timelines.failures()
+	for _, id := range walcmd.SortedIDs(failures) {
 		if !allowed(id) {
 			continue
 		}
-		err := emit(id.Tenant, id.Timeline, nil, "failed", nil, nil, nil, nil, nil, nil, nil, nil, reason.Error())
+		err := emit(id.Tenant, id.Timeline, nil, "failed", nil, nil, nil, nil, nil, nil, nil, nil, failures[id].Error())
 		if err != nil {
 			return err
 		}
@@ -85,9 +87,12 @@ func showReceivers(_ context.Context, t *timeline, _ *admin.Call, emit admin.Emi
 
 func showMembers(_ context.Context, t *timeline, _ *admin.Call, emit admin.Emit) error {
 	st := t.accepting.Status()
-	for set, members := range map[string][]pushwal.Member{"members": st.Configuration.Members, "new_members": st.Configuration.NewMembers} {
-		for _, m := range members {
-			if err := emit(m.ID, memberAddress(m), m.Incarnation, set, m.ID == st.NodeID, st.Configuration.Generation); err != nil {
+	for _, set := range []struct {
+		name    string
+		members []pushwal.Member
+	}{{"members", st.Configuration.Members}, {"new_members", st.Configuration.NewMembers}} {
+		for _, m := range set.members {
+			if err := emit(m.ID, memberAddress(m), m.Incarnation, set.name, m.ID == st.NodeID, st.Configuration.Generation); err != nil {
 				return err
 			}
 		}

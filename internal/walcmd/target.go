@@ -1,6 +1,10 @@
 package walcmd
 
 import (
+	"cmp"
+	"maps"
+	"slices"
+
 	"github.com/walhaven/walhaven/protocol"
 	"github.com/walhaven/walhaven/wal"
 )
@@ -87,4 +91,9 @@ func (t Target) Missing() error {
 	}
 	return protocol.Errorf(protocol.CodeUndefinedObject, "timeline %q of tenant %q does not exist here", t.Timeline, t.Tenant).
 		WithHint("SHOW TIMELINES lists what is here.")
+}
+
+// SortedIDs returns the keys of m in the order of their text.
+func SortedIDs[V any](m map[wal.TTID]V) []wal.TTID {
+	return slices.SortedFunc(maps.Keys(m), func(a, b wal.TTID) int { return cmp.Compare(a.String(), b.String()) })
 }

@@ -69,8 +69,17 @@ func (p *pushSession) step(f *pushFeed, view pushView, limit wal.LSN) (sent bool
 	if f.pos >= limit {
 		return false, nil
 	}
-	return true, p.sendWAL(f, limit)
+	err = p.sendWAL(f, limit)
+	if errors.Is(err, errNothingYet) {
+		return false, nil
+	}
+	return true, err
 }
+
+// errNothingYet says that the timeline was founded and no writer has brought
+// anything: the bytes in front of its first record are committed by definition
+// and not here.
+var errNothingYet = errors.New("no WAL yet")
 
 // overlapStart is where a session begins to send so that the receiver can
 // compare the last page that it has with ours.
@@ -98,6 +107,9 @@ func (p *pushSession) sendWAL(f *pushFeed, limit wal.LSN) error {
 	if n == 0 {
 		if oldest := p.o.Source.Oldest(); f.pos < oldest {
 			return &PushGapError{Need: f.pos, Oldest: oldest}
+		}
+		if errors.Is(err, io.EOF) && f.pos < p.o.Greeting.Start {
+			return errNothingYet
 		}
 		if err == nil {
 			err = io.ErrNoProgress
