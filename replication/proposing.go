@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/walhaven/walhaven/internal/invariant"
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/replication/consensus"
 	"github.com/walhaven/walhaven/wal"
@@ -205,6 +206,7 @@ func (d *Proposing) take(e *consensus.ProposerEffects) (wake bool) {
 // client waits for that.
 func (d *Proposing) finish(e *consensus.ProposerEffects, wake bool) {
 	if e.Commit != 0 && d.o.Commit != nil {
+		invariant.Point("proposing/commit/before-report")
 		d.o.Commit(e.Commit)
 	}
 	if wake {

@@ -107,7 +107,9 @@ func (q *Local) put(at wal.LSN, data []byte) {
 		d.stamp.Store(now)
 		d.fill.Store(packFill(int(uint64(at)-d.start.Load()), q.crc))
 	}
+	invariant.Point("shmqueue/publish/before")
 	q.head.Store(uint64(at))
+	invariant.Point("shmqueue/publish/after")
 	q.wakeWaiting()
 }
 
@@ -125,6 +127,7 @@ func (q *Local) makeSpace(ctx context.Context, end wal.LSN) error {
 	}
 	old := q.Floor()
 	q.floor.Store(uint64(floor))
+	invariant.Point("shmqueue/floor/raised")
 	if !q.ignorePins {
 		free := func() bool { return q.lowestPin() >= uint64(floor) }
 		if err := q.wait(ctx, free, func() { q.revokes.Add(uint64(q.revokeBelow(floor))) }); err != nil {

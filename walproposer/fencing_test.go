@@ -2,7 +2,6 @@ package walproposer_test
 
 import (
 	"context"
-	"errors"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -30,7 +29,7 @@ func (w *world) clone() *compute.Server {
 func isRefused(t *testing.T, err error) *walproposer.Refusal {
 	t.Helper()
 	var r *walproposer.Refusal
-	require.True(t, errors.As(err, &r), "%v", err)
+	require.ErrorAs(t, err, &r)
 	require.NotEmpty(t, r.Hint, "a refusal names the way out")
 	return r
 }
@@ -181,4 +180,31 @@ func TestPromotedServerGoesOnOnTheNextTimeline(t *testing.T) {
 			require.EqualValues(t, 2, s.TLIHistory.Last)
 		}
 	}
+}
+
+func TestPromotionFarAheadOfTheQuorumIsCaughtUp(t *testing.T) {
+	w := newWorld(t, computetest.Options{})
+	p := w.propose(w.options())
+	p.streams()
+	require.NoError(t, w.insert(1))
+	p.stop()
+	// More than a segment that the quorum has not seen lies before the switch.
+	w.exec("CREATE TABLE big AS SELECT i, repeat(md5(i::text), 20) FROM generate_series(1, 40000) i")
+	require.NoError(t, w.pg.Stop(w.ctx(), compute.Fast))
+	require.NoError(t, w.pg.WriteFile("standby.signal", nil))
+	require.NoError(t, w.pg.Start(w.ctx(), compute.StartOptions{}))
+	w.exec("SELECT pg_promote()")
+	w.demandQuorum()
+	p = w.propose(w.options())
+	require.NoError(t, w.insert(2))
+	for i, s := range w.statuses() {
+		if s.CommitLSN < p.Status().CommitLSN {
+			continue
+		}
+		require.EqualValues(t, 2, s.TLIHistory.Last, "safekeeper %d", i+1)
+		require.Len(t, s.TLIHistory.Ancestors, 1)
+		require.Greater(t, s.TLIHistory.Ancestors[0].Switch, s.Start+20<<20)
+	}
+	// The old timeline's server, had it lived on, is another history.
+	require.NoError(t, w.insert(3))
 }

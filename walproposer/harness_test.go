@@ -173,8 +173,23 @@ type proposer struct {
 	*walproposer.Walproposer
 	t      testing.TB
 	health *daemon.Health
+	reg    *prometheus.Registry
 	cancel context.CancelFunc
 	done   chan error
+}
+
+// counter reads one of its metrics.
+func (p *proposer) counter(name string) float64 {
+	p.t.Helper()
+	families, err := p.reg.Gather()
+	require.NoError(p.t, err)
+	for _, f := range families {
+		if f.GetName() == name {
+			return f.GetMetric()[0].GetCounter().GetValue()
+		}
+	}
+	p.t.Fatalf("no metric %s", name)
+	return 0
 }
 
 func (w *world) options() walproposer.Options {
@@ -186,10 +201,10 @@ func (w *world) options() walproposer.Options {
 
 func (w *world) propose(o walproposer.Options) *proposer {
 	w.t.Helper()
-	p := &proposer{t: w.t, health: daemon.NewHealth(), done: make(chan error, 1)}
+	p := &proposer{t: w.t, health: daemon.NewHealth(), reg: prometheus.NewPedanticRegistry(), done: make(chan error, 1)}
 	var err error
 	p.Walproposer, err = walproposer.New(o, walproposer.Deps{
-		Logger: testLogger(w.t), Registerer: prometheus.NewPedanticRegistry(), Health: p.health,
+		Logger: testLogger(w.t), Registerer: p.reg, Health: p.health,
 	})
 	require.NoError(w.t, err)
 	ctx, cancel := context.WithCancel(context.Background())

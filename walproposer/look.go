@@ -96,7 +96,7 @@ func (s *session) mayCampaign(ctx context.Context) (view, error) {
 			reason := fmt.Sprintf("another walproposer (instance %s) was heard by safekeeper %d %s ago",
 				r.instance, r.node, r.age.Round(time.Millisecond))
 			if s.deposed && time.Since(began) > 2*s.o.TakeoverAfter {
-				return v, refuse("another walproposer has taken over: %s", reason).hint(hintTimeout)
+				return v, refuse("another walproposer has taken over: %s", reason).hint(hintRival)
 			}
 			s.state.set(stateWaiting, reason)
 			wait = max(lookEvery, min(s.o.TakeoverAfter-r.age, time.Second))

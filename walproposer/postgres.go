@@ -170,6 +170,13 @@ func ensureSlot(ctx context.Context, pg origin, slot string) (slotState, error) 
 	if err := setLocal(ctx, c); err != nil {
 		return slotState{}, err
 	}
+	row, err := one(ctx, c, "SELECT pg_is_in_recovery() AS standby")
+	if err != nil {
+		return slotState{}, err
+	}
+	if row["standby"] == "t" {
+		return slotState{}, errStandby
+	}
 	s, found, err := readSlot(ctx, c, slot)
 	if err != nil || found && s.Restart != 0 {
 		return s, err
@@ -177,13 +184,6 @@ func ensureSlot(ctx context.Context, pg origin, slot string) (slotState, error) 
 	if found {
 		return s, refuse("replication slot %q keeps no WAL", slot).
 			hint("Drop it with pg_drop_replication_slot if nothing else uses it; it is made anew.")
-	}
-	row, err := one(ctx, c, "SELECT pg_is_in_recovery() AS standby")
-	if err != nil {
-		return s, err
-	}
-	if row["standby"] == "t" {
-		return s, errStandby
 	}
 	if _, err = c.Query(ctx, "SELECT pg_create_physical_replication_slot('"+slot+"', true)"); err != nil {
 		return s, fmt.Errorf("make replication slot: %w", err)

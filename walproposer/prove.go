@@ -197,7 +197,7 @@ func (s *session) ownDigests(ctx context.Context, upto wal.LSN) ([]digest, error
 	h := sha256.New()
 	for at := rest.Start; at < upto; {
 		f, err := c.Next(ctx, at, upto)
-		if err == shmqueue.ErrBehindFloor {
+		if errors.Is(err, shmqueue.ErrBehindFloor) {
 			return nil, errVotesMoved
 		}
 		if err != nil {

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/walhaven/walhaven/internal/invariant"
 	"github.com/walhaven/walhaven/protocol"
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/replication"
@@ -19,8 +20,8 @@ import (
 const (
 	startPush = "START_WAL_PUSH (proto_version '3', allow_timeline_creation 'false', walhaven '1')"
 
-	reconnectMin = 50 * time.Millisecond
-	reconnectMax = 10 * time.Second
+	reconnectFirst = 50 * time.Millisecond
+	reconnectLast  = 10 * time.Second
 	// reconnectUrgent bounds the pause while commits wait for a quorum.
 	reconnectUrgent = 500 * time.Millisecond
 	pushTimeout     = 5 * time.Second
@@ -40,7 +41,7 @@ func newPusher(t *term, peer int) *pusher { return &pusher{t: t, peer: peer} }
 
 // run connects again and again until ctx is done.
 func (p *pusher) run(ctx context.Context) error {
-	wait := reconnectMin
+	wait := reconnectFirst
 	for {
 		began := time.Now()
 		err := p.connect(ctx)
@@ -49,10 +50,10 @@ func (p *pusher) run(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 		p.t.metrics.reconnects.Inc()
-		if time.Since(began) > reconnectMax {
-			wait = reconnectMin
+		if time.Since(began) > reconnectLast {
+			wait = reconnectFirst
 		}
-		if wait <= reconnectMin {
+		if wait <= reconnectFirst {
 			p.t.logger.Warn("lost a safekeeper", "safekeeper", p.t.peers.address(p.peer), "err", err)
 		} else {
 			p.t.logger.Debug("no connection to a safekeeper", "safekeeper", p.t.peers.address(p.peer), "err", err)
@@ -63,7 +64,7 @@ func (p *pusher) run(ctx context.Context) error {
 		if err := pause(ctx, wait); err != nil {
 			return err
 		}
-		wait = min(2*wait, reconnectMax)
+		wait = min(2*wait, reconnectLast)
 	}
 }
 
@@ -246,6 +247,7 @@ func (c *pushConn) sendMessage(m pushwal.ProposerMessage) error {
 	default:
 		return fmt.Errorf("message %T is not the proposer's to send", m)
 	}
+	invariant.Point("walproposer/control/before")
 	if err := c.stream.Send(c.buf); err != nil {
 		return err
 	}
@@ -321,12 +323,14 @@ func (c *pushConn) sendFrame(f shmqueue.Frame) error {
 	if f.Range.Len() > 0 {
 		c.sent.Add(m.End, c.last)
 	}
+	invariant.Point("walproposer/push/before")
 	if err := c.stream.Send(c.parts[:]...); err != nil {
 		return err
 	}
 	if err := c.stream.Flush(); err != nil {
 		return err
 	}
+	invariant.Point("walproposer/push/after")
 	c.at = m.End
 	c.t.metrics.pushed.Add(float64(f.Range.Len()))
 	return nil

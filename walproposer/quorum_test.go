@@ -37,8 +37,11 @@ func TestCommitsWaitForAQuorumAndGoOnWithin2s(t *testing.T) {
 	w.stillWaits(done)
 	require.Eventually(t, func() bool { return p.Status().State == "waiting" }, patience, 10*time.Millisecond,
 		"what no quorum has is said to be waiting")
-	// Long enough for pauses between attempts to have grown to their limit.
-	time.Sleep(2 * time.Second)
+	// Pauses between attempts grow to their limit.
+	tried := p.counter("walhaven_walproposer_safekeeper_disconnects_total")
+	require.Eventually(t, func() bool {
+		return p.counter("walhaven_walproposer_safekeeper_disconnects_total") >= tried+10
+	}, patience, 10*time.Millisecond)
 	term := p.Status().Term
 	w.keepers[2].up()
 	began := time.Now()

@@ -44,8 +44,8 @@ func (r *Refusal) hint(text string) *Refusal { r.Hint = text; return r }
 const (
 	hintRebuild = "This data directory must not be the primary. Restore it from a base backup and the safekeepers' WAL " +
 		"(restore_command with walhaven wal get), or start it as a standby of the safekeepers and promote it."
-	hintFresh   = "Import this server as a new timeline: choose another --timeline and found it."
-	hintTimeout = "Stop the other walproposer, or pass --takeover if it is gone for good."
+	hintFresh = "Import this server as a new timeline: choose another --timeline and found it."
+	hintRival = "Stop the other walproposer, or pass --takeover if it is gone for good."
 )
 
 // judge turns what the consensus found into a refusal, or nil when trying again
@@ -59,10 +59,10 @@ func judge(err error) *Refusal {
 	if !errors.As(err, &e) {
 		return nil
 	}
-	switch e.Cause {
-	case consensus.ErrIdentity, consensus.ErrNegotiation:
+	switch {
+	case errors.Is(e.Cause, consensus.ErrIdentity), errors.Is(e.Cause, consensus.ErrNegotiation):
 		return &Refusal{Reason: "these safekeepers keep another server's WAL", Err: err, Hint: hintFresh}
-	case consensus.ErrTimeline:
+	case errors.Is(e.Cause, consensus.ErrTimeline):
 		return &Refusal{Reason: "this server's timeline history does not continue the quorum's", Err: err, Hint: hintRebuild}
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/walhaven/walhaven/internal/invariant"
 	"github.com/walhaven/walhaven/protocol"
 	"github.com/walhaven/walhaven/protocol/walstream"
 	"github.com/walhaven/walhaven/wal"
@@ -80,6 +81,7 @@ func (r *reporter) send() {
 		return
 	}
 	at := r.last()
+	invariant.Point("walproposer/report/before")
 	b := walstream.AppendStatusUpdate(r.buf[:0], &walstream.StatusUpdate{
 		Write: at, Flush: at, Apply: at, Time: wal.TimestampOf(time.Now()),
 	})

@@ -14,8 +14,8 @@ import (
 // Pauses between sessions: short, because commits wait as soon as PostgreSQL is
 // back.
 const (
-	sessionMin = 50 * time.Millisecond
-	sessionMax = time.Second
+	sessionFirst = 50 * time.Millisecond
+	sessionLast  = time.Second
 )
 
 // Walproposer is the program with tap and push workers as goroutines.
@@ -52,7 +52,7 @@ func (w *Walproposer) Status() Status { return w.state.status() }
 // another one (a *Refusal).
 func (w *Walproposer) Run(ctx context.Context) error {
 	w.logger.Info("walproposer starts", "instance", w.o.Instance, "safekeepers", len(w.o.Safekeepers), "slot", w.o.Slot)
-	wait, deposed, takeover := sessionMin, false, w.o.Takeover
+	wait, deposed, takeover := sessionFirst, false, w.o.Takeover
 	for {
 		began := time.Now()
 		w.metrics.sessions.Inc()
@@ -75,12 +75,12 @@ func (w *Walproposer) Run(ctx context.Context) error {
 		}
 		deposed = errors.Is(err, consensus.ErrHigherTerm) || errors.Is(err, consensus.ErrRival)
 		w.state.set(stateWaiting, fmt.Sprint(err))
-		if time.Since(began) > sessionMax {
-			wait = sessionMin
+		if time.Since(began) > sessionLast {
+			wait = sessionFirst
 		}
 		if err := pause(ctx, wait); err != nil {
 			return nil //nolint:nilerr // The end was asked for.
 		}
-		wait = min(2*wait, sessionMax)
+		wait = min(2*wait, sessionLast)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/walhaven/walhaven/internal/invariant"
 	"github.com/walhaven/walhaven/protocol"
 	"github.com/walhaven/walhaven/protocol/walstream"
 	"github.com/walhaven/walhaven/replication"
@@ -155,6 +156,7 @@ func (t *tap) take(ctx context.Context, at wal.LSN, data []byte) error {
 	if t.stopping.Load() {
 		return nil
 	}
+	invariant.Point("walproposer/tap/received")
 	t.s.proof.feed(at, data)
 	t.at += wal.LSN(len(data))
 	// Before a peer can have it: no acknowledgement counts beyond.

@@ -1,0 +1,99 @@
+package walproposer
+
+import (
+	"context"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/walhaven/walhaven/protocol"
+	"github.com/walhaven/walhaven/protocol/walstream"
+	"github.com/walhaven/walhaven/wal"
+)
+
+// listen connects a reporter to the server's end of a stream.
+func listen(t *testing.T) (*reporter, *protocol.CopyStream) {
+	t.Helper()
+	ours, theirs := net.Pipe()
+	client := protocol.NewCopyStream(context.Background(), ours, protocol.StreamOptions{})
+	server := protocol.NewCopyStream(context.Background(), theirs, protocol.StreamOptions{Server: true})
+	t.Cleanup(func() { _ = client.Close(); _ = server.Close() })
+	r := newReporter(newMetrics(nil))
+	r.attach(client)
+	return r, server
+}
+
+func nextReport(t *testing.T, s *protocol.CopyStream) walstream.StatusUpdate {
+	t.Helper()
+	payload, err := s.Receive()
+	require.NoError(t, err)
+	var u walstream.StatusUpdate
+	require.NoError(t, walstream.DecodeStatusUpdate(payload, &u))
+	require.Equal(t, u.Write, u.Flush)
+	require.Equal(t, u.Write, u.Apply)
+	return u
+}
+
+func TestReportsNeverFallAndTheLastOneIsTheHighest(t *testing.T) {
+	r, server := listen(t)
+	const top = 2000
+	g := new(errgroup.Group)
+	for w := range 4 {
+		g.Go(func() error {
+			for l := wal.LSN(w + 1); l <= top; l += 4 {
+				r.report(l)
+			}
+			return nil
+		})
+	}
+	var last wal.LSN
+	for last < top {
+		u := nextReport(t, server)
+		require.GreaterOrEqual(t, u.Flush, last)
+		last = u.Flush
+	}
+	require.NoError(t, g.Wait())
+	require.EqualValues(t, top, last)
+}
+
+func TestNothingIsReportedBeforeACommit(t *testing.T) {
+	r, server := listen(t)
+	g := new(errgroup.Group)
+	g.Go(func() error { r.again(); return nil })
+	require.Zero(t, nextReport(t, server).Flush)
+	require.NoError(t, g.Wait())
+}
+
+func TestRequestedAnswersAreLimitedWhileNothingChanges(t *testing.T) {
+	r, server := listen(t)
+	var mu sync.Mutex
+	count := 0
+	g := new(errgroup.Group)
+	g.Go(func() error {
+		for {
+			if _, err := server.Receive(); err != nil {
+				return nil //nolint:nilerr // Closed by the test.
+			}
+			mu.Lock()
+			count++
+			mu.Unlock()
+		}
+	})
+	began := time.Now()
+	for time.Since(began) < 100*time.Millisecond {
+		r.requested()
+	}
+	r.report(7)
+	r.requested() // The position changed: answered at once.
+	took := time.Since(began)
+	_ = server.Close()
+	require.NoError(t, g.Wait())
+	mu.Lock()
+	defer mu.Unlock()
+	require.LessOrEqual(t, count, int(took/answerEvery)+3)
+	require.GreaterOrEqual(t, count, 2)
+}
