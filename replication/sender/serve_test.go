@@ -91,6 +91,7 @@ func (c client) upto(start, end wal.LSN) []byte {
 		if last+1 < m.WALEnd {
 			require.Zero(c.t, (last+1)%wal.BlockSize, "a frame that is not the last ends at a page")
 		}
+		require.LessOrEqual(c.t, last+1, end, "more was sent than may be")
 		got = append(got, m.Data...)
 	}
 	return got
