@@ -106,15 +106,17 @@ And the proposer:
 
   - ProposerElected is preceded by a proof: PostgreSQL's WAL was compared with the
     voters' byte for byte. Neon starts from a base backup made at that position.
-  - An equal-term refusal before the election does not end the run. If it leaves
-    no quorum in reach, there are two cases. A node that was asked in this term
-    before, on a connection that broke without an answer, most likely gave its
-    vote to this proposer: it campaigns in the next term at the next tick. Nothing
-    was sent in the old term but requests for votes, so nothing can be lost by
-    giving it up; and if the vote went to another proposer after all, that one
-    meets the higher term and stops, as with any election. A node that was never
-    asked before gave its vote to another proposer for certain: that one may be
-    writing, and is not deposed ([ErrRival]); the driver looks again.
+  - An equal-term refusal before the election does not end the run as such: the
+    others may still elect it. If they have not by the next tick, there are two
+    cases. A node that was asked in this term before, on a connection that broke
+    without an answer, most likely gave its vote to this proposer, which then
+    campaigns in the next term. Nothing was sent in the old term but requests for
+    votes, so nothing can be lost by giving it up; and if the vote went to another
+    proposer after all, that one meets the higher term and stops, as with any
+    election. A node that was never asked before gave its vote to another proposer
+    for certain: that one may be writing, and is not deposed ([ErrRival]). The
+    driver looks again then, after a random wait, since two that end at once would
+    meet again.
   - A higher term always ends it, also before the election: the driver has to look
     who is there before it campaigns above it.
   - Several peers that are one node count once, whatever the list says.

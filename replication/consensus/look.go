@@ -39,11 +39,13 @@ type Survey struct {
 }
 
 // Evaluate judges looks as the votes of the same peers would be judged. The
-// error says why a campaign would be refused.
+// error says why a campaign would be refused. A headless run may leave the
+// cluster's parameters zero: the looks must then agree among themselves.
 func Evaluate(c ProposerConfig, looks []Look) (Survey, error) {
 	var s Survey
 	for i := range looks {
 		l := &looks[i]
+		c.fill(l)
 		if err := checkLook(c, l); err != nil {
 			return s, err
 		}
@@ -78,6 +80,23 @@ func Evaluate(c ProposerConfig, looks []Look) (Survey, error) {
 	}
 	s.Proof = *proofRequest(s.MaxTerm+1, ballots, v)
 	return s, nil
+}
+
+// fill takes what a headless run does not know from the first look, so that all
+// others must be the same.
+func (c *ProposerConfig) fill(l *Look) {
+	if !c.Headless {
+		return
+	}
+	if c.SystemID == 0 {
+		c.SystemID = l.SystemID
+	}
+	if c.PGVersion == 0 {
+		c.PGVersion = l.PGVersion
+	}
+	if c.SegmentSize == 0 {
+		c.SegmentSize = l.SegmentSize
+	}
 }
 
 func checkLook(c ProposerConfig, l *Look) error {

@@ -54,8 +54,7 @@ type Proposer struct {
 
 	heard    wal.Term // highest of greetings, while collecting
 	term     wal.Term
-	again    bool // campaign in a higher term at the next tick
-	patience int  // ticks left to wait for votes below the switch point
+	patience int // ticks left to wait for votes that would still elect
 
 	start     wal.LSN
 	history   pushwal.TermHistory
@@ -68,8 +67,8 @@ type Proposer struct {
 	synced    bool
 }
 
-// tickPatience is how many ticks a proposer whose server was promoted waits for
-// more votes once a quorum has voted, some of it beyond the switch point.
+// tickPatience is how many ticks a proposer waits for the votes of further nodes
+// when some of those it has, or lacks, stand in its way.
 const tickPatience = 5
 
 // peer is an entry of the proposer's list and its newest connection.

@@ -128,7 +128,7 @@ func (p *Proposer) maybeCampaign(e *ProposerEffects) {
 
 // campaign asks everyone for a vote in a term.
 func (p *Proposer) campaign(e *ProposerEffects, t wal.Term) {
-	p.phase, p.term, p.again = campaigning, t, false
+	p.phase, p.term = campaigning, t
 	for _, n := range p.nodes {
 		n.vote, n.asked, n.refused, n.ownVote = nil, false, false, false
 	}
@@ -231,7 +231,7 @@ func (p *Proposer) evaluate(e *ProposerEffects) {
 	case !p.el.reachable(beyond):
 		e.Fatal = c.beyond
 	case !p.el.reachable(func(id pushwal.NodeID) bool { return beyond(id) || refused(id) }):
-		p.lostVotes(e)
+		e.Fatal = p.rival()
 	}
 }
 
@@ -247,19 +247,22 @@ func (p *Proposer) ballots() (out []ballot) {
 	return out
 }
 
-// lostVotes decides what to do when the votes that are left cannot win. A node
-// that was asked before, on a connection that broke, most likely gave its vote
-// to us and only the answer was lost: then a higher term is asked for, at the
-// next tick. A node that was never asked gave it to someone else, who may be
-// writing already: then it is not ours to depose.
-func (p *Proposer) lostVotes(e *ProposerEffects) {
+// rival returns an error about a node that gave its vote to another proposer,
+// who may be writing already and is not ours to depose; nil when no vote is
+// known to be lost that way. A node that was asked before, on a connection that
+// broke, most likely gave its vote to us, and only the answer was lost.
+func (p *Proposer) rival() *Error {
 	for i := range p.peers {
 		if n := p.peers[i].node; n != nil && n.refused && !n.ownVote {
-			e.Fatal = errf(ErrRival, "node %d gave its vote of term %d to another proposer", n.id, p.term).node(n.id).term(p.term)
-			return
+			return errf(ErrRival, "node %d gave its vote of term %d to another proposer", n.id, p.term).node(n.id).term(p.term)
 		}
 	}
-	p.again = true
+	return nil
+}
+
+// ownVoteLost says whether a vote was given to us whose answer never came.
+func (p *Proposer) ownVoteLost() bool {
+	return slices.ContainsFunc(p.peers, func(o peer) bool { return o.node != nil && o.node.refused && o.node.ownVote })
 }
 
 // prove asks for the proof, or does without in a headless run.
@@ -302,20 +305,26 @@ func (p *Proposer) proved(e *ProposerEffects, ev *Proved) {
 	p.elect(e)
 }
 
-// tick begins a further campaign where one was due, and gives up waiting for
-// votes at or below the switch point.
+// tick ends a campaign that votes which may still come are unlikely to save:
+// with a higher term when the votes that lack are most likely our own, else, after
+// some patience, for good.
 func (p *Proposer) tick(e *ProposerEffects) {
 	if p.phase != campaigning {
 		return
 	}
-	if p.again {
+	end := p.rival()
+	if end == nil && p.ownVoteLost() {
 		p.campaign(e, p.term+1)
 		return
 	}
 	if c := choose(p.el, p.ballots(), p.c.own()); c.quorum && c.beyond != nil {
-		if p.patience--; p.patience <= 0 {
-			e.Fatal = c.beyond
-		}
+		end = c.beyond
+	}
+	if end == nil {
+		return
+	}
+	if p.patience--; p.patience <= 0 {
+		e.Fatal = end
 	}
 }
 

@@ -271,6 +271,22 @@ func TestEqualTermRefusalAfterALostAnswerCampaignsAgain(t *testing.T) {
 	require.NotNil(t, run(t, p, ballotOf(1, 2, start, history(0, start)), ballotOf(2, 2, start, history(0, start))).Prove)
 }
 
+func TestLostVoteDoesNotWaitForANodeThatIsDown(t *testing.T) {
+	p := bare(3, nil)
+	run(t, p, hello(1, gen1, 0), hello(2, gen1, 0), ballotOf(1, 1, start, history(0, start)))
+	require.Nil(t, run(t, p, &Disconnected{1}, hello(2, gen1, 1), refuse(2, 1)).Fatal)
+	require.Len(t, run(t, p, &Tick{}).Send, 2, "node 3 might never come")
+	require.Equal(t, wal.Term(2), p.Term())
+
+	q := bare(3, nil)
+	run(t, q, hello(1, gen1, 0), hello(2, gen1, 0), ballotOf(1, 1, start, history(0, start)))
+	require.Nil(t, run(t, q, refuse(2, 1)).Fatal, "node 3 might vote")
+	for range tickPatience - 1 {
+		require.Nil(t, run(t, q, &Tick{}).Fatal)
+	}
+	require.ErrorIs(t, run(t, q, &Tick{}).Fatal, ErrRival)
+}
+
 func TestEqualTermRefusalOfARivalsVoterEndsTheCampaign(t *testing.T) {
 	p := bare(3, nil)
 	run(t, p, hello(1, gen1, 0), hello(2, gen1, 0), hello(3, gen1, 0))

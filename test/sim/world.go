@@ -374,27 +374,40 @@ func (wd *World) restorable() (wal.TimelineHistory, []byte) {
 	return h, n.disk.view().upto(c)
 }
 
-// converge ends all faults: a headless run must then be elected, have a quorum
-// persist the end, and bring every node there that can count.
+// converge ends all faults, with as many nodes down as a quorum can spare: a
+// headless run must then be elected, have a quorum persist the end, and bring
+// every node there that is up and can count.
 func (wd *World) converge() {
 	wd.calm = true
 	for _, w := range wd.writers {
 		w.kill()
 	}
 	wd.writers, wd.links, wd.cut = nil, nil, map[[2]int]bool{}
-	for _, n := range wd.nodes {
+	spare := (len(wd.nodes)-1)/2 - wd.wiped()
+	for _, i := range wd.rng.Perm(len(wd.nodes)) {
+		n := wd.nodes[i]
 		if n.up {
 			n.crash()
+		}
+		if spare > 0 && !n.wiped && wd.rng.IntN(2) == 0 {
+			spare--
+			continue
 		}
 		n.start()
 	}
 	w := wd.newWriter(nil)
 	for i := 0; i < 4000 && wd.err == nil && !wd.settled(w); i++ {
 		wd.deliver()
+		if i < 100 && i%9 == 8 && len(wd.links) > 0 { // answers get lost with their connections
+			wd.breakLink(wd.links[wd.rng.IntN(len(wd.links))], wd.rng.IntN(2) == 0)
+			wd.sweep()
+		}
 		switch i % 5 {
 		case 0:
 			for _, n := range wd.nodes {
-				n.sync()
+				if n.up {
+					n.sync()
+				}
 			}
 		case 2:
 			w.write()
@@ -418,7 +431,7 @@ func (wd *World) settled(w *writer) bool {
 		return false
 	}
 	for _, n := range wd.nodes {
-		if !n.wiped && n.acceptor.CommitLSN() < w.election.Start && !contradicts(n.acceptor.State().TLIHistory, w.election.TLIHistory) {
+		if n.up && !n.wiped && n.acceptor.CommitLSN() < w.election.Start && !contradicts(n.acceptor.State().TLIHistory, w.election.TLIHistory) {
 			return false
 		}
 	}
