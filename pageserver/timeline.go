@@ -23,13 +23,17 @@ type timeline struct {
 	metrics *metrics
 	logger  *slog.Logger
 
-	mu       sync.Mutex // serialises frames; guards what follows
+	// frames serialises what changes the WAL; it is held during I/O and taken
+	// before mu, which never is: a disk that hangs must not hide the metrics.
+	frames  sync.Mutex
+	scratch []byte // of frames
+
+	mu       sync.Mutex // guards what follows
 	pushers  *chooser[*pushSession]
 	halted   error         // set once our WAL and a pusher's differed
 	commit   wal.LSN       // highest commit position that a pusher announced
 	behind   time.Time     // since when commit is above what is durable here
 	advanced chan struct{} // closed and replaced when more is durable
-	scratch  []byte
 }
 
 func newTimeline(store *walstore.Store, m *metrics, logger *slog.Logger) *timeline {
@@ -54,18 +58,19 @@ func (t *timeline) durable() wal.LSN {
 
 // take stores a pushed frame; see takeFrame.
 func (t *timeline) take(s *pushSession, m *pushwal.AppendRequest, now time.Time) (appended int, err error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.halted != nil {
-		return 0, t.halted
+	t.frames.Lock()
+	defer t.frames.Unlock()
+	if err := t.haltedErr(); err != nil {
+		return 0, err
 	}
 	if err := checkFrame(m, t.store.Control().History); err != nil {
 		return 0, err
 	}
-	t.announce(m.CommitLSN, now)
 	if len(m.WAL) > 0 {
 		appended, err = takeFrame(t.store, m, t.scratch)
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	if errors.Is(err, errMismatch) {
 		t.halted = err
 		t.metrics.mismatches.Inc()
@@ -75,6 +80,7 @@ func (t *timeline) take(s *pushSession, m *pushwal.AppendRequest, now time.Time)
 	if err != nil {
 		return 0, err
 	}
+	t.announce(m.CommitLSN, now)
 	t.metrics.received.Add(float64(appended))
 	if t.pushers.heard(s, m.CommitLSN, appended > 0, t.store.Positions().Write, now) {
 		t.logger.Info("another pusher is the active one now", "pusher", s.name())
@@ -83,6 +89,7 @@ func (t *timeline) take(s *pushSession, m *pushwal.AppendRequest, now time.Time)
 }
 
 // announce notes a pusher's commit position, and since when we are behind it.
+// The caller holds mu.
 func (t *timeline) announce(commit wal.LSN, now time.Time) {
 	t.commit = max(t.commit, commit)
 	switch {
@@ -161,8 +168,8 @@ func (t *timeline) admit(g *pushwal.ProposerGreeting) error {
 	case g.Start != c.Start:
 		return refuse("start position", g.Start, c.Start)
 	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
+	t.frames.Lock()
+	defer t.frames.Unlock()
 	return t.adoptHistory(g.TLIHistory)
 }
 

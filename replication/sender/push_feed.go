@@ -159,11 +159,28 @@ func (p *pushSession) idle(ctx context.Context, f *pushFeed, view pushView) erro
 		<-wait.Done() // a stand-by is woken by its heartbeat, not by each commit
 		return nil
 	}
-	_, err := p.o.Source.WaitCommit(wait, max(f.pos, p.o.Source.CommitLSN()))
+	commit, err := p.o.Source.WaitCommit(wait, max(f.pos, p.o.Source.CommitLSN()))
 	if err != nil && wait.Err() == nil {
 		return fmt.Errorf("%w: %w", errSourceEnded, err)
 	}
+	if err == nil && commit-f.pos < pushwal.MaxAppend {
+		linger(wait)
+	}
 	return nil
+}
+
+// lingering is how long a frame may wait for more: nobody's commit waits for
+// the receiver, and a frame for each commit would cost the machine that the
+// commits need.
+const lingering = 5 * time.Millisecond
+
+func linger(ctx context.Context) {
+	timer := time.NewTimer(lingering)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 // armWake lets the reader half end the wait; false says that it reported
