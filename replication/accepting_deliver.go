@@ -2,10 +2,25 @@ package replication
 
 import (
 	"slices"
+	"sync"
 
 	"github.com/walhaven/walhaven/internal/invariant"
 	"github.com/walhaven/walhaven/protocol/pushwal"
 )
+
+// outbox holds what a session has to send, in the order in which the acceptor
+// said it.
+type outbox struct {
+	mu       sync.Mutex
+	messages []pushwal.AcceptorMessage
+	last     *pushwal.AppendResponse // the newest that was queued
+	feedback *pushwal.PageserverFeedback
+
+	wake chan struct{} // has room for one
+
+	sending sync.Mutex // orders deliveries
+	buf     []byte
+}
 
 // queue adds a message; own says that the session's goroutine will deliver it
 // itself, else its other goroutine is woken. accepting.mu is held, which keeps

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync"
 	"time"
 
 	"github.com/walhaven/walhaven/internal/invariant"
@@ -311,18 +310,4 @@ func (s *pushSession) end(err error) {
 		s.ended = err
 		s.stream.Abort(err)
 	}
-}
-
-// outbox holds what a session has to send, in the order in which the acceptor
-// said it.
-type outbox struct {
-	mu       sync.Mutex
-	messages []pushwal.AcceptorMessage
-	last     *pushwal.AppendResponse // the newest that was queued
-	feedback *pushwal.PageserverFeedback
-
-	wake chan struct{} // has room for one
-
-	sending sync.Mutex // orders deliveries
-	buf     []byte
 }
