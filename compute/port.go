@@ -2,7 +2,10 @@ package compute
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"net"
+	"os"
+	"strconv"
 	"sync"
 )
 
@@ -13,28 +16,51 @@ var handedOut struct {
 	ports map[int]bool
 }
 
+// lowestPort is where the search for free ports begins: above the ports that
+// servers have by custom.
+const lowestPort = 10000
+
 // FreePort returns a TCP port on 127.0.0.1 that nobody listens on and that it
-// has not returned before in this process. Another process can still take it
+// has not returned before in this process. It lies outside the range from which
+// the system takes ports for outgoing connections, so that a server which is
+// down for a while finds it free again. Another process can still take it
 // first: prefer listening on port 0 where the program allows it.
 func FreePort() (int, error) {
 	handedOut.Lock()
 	defer handedOut.Unlock()
-	for range 100 {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return 0, fmt.Errorf("find a free port: %w", err)
+	end := ephemeralStart()
+	for range 1000 {
+		port := lowestPort + rand.IntN(end-lowestPort)
+		if handedOut.ports[port] {
+			continue
 		}
-		port := ln.Addr().(*net.TCPAddr).Port
+		ln, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err != nil {
+			continue
+		}
 		if err := ln.Close(); err != nil {
 			return 0, fmt.Errorf("find a free port: %w", err)
 		}
-		if !handedOut.ports[port] {
-			if handedOut.ports == nil {
-				handedOut.ports = map[int]bool{}
-			}
-			handedOut.ports[port] = true
-			return port, nil
+		if handedOut.ports == nil {
+			handedOut.ports = map[int]bool{}
 		}
+		handedOut.ports[port] = true
+		return port, nil
 	}
-	return 0, fmt.Errorf("find a free port: the system offers only ports given out before")
+	return 0, fmt.Errorf("find a free port: none between %d and %d", lowestPort, end)
+}
+
+// ephemeralStart is the first port that the system takes for outgoing
+// connections.
+func ephemeralStart() int {
+	const usual = 32768
+	text, err := os.ReadFile("/proc/sys/net/ipv4/ip_local_port_range")
+	if err != nil {
+		return usual
+	}
+	var low int
+	if _, err := fmt.Sscan(string(text), &low); err != nil || low <= lowestPort+1000 {
+		return usual
+	}
+	return low
 }
