@@ -27,6 +27,7 @@ func (s *Store) Append(tli wal.TLI, at wal.LSN, data []byte) error {
 	if err := s.admit(tli, at, len(data)); err != nil {
 		return err
 	}
+	s.refreshScanner(at)
 	for len(data) > 0 {
 		n := min(len(data), int(uint32(s.size)-s.size.Offset(at)))
 		if err := s.appendPiece(tli, at, data[:n]); err != nil {
@@ -64,6 +65,20 @@ func (s *Store) admit(tli wal.TLI, at wal.LSN, n int) error {
 		}
 	}
 	return nil
+}
+
+// refreshScanner has the scanner know a history that was adopted without a
+// truncation; a switch of TLI is always at the end of a record.
+func (s *Store) refreshScanner(at wal.LSN) {
+	s.mu.Lock()
+	h := s.history
+	s.mu.Unlock()
+	if s.scanLast == h.Last {
+		return
+	}
+	if at <= s.start || at == s.scan.RecordEnd() && at == s.scan.Position() {
+		s.scan, s.scanLast = s.scannerAfter(h, at), h.Last
+	}
 }
 
 // appendPiece appends data that ends within at's segment.

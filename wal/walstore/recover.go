@@ -91,7 +91,7 @@ func (s *Store) resume(end wal.LSN) error {
 			return err
 		}
 	}
-	s.scan = s.scannerAfter(s.history, end)
+	s.scan, s.scanLast = s.scannerAfter(s.history, end), s.history.Last
 	return nil
 }
 

@@ -105,7 +105,7 @@ func (s *Store) verifyUnsynced(pos Positions) error {
 	if scan.RecordEnd() != pos.WriteRecord {
 		return s.fenceWith(fmt.Errorf("unsynced WAL read back ends at %s instead of %s", scan.RecordEnd(), pos.WriteRecord))
 	}
-	s.scan = scan
+	s.scan, s.scanLast = scan, v.history.Last
 	return nil
 }
 

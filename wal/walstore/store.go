@@ -71,6 +71,7 @@ type Store struct {
 	wmu       sync.Mutex
 	scan      *walrecord.Scanner // at pos.Write, or at start while the prefix is incomplete
 	tail      *openSegment       // file that the next byte goes to; nil at a segment start
+	scanLast  wal.TLI            // newest TLI that scan takes
 	prefixCRC uint32             // of the bytes in front of start that were appended
 
 	rmu sync.Mutex // serialises removal of files

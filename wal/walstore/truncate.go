@@ -44,7 +44,7 @@ func (s *Store) Truncate(to wal.LSN, h wal.TimelineHistory) error {
 	s.mu.Lock()
 	s.history = h
 	s.mu.Unlock()
-	s.scan = s.scannerAfter(h, to)
+	s.scan, s.scanLast = s.scannerAfter(h, to), h.Last
 	if to == s.first {
 		s.prefixCRC = 0
 	}
