@@ -2,6 +2,8 @@ package pageserver
 
 import (
 	"errors"
+	"fmt"
+	"net"
 	"time"
 
 	"github.com/walhaven/walhaven/internal/access"
@@ -15,13 +17,16 @@ import (
 type Config struct {
 	config.Common
 	daemon.LogConfig
-	Access access.Config `embed:""`
+	Access access.Config     `embed:""`
+	Peer   access.PeerConfig `embed:""`
 
 	ID      uint64 `name:"id" required:"" help:"Node ID of this pageserver, at least 1. It is kept in the data directory, which refuses another one."`
 	DataDir string `name:"data-dir" required:"" placeholder:"DIR" help:"Data directory; made when missing."`
 
 	ListenPG   string `name:"listen-pg" default:"127.0.0.1:64000" help:"Address for PostgreSQL connections."`
 	ListenHTTP string `name:"listen-http" default:"127.0.0.1:9898" help:"Address for /metrics, /livez, /readyz and /v1/; empty for none."`
+
+	Safekeeper []string `name:"safekeeper" placeholder:"HOST:PORT" help:"Safekeeper whose timelines are pulled while nobody pushes them, to provision this pageserver; repeatable."`
 
 	WALSenderTimeout time.Duration `name:"wal-sender-timeout" default:"60s" help:"A receiver of WAL that is silent for so long is disconnected."`
 }
@@ -34,11 +39,16 @@ func (c *Config) check() error {
 	case c.DataDir == "":
 		return errors.New("--data-dir is required")
 	}
+	for _, addr := range c.Safekeeper {
+		if _, _, err := net.SplitHostPort(addr); err != nil {
+			return fmt.Errorf("--safekeeper: %w", err)
+		}
+	}
 	return c.Access.Check(c.ListenPG, c.ListenHTTP)
 }
 
 // DefaultConfig is what a program without flags would have; ID and DataDir are
 // still to be set.
 func DefaultConfig() Config {
-	return Config{ListenPG: "127.0.0.1:64000", WALSenderTimeout: time.Minute}
+	return Config{ListenPG: "127.0.0.1:64000", Peer: access.DefaultPeerConfig(), WALSenderTimeout: time.Minute}
 }

@@ -39,6 +39,9 @@ type pushSession struct {
 
 // name is what logs and SHOW RECEIVERS call the pusher.
 func (s *pushSession) name() string {
+	if s == nil {
+		return "none, it was pulled"
+	}
 	return fmt.Sprintf("safekeeper %d (%s)", s.greeting.NodeID, s.session.Remote)
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -105,12 +106,20 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) (err error) {
 	}
 	s.logger.Info("pageserver is up", "listen", ln.Addr(), "timelines", len(s.timelines.list()))
 	s.serving.Store(true)
+	pulling, endPulls := context.WithCancel(ctx)
+	defer endPulls()
 	stop := context.AfterFunc(ctx, func() {
 		s.serving.Store(false)
 		close(s.draining)
 	})
 	defer stop()
+	var pulls sync.WaitGroup
+	for _, addr := range s.o.Config.Safekeeper {
+		pulls.Go(func() { s.pull(pulling, addr) })
+	}
 	err = s.protocol.Serve(ctx, ln)
+	endPulls()
+	pulls.Wait()
 	if ctx.Err() != nil {
 		err = nil
 	}

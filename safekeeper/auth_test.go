@@ -49,7 +49,7 @@ func TestEverybodyLogsInWithAUsersFile(t *testing.T) {
 		n.process = &process{t: t, addr: "127.0.0.1:0", start: func(ln net.Listener) func(context.Context) error {
 			c := safekeeper.DefaultConfig()
 			c.ID, c.DataDir, c.MinFreeDisk = id, n.dir, 1
-			c.PeerPasswordFile, c.Pageserver = secret, []string{ps.addr}
+			c.Peer.PeerPasswordFile, c.Pageserver = secret, []string{ps.addr}
 			s, err := safekeeper.New(safekeeper.Options{Config: c, Auth: policy, Logger: logger(t).With("sk", id)})
 			require.NoError(t, err)
 			return func(ctx context.Context) error { return s.Run(ctx, ln) }

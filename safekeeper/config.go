@@ -16,7 +16,8 @@ import (
 type Config struct {
 	config.Common
 	daemon.LogConfig
-	Access access.Config `embed:""`
+	Access access.Config     `embed:""`
+	Peer   access.PeerConfig `embed:""`
 
 	ID      uint64 `name:"id" required:"" help:"Node ID of this safekeeper, at least 1. It is kept in the data directory, which refuses another one."`
 	DataDir string `name:"data-dir" required:"" placeholder:"DIR" help:"Data directory; made when missing."`
@@ -24,11 +25,7 @@ type Config struct {
 	ListenPG   string `name:"listen-pg" default:"127.0.0.1:5454" help:"Address for PostgreSQL connections."`
 	ListenHTTP string `name:"listen-http" default:"127.0.0.1:7676" help:"Address for /metrics, /livez, /readyz and /v1/; empty for none."`
 
-	Pageserver       []string `name:"pageserver" placeholder:"HOST:PORT" help:"Pageserver that committed WAL is pushed to; repeatable."`
-	PeerUser         string   `name:"peer-user" default:"walhaven" help:"User for connections to pageservers and other safekeepers."`
-	PeerPasswordFile string   `name:"peer-password-file" placeholder:"FILE" help:"File with the password of --peer-user; read at each connection."`
-	PeerSSLMode      string   `name:"peer-sslmode" default:"prefer" enum:"disable,allow,prefer,require,verify-ca,verify-full" help:"libpq's sslmode for those connections."`
-	PeerSSLRootCert  string   `name:"peer-sslrootcert" placeholder:"FILE" help:"Certificates of the authorities that sign peers' certificates."`
+	Pageserver []string `name:"pageserver" placeholder:"HOST:PORT" help:"Pageserver that committed WAL is pushed to; repeatable."`
 
 	WALKeepSize        config.Bytes `name:"wal-keep-size" default:"1GiB" help:"WAL that stays below the commit position in any case, per timeline."`
 	MaxSlotWALKeepSize config.Bytes `name:"max-slot-wal-keep-size" default:"10GiB" help:"A slot further behind than this is invalidated; 0 for never."`
@@ -59,7 +56,7 @@ func (c *Config) check() error {
 // tests and other programs; ID and DataDir are still to be set.
 func DefaultConfig() Config {
 	return Config{
-		ListenPG: "127.0.0.1:5454", PeerUser: "walhaven", PeerSSLMode: "prefer",
+		ListenPG: "127.0.0.1:5454", Peer: access.DefaultPeerConfig(),
 		WALKeepSize: 1 << 30, MaxSlotWALKeepSize: 10 << 30, WALSenderTimeout: time.Minute,
 	}
 }

@@ -103,7 +103,7 @@ func (w testWriter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func startPageserver(t *testing.T, id uint64) *node {
+func startPageserver(t *testing.T, id uint64, edit ...func(*pageserver.Config)) *node {
 	t.Helper()
 	n, dir := &node{id: id}, t.TempDir()
 	n.dir = dir
@@ -111,6 +111,9 @@ func startPageserver(t *testing.T, id uint64) *node {
 		n.health, n.metrics = daemon.NewHealth(), prometheus.NewPedanticRegistry()
 		c := pageserver.DefaultConfig()
 		c.ID, c.DataDir = id, dir
+		for _, e := range edit {
+			e(&c)
+		}
 		s, err := pageserver.New(pageserver.Options{
 			Config: c, Auth: auth.Policy{}, Logger: logger(t).With("ps", id), Health: n.health, Registerer: n.metrics,
 		})

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/walhaven/walhaven/pageserver"
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/replication"
 	"github.com/walhaven/walhaven/safekeeper"
@@ -262,4 +263,25 @@ func TestDeafPageserverHoldsNothingUp(t *testing.T) {
 	began := time.Now()
 	sk.down()
 	require.Less(t, time.Since(began), 10*time.Second)
+}
+
+// A pageserver that nobody pushes to is provisioned by pulling.
+func TestPageserverPulls(t *testing.T) {
+	o, h := switchedOrigin(t)
+	sk := startSafekeeper(t, 1, nil)
+	o.found(t, []*node{sk})
+	p := propose(t, sk, o, 1, nil)
+	at := h.Ancestors[0].Switch
+	p.append(at, 0)
+	p.waitFlush(at)
+	p.append(at, at)
+	ps := startPageserver(t, 9, func(c *pageserver.Config) { c.Safekeeper = []string{sk.addr} })
+	ps.waitLSN("disk_consistent_lsn", at)
+	p.close()
+	p = proposeTLI(t, sk, o, 2, h)
+	p.append(o.end(), 0)
+	p.waitFlush(o.end())
+	p.append(o.end(), o.end())
+	ps.waitLSN("disk_consistent_lsn", o.end())
+	requireSameWAL(t, wal.Range{Start: o.from, End: o.end()}, sk, ps)
 }

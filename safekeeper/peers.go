@@ -146,7 +146,7 @@ func (s *Server) queryPeers(ctx context.Context, t *timeline, members []pushwal.
 func (s *Server) queryPeer(ctx context.Context, t *timeline, m pushwal.Member) (replication.Status, error) {
 	ctx, cancel := context.WithTimeout(ctx, peerTimeout)
 	defer cancel()
-	conninfo, err := s.conninfo(memberAddress(m))
+	conninfo, err := s.o.Config.Peer.Conninfo(memberAddress(m))
 	if err != nil {
 		return replication.Status{}, err
 	}

@@ -48,7 +48,7 @@ func (s *Server) catchUp(ctx context.Context, t *timeline, donor pushwal.Member,
 
 // openDonor asks the donor for committed WAL from at on.
 func (s *Server) openDonor(ctx context.Context, t *timeline, donor pushwal.Member, at wal.LSN) (*receiver.Receiver, func(), error) {
-	conninfo, err := s.conninfo(memberAddress(donor))
+	conninfo, err := s.o.Config.Peer.Conninfo(memberAddress(donor))
 	if err != nil {
 		return nil, nil, err
 	}
