@@ -153,7 +153,7 @@ func isPattern(f Frame) bool {
 
 func TestReadersSeeEveryByteWhileTheRingWraps(t *testing.T) {
 	const total = 20 << 20
-	q := newQueue(t, Options{Size: 1 << 17, Start: 12345})
+	q := newQueue(t, Options{Size: 1 << 17, Start: 12345, PinGrace: time.Hour})
 	end := q.Head() + total
 	g, ctx := errgroup.WithContext(context.Background())
 	for range 3 {

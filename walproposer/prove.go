@@ -169,16 +169,24 @@ func (s *session) verify(ctx context.Context, r *consensus.ProofRequest) error {
 	if err != nil {
 		return err
 	}
+	if err := s.compare(r, own, theirs); err != nil {
+		return err
+	}
+	s.logger.Info("proved", "from", lower, "upto", upto, "donor", uint64(r.DonorNode), "term", uint64(r.Term))
+	return nil
+}
+
+// compare refuses the first difference.
+func (s *session) compare(r *consensus.ProofRequest, own, theirs []digest) error {
 	for i, d := range own {
 		if i >= len(theirs) || theirs[i].Range != d.Range {
 			return fmt.Errorf("safekeeper %s: digests do not cover %s", s.peers.address(r.Donor), d.Range)
 		}
 		if theirs[i].sum != d.sum {
 			return refuse("PostgreSQL's WAL is another history than the quorum's: the bytes in %s differ from safekeeper %d's", d.Range, r.DonorNode).
-				detail("Compared from %s to %s.", lower, upto).hint(hintRebuild)
+				detail("Compared from %s to %s.", s.proof.lower, r.Upto).hint(hintRebuild)
 		}
 	}
-	s.logger.Info("proved", "from", lower, "upto", upto, "donor", uint64(r.DonorNode), "term", uint64(r.Term))
 	return nil
 }
 

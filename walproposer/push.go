@@ -119,6 +119,7 @@ type pushConn struct {
 	greeting pushwal.AcceptorGreeting
 	vote     pushwal.VoteResponse
 	response pushwal.AppendResponse
+	answered bool
 }
 
 // receive hands messages to the proposer until the connection ends.
@@ -156,6 +157,12 @@ func (c *pushConn) take(payload []byte) error {
 			return err
 		}
 		c.t.heard[c.peer].Store(shmqueue.Now())
+		if !c.answered {
+			// From now on heartbeats are answered. A peer that stopped taking anything
+			// holds up the sending half, so that only this one can notice.
+			c.answered = true
+			c.stream.SetReadIdle(silentFor)
+		}
 		if err := c.link.Appended(&c.response); err != nil {
 			return err
 		}
