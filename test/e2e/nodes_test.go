@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -57,6 +58,8 @@ func requireWaiting(t *testing.T, c *cluster.Cluster) {
 	defer conn.Close(ctx) //nolint:errcheck // The session is cut short on purpose.
 	waitCtx, stop := context.WithTimeout(ctx, time.Second)
 	defer stop()
-	_, err = conn.Exec(waitCtx, "CREATE TABLE waits ()").ReadAll()
+	// A wait that is cut short leaves its transaction committed, so the name
+	// must not be used twice.
+	_, err = conn.Exec(waitCtx, fmt.Sprintf("CREATE TABLE waits_%d ()", time.Now().UnixNano())).ReadAll()
 	require.ErrorIs(t, err, context.DeadlineExceeded, "a commit was acknowledged without a quorum")
 }
