@@ -87,6 +87,7 @@ type node struct {
 	id          pushwal.NodeID
 	incarnation pushwal.Incarnation
 	lost        bool    // came back without its data, or is joining: never counts
+	counts      bool    // not lost, and of the incarnation that the membership means
 	vote        *ballot // given in the current term
 	asked       bool    // for its vote in the current term, without an answer yet
 	refused     bool    // gave its vote of the current term away,
@@ -171,7 +172,8 @@ func (p *Proposer) valid(peer int) bool { return peer >= 0 && peer < len(p.peers
 // they are on its disk.
 func (p *Proposer) disconnect(i int) { p.peers[i] = peer{node: p.peers[i].node} }
 
-// count recomputes who votes, after the membership or a peer's node changed.
+// count recomputes who votes and counts, after the membership or a peer's node
+// changed.
 func (p *Proposer) count() {
 	var bound []pushwal.NodeID
 	for i := range p.peers {
@@ -180,16 +182,19 @@ func (p *Proposer) count() {
 		}
 	}
 	p.el = electorateOf(p.conf, len(p.peers), bound)
+	for id, n := range p.nodes {
+		n.counts = !n.lost && !lostData(p.conf, id, n.incarnation)
+	}
 }
 
-// counts says whether what a node says counts.
+// counts says whether what a node says counts, if it is a member.
 func (p *Proposer) counts(id pushwal.NodeID) bool {
 	n := p.nodes[id]
-	return n != nil && !n.lost && !lostData(p.conf, id, n.incarnation)
+	return n != nil && n.counts
 }
 
 // voter says whether a node is a member that counts.
-func (p *Proposer) voter(n *node) bool { return p.counts(n.id) && p.el.has(n.id) }
+func (p *Proposer) voter(n *node) bool { return n.counts && p.el.has(n.id) }
 
 // CommitLSN is the newest committed position, 0 before the first.
 func (p *Proposer) CommitLSN() wal.LSN { return p.commit }

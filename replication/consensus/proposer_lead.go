@@ -1,6 +1,8 @@
 package consensus
 
 import (
+	"slices"
+
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/wal"
 )
@@ -10,7 +12,7 @@ import (
 func (p *Proposer) elect(e *ProposerEffects) {
 	p.phase = leading
 	p.start = p.donor.flush
-	p.history = append(p.donor.history[:len(p.donor.history):len(p.donor.history)], pushwal.TermLSN{Term: p.term, LSN: p.start})
+	p.history = append(slices.Clone(p.donor.history), pushwal.TermLSN{Term: p.term, LSN: p.start})
 	p.tli = known(p.c.TLIHistory)
 	if p.c.Headless {
 		p.tli = p.donor.tli
@@ -111,10 +113,10 @@ func (p *Proposer) plausible() wal.LSN {
 // advance recomputes what is committed and what everyone has.
 func (p *Proposer) advance(e *ProposerEffects) {
 	acknowledged := func(id pushwal.NodeID) wal.LSN {
-		if !p.counts(id) {
-			return 0
+		if n := p.nodes[id]; n != nil && n.counts {
+			return n.flush
 		}
-		return p.nodes[id].flush
+		return 0
 	}
 	own := func(id pushwal.NodeID) wal.LSN {
 		if l := acknowledged(id); l >= p.start {

@@ -510,3 +510,10 @@ func TestEvaluate(t *testing.T) {
 	_, err = Evaluate(c, []Look{look(1, testStart+5), look(3, testStart)})
 	require.ErrorIs(t, err, ErrTimeline)
 }
+
+func TestAcknowledgementsDoNotAllocate(t *testing.T) {
+	p := leader(t)
+	a := ack(1, 5, start+200)
+	run(t, p, a)
+	require.Zero(t, testing.AllocsPerRun(100, func() { _, _ = p.Step(a) }))
+}

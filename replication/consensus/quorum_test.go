@@ -95,7 +95,7 @@ func TestQuorumArithmetic(t *testing.T) {
 // TestQuorumMatrix is the matrix of safekeeper-wire 8.1 (42): who may commit
 // when which nodes are down.
 func TestQuorumMatrix(t *testing.T) {
-	set := func(ids ...pushwal.NodeID) []pushwal.Member { return members(ids...) }
+	set := members
 	for _, tc := range []struct {
 		old, joint []pushwal.Member
 		talksTo    []pushwal.NodeID

@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"errors"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -33,7 +32,7 @@ func TestBrokenProtections(t *testing.T) {
 				}
 				if _, err := Run(c); err != nil {
 					var v *Violation
-					require.True(t, errors.As(err, &v))
+					require.ErrorAs(t, err, &v)
 					t.Logf("noticed after %d schedules: %v", seed, err)
 					return
 				}

@@ -1,0 +1,84 @@
+package sim
+
+import (
+	"slices"
+
+	"github.com/walhaven/walhaven/replication/consensus"
+	"github.com/walhaven/walhaven/wal"
+)
+
+// converge ends all faults, with as many nodes down as a quorum can spare: a
+// headless run must then be elected, have a quorum persist the end, and bring
+// every node there that is up and can count.
+func (wd *World) converge() {
+	wd.calm = true
+	for _, w := range wd.writers {
+		w.kill()
+	}
+	wd.writers, wd.links, wd.cut = nil, nil, map[[2]int]bool{}
+	spare := (len(wd.nodes)-1)/2 - wd.wiped()
+	for _, i := range wd.rng.Perm(len(wd.nodes)) {
+		n := wd.nodes[i]
+		if n.up {
+			n.crash()
+		}
+		if spare > 0 && !n.wiped && wd.rng.IntN(2) == 0 {
+			spare--
+			continue
+		}
+		n.start()
+	}
+	w := wd.newWriter(nil)
+	for i := 0; i < 4000 && wd.err == nil && !wd.settled(w); i++ {
+		wd.deliver()
+		if i < 100 && i%9 == 8 && len(wd.links) > 0 { // answers get lost with their connections
+			wd.breakLink(wd.links[wd.rng.IntN(len(wd.links))], wd.rng.IntN(2) == 0)
+			wd.sweep()
+		}
+		switch i % 5 {
+		case 0:
+			for _, n := range wd.nodes {
+				if n.up {
+					n.sync()
+				}
+			}
+		case 2:
+			w.write()
+		case 4:
+			for p := range wd.nodes {
+				w.connect(p)
+			}
+			w.step(&consensus.Tick{})
+			if w.dead {
+				w = wd.newWriter(nil)
+			}
+		}
+	}
+	if wd.err == nil && !wd.settled(w) {
+		wd.fail("no convergence: elected %t, synced %t", w.election != nil, w.synced)
+	}
+}
+
+func (wd *World) settled(w *writer) bool {
+	if w.election == nil || !w.synced {
+		return false
+	}
+	for _, n := range wd.nodes {
+		if n.up && !n.wiped && n.acceptor.CommitLSN() < w.election.Start && !contradicts(n.acceptor.State().TLIHistory, w.election.TLIHistory) {
+			return false
+		}
+	}
+	return true
+}
+
+// contradicts says whether two servers were promoted to one number, so that a
+// node that heard of the first refuses the second, for good.
+func contradicts(a, b wal.TimelineHistory) bool {
+	for _, e := range append(slices.Clone(a.Ancestors), wal.HistoryEntry{TLI: a.Last}) {
+		x, _ := a.Begin(e.TLI)
+		if y, ok := b.Begin(e.TLI); ok && x != y {
+			return true
+		}
+	}
+	return false
+}
