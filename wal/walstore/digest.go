@@ -31,8 +31,8 @@ func (s *Store) Digests(ctx context.Context, r wal.Range) ([]Digest, error) {
 	if r.Len()/digestUnit >= maxDigests {
 		return nil, fmt.Errorf("digest WAL %s: more than %d digests", r, maxDigests)
 	}
-	if write := s.Positions().Write; r.End > write {
-		return nil, fmt.Errorf("digest WAL %s, stored up to %s: %w", r, write, ErrGap)
+	if end := s.Positions().readable(); r.End > end {
+		return nil, fmt.Errorf("digest WAL %s, stored up to %s: %w", r, end, ErrGap)
 	}
 	buf := make([]byte, min(r.Len(), chunkSize))
 	var digests []Digest

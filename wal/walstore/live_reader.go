@@ -13,7 +13,7 @@ import (
 type view struct {
 	segments     segmentList
 	history      wal.TimelineHistory
-	write        wal.LSN
+	end          wal.LSN // first byte that cannot be read
 	oldest       wal.LSN
 	removedBelow wal.LSN
 	epoch        uint64
@@ -24,7 +24,7 @@ func (s *Store) view() view {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return view{
-		segments: s.segments, history: s.history, write: s.pos.Write, oldest: s.oldest(),
+		segments: s.segments, history: s.history, end: s.pos.readable(), oldest: s.oldest(),
 		removedBelow: s.removedBelow, epoch: s.epoch, closed: s.closed,
 	}
 }
@@ -43,6 +43,11 @@ func (s *Store) Oldest() wal.LSN {
 	defer s.mu.Unlock()
 	return s.oldest()
 }
+
+// readable is the end of what can be read. Behind XLOG_SWITCH the padding is part
+// of the record, and so of what is flushed and committed, before it arrives: it
+// is zeros, as the file holds there already.
+func (p Positions) readable() wal.LSN { return max(p.Write, p.WriteRecord) }
 
 // ReadAt reads WAL from at on into p, up to len(p) bytes and not beyond the end
 // of what was written, and returns how many. At the end it returns 0 and io.EOF;
@@ -81,14 +86,14 @@ func (s *Store) readView(v view, p []byte, at wal.LSN) (int, error) {
 	switch {
 	case v.closed:
 		return 0, ErrClosed
-	case at > v.write:
-		return 0, fmt.Errorf("read WAL at %s, stored up to %s: %w", at, v.write, ErrGap)
+	case at > v.end:
+		return 0, fmt.Errorf("read WAL at %s, stored up to %s: %w", at, v.end, ErrGap)
 	case at < v.oldest:
 		return 0, fmt.Errorf("read WAL at %s, stored from %s: %w", at, v.oldest, ErrRemoved)
-	case at == v.write && len(p) > 0:
+	case at == v.end && len(p) > 0:
 		return 0, io.EOF
 	}
-	p = p[:min(uint64(len(p)), uint64(v.write-at))]
+	p = p[:min(uint64(len(p)), uint64(v.end-at))]
 	done := 0
 	for done < len(p) {
 		l := at + wal.LSN(done)

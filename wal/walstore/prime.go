@@ -25,7 +25,7 @@ func (s *Store) prime(h wal.TimelineHistory, at wal.LSN, back uint32) (scan *wal
 	if from >= at {
 		return scan, false
 	}
-	v.write, v.history = max(v.write, at), h
+	v.end, v.history = max(v.end, at), h
 	if err := s.feed(scan, v, from, at); err != nil {
 		return scan, false
 	}

@@ -2,6 +2,7 @@ package walstore
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"io"
 	"sync"
@@ -198,6 +199,13 @@ func TestSwitchWithoutPadding(t *testing.T) {
 		require.Equal(t, end, s.Positions().WriteRecord)
 		require.NoError(t, s.Sync())
 		require.Equal(t, end, s.Positions().FlushRecord)
+		// What is flushed may be committed, and what is committed is read.
+		got := make([]byte, len(b))
+		n, err := s.ReadAt(got, testStart)
+		require.NoError(t, err)
+		require.Equal(t, b, got[:n], "the record up to its end, padding included")
+		_, err = s.Digests(context.Background(), wal.Range{Start: testStart, End: end})
+		require.NoError(t, err)
 		if reopen {
 			shut(t, s)
 			s = open(t, o)
