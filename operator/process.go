@@ -43,7 +43,8 @@ func (c *Cluster) PID(name string) int {
 }
 
 // startTicks is when a process began, in clock ticks since boot (field 22 of
-// /proc/PID/stat); ok is false for one that is gone or only waits to be reaped.
+// /proc/PID/stat); ok is false for one that is gone or only waits to be reaped. A
+// zombie with threads left is still ending and holds its ports and locks.
 func startTicks(pid int) (ticks string, ok bool) {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -55,8 +56,13 @@ func startTicks(pid int) (ticks string, ok bool) {
 		return "", false
 	}
 	fields := strings.Fields(string(data[at+1:]))
-	if len(fields) < 20 || fields[0] == "Z" {
+	if len(fields) < 20 {
 		return "", false
+	}
+	if fields[0] == "Z" {
+		if threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid)); err != nil || len(threads) < 2 {
+			return "", false
+		}
 	}
 	return fields[19], true
 }
