@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -35,10 +36,13 @@ func (s *Server) catchUp(ctx context.Context, t *timeline, donor pushwal.Member,
 		if err != nil {
 			proposerSide.Abort(err)
 		}
+		cancel()                 // the donor is not waited for any more
 		_ = acceptorSide.Close() // the pipe's other end has ended or is told so by it
 		served <- err
 	}()
-	err := r.run(ctx, func(at wal.LSN) (*receiver.Receiver, func(), error) { return s.openDonor(ctx, t, donor, at) })
+	err := r.run(ctx, func(ctx context.Context, at wal.LSN) (*receiver.Receiver, func(), error) {
+		return s.openDonor(ctx, t, donor, at)
+	})
 	refused := <-served
 	if err == nil {
 		return nil // how the session ended behind the last word does not matter
@@ -76,8 +80,8 @@ type replay struct {
 	header   []byte
 }
 
-// openFunc connects to the donor.
-type openFunc func(at wal.LSN) (*receiver.Receiver, func(), error)
+// openFunc connects to the donor; the stream ends with ctx.
+type openFunc func(ctx context.Context, at wal.LSN) (*receiver.Receiver, func(), error)
 
 func (r *replay) run(ctx context.Context, open openFunc) error {
 	if err := r.greet(); err != nil {
@@ -87,7 +91,7 @@ func (r *replay) run(ctx context.Context, open openFunc) error {
 	answers.Go(r.discardAnswers)
 	err := r.elect()
 	if err == nil && r.pos < r.lesson.upto {
-		err = r.copyWAL(open)
+		err = r.copyWAL(ctx, open)
 	}
 	if err == nil {
 		err = r.announce(ctx)
@@ -137,29 +141,49 @@ func isEmpty(s *walstore.Store) bool {
 	return s.Positions().Write == c.SegmentSize.SegmentStart(c.Start)
 }
 
+// donorStall is how long a donor may bring nothing. Then what came is what there
+// is: the padding behind an XLOG_SWITCH record lies below the commit position
+// and may never have been written.
+const donorStall = 2 * time.Second
+
 // copyWAL brings the donor's bytes up to the lesson's end.
-func (r *replay) copyWAL(open openFunc) error {
-	donor, done, err := open(r.pos)
+func (r *replay) copyWAL(ctx context.Context, open openFunc) error {
+	reading, stop := context.WithCancel(ctx)
+	defer stop()
+	donor, done, err := open(reading, r.pos)
 	if err != nil {
 		return err
 	}
 	defer done()
+	stall := time.AfterFunc(donorStall, stop)
+	defer stall.Stop()
 	for r.pos < r.lesson.upto {
 		at, data, err := donor.Next()
+		if err != nil && reading.Err() != nil && ctx.Err() == nil {
+			return nil
+		}
 		if err != nil {
 			return fmt.Errorf("read WAL from donor: %w", err)
 		}
+		stall.Reset(donorStall)
 		if at != r.pos {
 			return fmt.Errorf("donor sent WAL at %s, expected %s", at, r.pos)
 		}
-		data = data[:min(uint64(len(data)), uint64(r.lesson.upto-r.pos))]
-		for len(data) > 0 {
-			n := r.frameLen(data)
-			if err := r.append(data[:n]); err != nil {
-				return err
-			}
-			data = data[n:]
+		if err := r.appendAll(data[:min(uint64(len(data)), uint64(r.lesson.upto-r.pos))]); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// appendAll sends data as frames.
+func (r *replay) appendAll(data []byte) error {
+	for len(data) > 0 {
+		n := r.frameLen(data)
+		if err := r.append(data[:n]); err != nil {
+			return err
+		}
+		data = data[n:]
 	}
 	return nil
 }

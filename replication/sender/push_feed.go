@@ -76,9 +76,10 @@ func (p *pushSession) step(f *pushFeed, view pushView, limit wal.LSN) (sent bool
 	return true, err
 }
 
-// errNothingYet says that the timeline was founded and no writer has brought
-// anything: the bytes in front of its first record are committed by definition
-// and not here.
+// errNothingYet says that bytes below the commit position are not here yet,
+// which is in order twice: a timeline was founded and no writer has brought the
+// bytes in front of its first record; and the padding behind an XLOG_SWITCH
+// record, whose end is the next segment's start, follows the record later.
 var errNothingYet = errors.New("no WAL yet")
 
 // overlapStart is where a session begins to send so that the receiver can
@@ -108,7 +109,7 @@ func (p *pushSession) sendWAL(f *pushFeed, limit wal.LSN) error {
 		if oldest := p.o.Source.Oldest(); f.pos < oldest {
 			return &PushGapError{Need: f.pos, Oldest: oldest}
 		}
-		if errors.Is(err, io.EOF) && f.pos < p.o.Greeting.Start {
+		if errors.Is(err, io.EOF) {
 			return errNothingYet
 		}
 		if err == nil {
