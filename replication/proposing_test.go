@@ -79,7 +79,7 @@ func TestProposingReportsWhatAQuorumHasAndWakesThePeers(t *testing.T) {
 	require.Empty(t, commits, "one of three is no quorum")
 	require.NoError(t, ack(links[1], proposingStart+400))
 	require.Equal(t, []wal.LSN{proposingStart + 400}, commits)
-	require.EqualValues(t, proposingStart+400, d.CommitLSN())
+	require.Equal(t, proposingStart+400, d.CommitLSN())
 	for _, l := range links {
 		require.Len(t, l.Wake(), 1, "the commit is announced at once")
 	}
@@ -94,7 +94,7 @@ func TestAcknowledgementsBeyondTheOwnWALDoNotCount(t *testing.T) {
 	for _, l := range links {
 		require.NoError(t, ack(l, proposingStart+200))
 	}
-	require.EqualValues(t, proposingStart+100, d.CommitLSN())
+	require.Equal(t, proposingStart+100, d.CommitLSN())
 }
 
 func TestHigherTermEndsTheProposer(t *testing.T) {

@@ -12,7 +12,7 @@
 //   - session.go: one session;
 //   - tap.go, report.go: WAL from PostgreSQL into the queue, positions back;
 //   - look.go, prove.go: before a vote is asked for;
-//   - push.go, push_feed.go: a worker a safekeeper;
+//   - push.go and its siblings: a worker a safekeeper;
 //   - checks.go: is PostgreSQL set up so that commits wait for us;
 //   - found.go, sync.go: founding a timeline, and settling its end without a
 //     server.

@@ -1,0 +1,96 @@
+package walproposer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/walhaven/walhaven/internal/invariant"
+	"github.com/walhaven/walhaven/protocol/pushwal"
+	"github.com/walhaven/walhaven/replication/consensus"
+	"github.com/walhaven/walhaven/shmqueue"
+	"github.com/walhaven/walhaven/wal"
+)
+
+// begin starts streaming.
+func (c *pushConn) begin(s *consensus.StreamStart) (err error) {
+	c.at, c.election = s.At, c.t.d.Election()
+	c.request = pushwal.AppendRequest{Generation: c.t.d.Configuration().Generation, Term: c.election.Term}
+	if c.consumer, err = c.t.queue.Register(); err != nil {
+		return err
+	}
+	c.t.heard[c.peer].Store(shmqueue.Now())
+	c.t.logger.Info("streaming to safekeeper", "safekeeper", c.t.peers.address(c.peer), "term", uint64(c.election.Term), "from", s.At)
+	return c.sendFrame(shmqueue.Frame{Range: wal.Range{Start: c.at, End: c.at}})
+}
+
+// beat keeps an idle connection known to be alive, on both sides.
+func (c *pushConn) beat() error {
+	if c.consumer == nil {
+		return nil
+	}
+	heard := c.t.heard[c.peer].Load()
+	if silent := time.Duration(shmqueue.Now() - heard); silent > silentFor {
+		return fmt.Errorf("no answer for %s", silent.Round(time.Second))
+	}
+	if time.Since(c.last) < heartbeatEvery/2 {
+		return nil
+	}
+	return c.sendFrame(shmqueue.Frame{Range: wal.Range{Start: c.at, End: c.at}})
+}
+
+// pump sends all WAL that there is, and the commit position if it moved.
+func (c *pushConn) pump(ctx context.Context) error {
+	for {
+		f, ok, err := c.consumer.Try(c.at, c.t.bound(c.at))
+		if errors.Is(err, shmqueue.ErrBehindFloor) {
+			if err := c.feed(ctx); err != nil {
+				return err
+			}
+			continue
+		}
+		if err != nil && !errors.Is(err, shmqueue.ErrClosed) {
+			return err
+		}
+		if !ok {
+			break
+		}
+		c.t.metrics.queueWait.Observe(time.Duration(shmqueue.Now() - f.Published).Seconds())
+		err = c.sendFrame(f)
+		c.consumer.Unpin()
+		if err != nil {
+			return err
+		}
+	}
+	if c.t.d.CommitLSN() > c.announced {
+		return c.sendFrame(shmqueue.Frame{Range: wal.Range{Start: c.at, End: c.at}})
+	}
+	return nil
+}
+
+// sendFrame sends one AppendRequest, in one write, straight from the queue.
+func (c *pushConn) sendFrame(f shmqueue.Frame) error {
+	m := &c.request
+	m.Begin, m.End, m.CRC = f.Range.Start, f.Range.End, f.CRC
+	m.CommitLSN, m.TruncateLSN = c.t.d.CommitLSN(), c.t.d.TruncateLSN()
+	m.TLI = c.election.TLIHistory.TLIAt(m.Begin)
+	c.buf = c.codec.AppendAppendRequestHeader(c.buf[:0], m)
+	c.parts = [3][]byte{c.buf, f.Parts[0], f.Parts[1]}
+	c.last = time.Now()
+	c.announced = m.CommitLSN
+	if f.Range.Len() > 0 {
+		c.sent.Add(m.End, c.last)
+	}
+	invariant.Point("walproposer/push/before")
+	if err := c.stream.Send(c.parts[:]...); err != nil {
+		return err
+	}
+	if err := c.stream.Flush(); err != nil {
+		return err
+	}
+	invariant.Point("walproposer/push/after")
+	c.at = m.End
+	c.t.metrics.pushed.Add(float64(f.Range.Len()))
+	return nil
+}
