@@ -3,6 +3,8 @@ package safekeeper
 import (
 	"log/slog"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
 	"github.com/walhaven/walhaven/internal/datadir"
 	"github.com/walhaven/walhaven/replication"
 	"github.com/walhaven/walhaven/wal/walstore"
@@ -16,8 +18,9 @@ type deps struct {
 	accepting   *replication.AcceptingMetrics
 	pageservers []string // addresses that every timeline is pushed to
 	noSync      bool     // negative control of durability tests
+	fs          vfs.FS   // of WAL and control files; nil: the operating system's
 }
 
 func (d deps) storeOptions() walstore.Options {
-	return walstore.Options{Logger: d.logger, Metrics: d.wal, NoSync: d.noSync}
+	return walstore.Options{Logger: d.logger, Metrics: d.wal, NoSync: d.noSync, FS: d.fs}
 }

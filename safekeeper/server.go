@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/walhaven/walhaven/internal/daemon"
@@ -35,6 +36,9 @@ type Options struct {
 
 	// NoSync skips every fsync of WAL: the negative control of durability tests.
 	NoSync bool
+	// FS holds the timelines' WAL and control files; nil is the operating
+	// system's.
+	FS vfs.FS
 }
 
 // Server is one safekeeper: a locked data directory, its timelines and what
@@ -78,7 +82,7 @@ func New(o Options) (*Server, error) {
 		disk:    newDiskProbe(dir.Path, uint64(o.Config.MinFreeDisk)),
 	}
 	s.timelines = newRegistry(dir.Path, deps{
-		identity: dir.Identity, logger: s.logger, noSync: o.NoSync, pageservers: o.Config.Pageserver,
+		identity: dir.Identity, logger: s.logger, noSync: o.NoSync, fs: o.FS, pageservers: o.Config.Pageserver,
 		wal:       walstore.NewMetrics(o.Registerer, program),
 		accepting: replication.NewAcceptingMetrics(o.Registerer),
 	}, s.begin)
