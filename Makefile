@@ -150,7 +150,7 @@ generate: check-go ## go generate, and say whether it changed anything
 
 .PHONY: docs
 docs: check-go ## Check that the documentation names what there is
-	$(GO) test -count=1 ./internal/archtest
+	$(GO) test -count=1 ./internal/archtest ./cmd/walhaven
 
 .PHONY: release
 release: check-go ## Archives of static programs for linux/amd64 and linux/arm64 in dist/

@@ -35,6 +35,9 @@ func NewMetrics(r prometheus.Registerer, program string) *Metrics {
 			Buckets: []float64{.001, .005, .025, .1, .5, 2.5, 10, 60},
 		}, []string{"command"}),
 	}
+	// Known reasons are 0 from the start on, so that an increase is seen.
+	m.refused.WithLabelValues("authentication")
+	m.refused.WithLabelValues("limit")
 	if r != nil {
 		r.MustRegister(m.connections, m.accepted, m.refused, m.errors, m.commands)
 	}

@@ -36,12 +36,14 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 	require.Equal(t, map[string]float64{
-		"walhaven_safekeeper_connections":                    1,
-		"walhaven_safekeeper_connections_accepted_total":     1,
-		"walhaven_safekeeper_command_errors_total 55":        1,
-		"walhaven_safekeeper_command_errors_total 0A":        1,
-		"walhaven_safekeeper_command_duration_seconds show":  1,
-		"walhaven_safekeeper_command_duration_seconds other": 2,
+		"walhaven_safekeeper_connections":                              1,
+		"walhaven_safekeeper_connections_accepted_total":               1,
+		"walhaven_safekeeper_connections_refused_total authentication": 0,
+		"walhaven_safekeeper_connections_refused_total limit":          0,
+		"walhaven_safekeeper_command_errors_total 55":                  1,
+		"walhaven_safekeeper_command_errors_total 0A":                  1,
+		"walhaven_safekeeper_command_duration_seconds show":            1,
+		"walhaven_safekeeper_command_duration_seconds other":           2,
 	}, values)
 	stop()
 }

@@ -105,8 +105,10 @@ func lookup(ctx context.Context, settings SettingsFunc, c *Call, name string) (s
 	if err != nil {
 		return "", err
 	}
+	// A flag's name may be written as PostgreSQL writes names of settings.
+	plain := strings.NewReplacer("-", "_")
 	for _, s := range list {
-		if strings.EqualFold(s.Name, name) {
+		if strings.EqualFold(plain.Replace(s.Name), plain.Replace(name)) {
 			return s.Value, nil
 		}
 	}

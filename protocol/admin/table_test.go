@@ -84,6 +84,7 @@ func TestRunStandard(t *testing.T) {
 	table := testTable(t)
 	for stmt, want := range map[string][][]any{
 		"SHOW wal_segment_size": {{"16MB"}},
+		"SHOW wal-Segment_size": {{"16MB"}},
 		"SELECT version()":      {{"PostgreSQL 15.1, served by walhaven"}},
 		"SHOW ALL":              {{"server_version", "15.1", "The version."}, {"wal_segment_size", "16MB", ""}},
 		"SHOW TIMELINES":        nil,

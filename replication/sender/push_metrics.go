@@ -20,6 +20,9 @@ func NewPushMetrics(reg prometheus.Registerer, program string) *PushMetrics {
 			Help: "Push sessions to pageservers that ended, by outcome.",
 		}, []string{"outcome"}),
 	}
+	// Both outcomes are 0 from the start on, so that an increase is seen.
+	m.sessions.WithLabelValues("ok")
+	m.sessions.WithLabelValues("error")
 	if reg != nil {
 		reg.MustRegister(m.bytes, m.sessions)
 	}

@@ -36,6 +36,7 @@ func TestTools(t *testing.T) {
 	t.Run("pg_receivewal", func(t *testing.T) { receivewal(t, c) })
 	t.Run("standby", func(t *testing.T) { standby(t, c) })
 	t.Run("psql", func(t *testing.T) { psql(t, c) })
+	t.Run("metrics", func(t *testing.T) { metrics(t, c) })
 }
 
 // closedSegments returns the names of PostgreSQL's complete segments that every
@@ -182,7 +183,7 @@ func psql(t *testing.T, c *cluster.Cluster) {
 		{c.Pageservers[0].PG, "SHOW RECEIVERS", "safekeeper"},
 	} {
 		host, port, _ := strings.Cut(ask.address, ":")
-		cmd := exec.Command("psql", "-X", "-h", host, "-p", port, "-U", c.User, "-d", "postgres", "-c", ask.sql)
+		cmd := exec.Command(filepath.Join(c.Postgres.BinDir, "psql"), "-X", "-h", host, "-p", port, "-U", c.User, "-d", "postgres", "-c", ask.sql)
 		cmd.Env = append(os.Environ(), "PGPASSWORD="+password(t, c))
 		out, err := cmd.CombinedOutput()
 		require.NoError(t, err, "%s: %s", ask.sql, out)

@@ -58,6 +58,9 @@ func NewMetrics(reg prometheus.Registerer, program string) *Metrics {
 			Help: "Failed writes, syncs and renames, by reason.",
 		}, []string{"reason"}),
 	}
+	// Both reasons are 0 from the start on, so that an increase is seen.
+	m.failures.WithLabelValues("disk_full")
+	m.failures.WithLabelValues("io")
 	m.switchReady = m.switches.WithLabelValues("true")
 	m.switchStall = m.switches.WithLabelValues("false")
 	if reg != nil {
