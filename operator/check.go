@@ -17,10 +17,10 @@ const (
 // spare is a warning, waiting commits are critical; a pageserver that does not
 // answer is a warning, since no commit waits for it.
 func (s *Status) Severity() int {
-	switch {
-	case s.State == StateWaiting:
+	switch s.State {
+	case StateWaiting:
 		return NagiosCritical
-	case s.State == StateSafeNoSpare:
+	case StateSafeNoSpare:
 		return NagiosWarning
 	}
 	for _, p := range s.Pageservers {

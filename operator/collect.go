@@ -75,7 +75,7 @@ func (c *Cluster) safekeeperStatus(ctx context.Context, n Node) SafekeeperStatus
 
 func (c *Cluster) pageserverStatus(ctx context.Context, n Node) PageserverStatus {
 	s := PageserverStatus{ID: n.ID, PG: n.PG, HTTP: n.HTTP, DataDir: n.DataDir, PID: c.PID(nodeName("pageserver", n.ID))}
-	r, err := c.queryOne(ctx, n.PG, "TIMELINE_STATUS")
+	r, err := c.timelineRow(ctx, n.PG)
 	if err != nil {
 		s.Error = err.Error()
 		return s
@@ -92,15 +92,23 @@ func (c *Cluster) pageserverStatus(ctx context.Context, n Node) PageserverStatus
 
 func (c *Cluster) postgresStatus(ctx context.Context) PostgresStatus {
 	s := PostgresStatus{Conninfo: c.Postgres.Conninfo(), DataDir: c.Postgres.DataDir, PID: postmasterPID(c.Postgres.DataDir)}
-	rows, err := replication.Query(ctx, s.Conninfo, "SHOW server_version", replication.DialOptions{Timeout: probeTimeout})
+	rows, err := replication.Query(ctx, s.Conninfo, postgresFacts, replication.DialOptions{Timeout: probeTimeout})
 	switch {
 	case err != nil:
 		s.Error = err.Error()
 	case len(rows) == 1:
-		s.Version = rows[0]["server_version"]
+		s.Version, s.StandbyNames = rows[0]["version"], rows[0]["names"]
+		s.Waits = rows[0]["waits"] == "t"
 	}
 	return s
 }
+
+// postgresFacts asks whether commits wait for the walproposer: whether its
+// connection is one of those that synchronous_standby_names chooses.
+const postgresFacts = `SELECT current_setting('server_version') AS version,
+	current_setting('synchronous_standby_names') AS names,
+	EXISTS (SELECT FROM pg_stat_replication WHERE application_name = 'walhaven' AND sync_state IN ('sync', 'quorum'))
+	AND current_setting('synchronous_commit') IN ('on', 'remote_apply', 'remote_write') AS waits`
 
 // walproposerRow is the walproposer's /v1/status, whose columns are text.
 type walproposerRow struct {

@@ -111,7 +111,7 @@ func (l *local) segmentSize(ctx context.Context) (wal.SegmentSize, error) {
 // awaitLSN waits until the node's column has reached end.
 func (c *Cluster) awaitLSN(ctx context.Context, n Node, column string, end wal.LSN) (reached wal.LSN, err error) {
 	err = poll(ctx, 50*time.Millisecond, func() (bool, error) {
-		r, err := c.queryOne(ctx, n.PG, "TIMELINE_STATUS")
+		r, err := c.timelineRow(ctx, n.PG)
 		if err != nil {
 			return false, err
 		}

@@ -55,21 +55,22 @@ func (c *Cluster) query(ctx context.Context, address, sql string, params map[str
 	return replication.Query(ctx, conninfo, sql, replication.DialOptions{Timeout: probeTimeout, Params: params})
 }
 
-// queryOne is query for statements that answer exactly one row.
-func (c *Cluster) queryOne(ctx context.Context, address, sql string) (replication.Row, error) {
-	rows, err := c.query(ctx, address, sql, nil)
+// timelineRow asks the safekeeper or pageserver at address for the cluster's
+// timeline.
+func (c *Cluster) timelineRow(ctx context.Context, address string) (replication.Row, error) {
+	rows, err := c.query(ctx, address, "TIMELINE_STATUS", nil)
 	if err != nil {
 		return nil, err
 	}
 	if len(rows) != 1 {
-		return nil, fmt.Errorf("%s: expected one row, got %d", sql, len(rows))
+		return nil, fmt.Errorf("TIMELINE_STATUS: expected one row, got %d", len(rows))
 	}
 	return rows[0], nil
 }
 
-// timelineStatus asks a safekeeper for the cluster's timeline.
+// timelineStatus is timelineRow of a safekeeper, read.
 func (c *Cluster) timelineStatus(ctx context.Context, n Node) (replication.Status, error) {
-	row, err := c.queryOne(ctx, n.PG, "TIMELINE_STATUS")
+	row, err := c.timelineRow(ctx, n.PG)
 	if err != nil {
 		return replication.Status{}, err
 	}

@@ -1,6 +1,7 @@
 package operator
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/walhaven/walhaven/wal"
@@ -29,7 +30,7 @@ const (
 	StateSafe = "SAFE"
 	// StateSafeNoSpare: commits are acknowledged, by every node that is left.
 	StateSafeNoSpare = "SAFE NO SPARE"
-	// StateWaiting: commits wait, or nobody asks for them to be acknowledged.
+	// StateWaiting: commits wait, or PostgreSQL is not told to wait for them.
 	StateWaiting = "WAITING"
 )
 
@@ -39,7 +40,10 @@ type PostgresStatus struct {
 	PID      int    `json:"pid"`
 	DataDir  string `json:"data_dir"`
 	Version  string `json:"version"`
-	Error    string `json:"error,omitempty"`
+	// Waits says that commits wait until the walproposer reports them.
+	Waits        bool   `json:"waits"`
+	StandbyNames string `json:"synchronous_standby_names"`
+	Error        string `json:"error,omitempty"`
 }
 
 // WalproposerStatus is what the walproposer says of itself.
@@ -112,6 +116,9 @@ func (s *Status) judge() {
 	case s.Postgres.Error != "":
 		s.State, s.Reason = StateWaiting, "PostgreSQL does not answer: "+s.Postgres.Error
 		s.Hint = "What was acknowledged is safe. Start the server again with: walhaven up"
+	case !s.Postgres.Waits:
+		s.State, s.Reason = StateWaiting, fmt.Sprintf("for PostgreSQL to be told: its commits do not wait for the quorum (synchronous_standby_names is '%s')", s.Postgres.StandbyNames)
+		s.Hint = "Commits return at once and can be lost. Set synchronous_standby_names = 'walhaven' and synchronous_commit = on, and reload."
 	case alive < len(s.Safekeepers):
 		s.State, s.Reason = StateSafeNoSpare, plural(len(s.Safekeepers)-alive, "safekeeper")+" of "+plural(len(s.Safekeepers), "safekeeper")+" missing"
 		s.Hint = "Bring the missing safekeeper back: the loss of another one would make commits wait."

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -168,7 +169,7 @@ func (l *local) startServer(ctx context.Context) error {
 func (l *local) found(ctx context.Context) error {
 	known := 0
 	for _, n := range l.Safekeepers {
-		if _, err := l.queryOne(ctx, n.PG, "TIMELINE_STATUS"); err == nil {
+		if _, err := l.timelineRow(ctx, n.PG); err == nil {
 			known++
 		}
 	}
@@ -278,10 +279,14 @@ func (l *local) printNext() {
 	program := filepath.Join(l.binDir, "walhaven")
 	file := filepath.Join(l.dir, ClusterFile)
 	l.say("\nEvery commit now waits for two of three safekeepers. Go on with:")
-	l.say("  psql \"%s\"", l.Postgres.Conninfo())
-	l.say("  PGPASSWORD=$(cat %s) psql 'host=127.0.0.1 port=%s user=%s dbname=postgres' -c TIMELINE_STATUS", l.PasswordFile, portOf(l.Safekeepers[0].PG), l.User)
+	psql := "psql"
+	if _, err := exec.LookPath(psql); err != nil {
+		psql = filepath.Join(l.Postgres.BinDir, psql)
+	}
+	l.say("  %s \"%s\"", psql, l.Postgres.Conninfo())
+	l.say("  PGPASSWORD=$(cat %s) %s 'host=127.0.0.1 port=%s user=%s dbname=postgres' -c TIMELINE_STATUS", l.PasswordFile, psql, portOf(l.Safekeepers[0].PG), l.User)
 	l.say("  %s status --cluster %s", program, file)
-	l.say("To bring it back from %s alone, put this into a copy of it and start the copy:", l.backupDir())
+	l.say("To bring it back from %s alone, put this and a file recovery.signal into a copy of it and start the copy:", l.backupDir())
 	l.say("  restore_command = '%s wal get %%f %%p --cluster %s'", program, file)
 	l.say("Stop everything with:\n  %s down --dir %s", program, l.dir)
 }
