@@ -71,6 +71,7 @@ func (c *Cluster) walFile(ctx context.Context, name string) ([]byte, error) {
 type quorumView struct {
 	size    wal.SegmentSize
 	commit  wal.LSN       // the highest commit position among them
+	flush   wal.LSN       // the highest flush position among them
 	settled bool          // all of them end there, so nothing can be committed beyond
 	silence time.Duration // since any of them heard a writer; negative: never
 	nodes   []nodeView
@@ -106,6 +107,7 @@ func (c *Cluster) look(ctx context.Context) (quorumView, error) {
 		v.nodes = append(v.nodes, a)
 		v.size = a.status.SegmentSize
 		v.commit = max(v.commit, a.status.CommitLSN)
+		v.flush = max(v.flush, a.status.FlushLSN)
 		if age := a.status.WriterAge; age >= 0 && (v.silence < 0 || age < v.silence) {
 			v.silence = age
 		}
@@ -135,54 +137,74 @@ func (c *Cluster) awaitQuorum(ctx context.Context) (v quorumView, err error) {
 }
 
 // latest makes sure that the commit position covers every commit that was
-// acknowledged before the call. A writer that is alive announces it; after the
-// death of one the safekeepers may hold acknowledged WAL that none of them knows
-// to be committed, and a headless proposer settles it.
+// acknowledged before the call: whatever that was, some member of any majority
+// has it flushed. A writer that is alive commits up to there; after the death of
+// one the safekeepers may hold acknowledged WAL that none of them knows to be
+// committed, and a headless proposer settles it.
 func (c *Cluster) latest(ctx context.Context, v quorumView) (quorumView, error) {
-	for !v.settled && v.silence >= 0 && v.silence < takeoverAfter {
-		before := v
-		timer := time.NewTimer(time.Second)
+	target, progress := v.flush, time.Now()
+	for {
+		switch {
+		case v.settled || v.commit >= target:
+			return v, nil
+		case v.silence < 0 || v.silence >= takeoverAfter || time.Since(progress) >= takeoverAfter:
+			return c.settle(ctx)
+		}
+		timer := time.NewTimer(time.Second / 2)
 		select {
 		case <-ctx.Done():
 			timer.Stop()
 			return v, fmt.Errorf("wait for the writer: %w", ctx.Err())
 		case <-timer.C:
 		}
+		before := v.commit
 		var err error
 		if v, err = c.awaitQuorum(ctx); err != nil {
 			return v, err
 		}
-		if v.silence < before.silence || v.commit > before.commit {
-			return v, nil // the writer was heard again: it is alive
+		if v.commit > before {
+			progress = time.Now()
 		}
 	}
-	if v.settled {
-		return v, nil
-	}
+}
+
+// settle has a headless proposer commit what the quorum holds. A writer that is
+// alive after all takes the next term.
+func (c *Cluster) settle(ctx context.Context) (quorumView, error) {
 	conninfos, err := c.safekeeperConninfos()
 	if err != nil {
-		return v, err
+		return quorumView{}, err
 	}
 	end, err := walproposer.Sync(ctx, walproposer.SyncOptions{
 		Safekeepers: conninfos, Tenant: c.Tenant, Timeline: c.Timeline,
 	})
 	if err != nil {
-		return v, fmt.Errorf("settle the end of WAL: %w", err)
+		return quorumView{}, fmt.Errorf("settle the end of WAL: %w", err)
 	}
-	if v, err = c.awaitQuorum(ctx); err != nil {
-		return v, err
-	}
+	v, err := c.awaitQuorum(ctx)
 	v.commit = max(v.commit, end)
-	return v, nil
+	return v, err
 }
 
-// historyFile returns tli's history file from whoever has it. Only the answer
-// of a majority that there is none makes it missing.
+// historyFile returns tli's history file from whoever has it. A history is
+// served once a byte of it is committed, so it is missing only when a majority
+// says so after the end of WAL was settled.
 func (c *Cluster) historyFile(ctx context.Context, v quorumView, tli string) ([]byte, error) {
 	id, err := strconv.ParseUint(tli, 16, 32)
 	if err != nil || len(tli) != 8 {
 		return nil, fmt.Errorf("%q is not a timeline: %w", tli, ErrPastEnd)
 	}
+	content, err := c.askHistory(ctx, v, id)
+	if !errors.Is(err, ErrPastEnd) || v.settled {
+		return content, err
+	}
+	if v, err = c.latest(ctx, v); err != nil {
+		return nil, err
+	}
+	return c.askHistory(ctx, v, id)
+}
+
+func (c *Cluster) askHistory(ctx context.Context, v quorumView, id uint64) ([]byte, error) {
 	var failures []error
 	for _, n := range v.nodes {
 		rows, err := c.query(ctx, n.PG, fmt.Sprintf("TIMELINE_HISTORY %d", id), physical)

@@ -168,10 +168,11 @@ func (s *session) stream(ctx context.Context, v view) error {
 	return g.Wait()
 }
 
-// isEmpty says that no voter has any WAL of a term.
+// isEmpty says that nobody has a record yet. Positions tell it and not terms: an
+// election that came to nothing leaves a term without WAL behind.
 func (s *session) isEmpty(v view) bool {
 	for _, a := range v.all {
-		if a.err == nil && a.LastLogTerm != 0 {
+		if a.err == nil && a.FlushLSN > a.Start {
 			return false
 		}
 	}

@@ -41,7 +41,11 @@ func run(ctx context.Context, args []string) error {
 	}
 	command, err := parser.Parse(args)
 	if err != nil {
-		return daemon.WithExit(daemon.ExitUsage, daemon.Explain(err, "", "Try: walhaven --help"))
+		code := daemon.ExitUsage
+		if restores(args) {
+			code = exitNoQuorum // a typo must not look like the end of WAL
+		}
+		return daemon.WithExit(code, daemon.Explain(err, "", "Try: walhaven --help"))
 	}
 	return command.Run()
 }

@@ -3,6 +3,9 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/walhaven/walhaven/internal/daemon"
@@ -26,8 +29,20 @@ const (
 	exitNoQuorum = 126
 )
 
+// restores says that the command line is a restore_command, to which PostgreSQL
+// takes any exit code from 1 to 125 as "WAL ends here".
+func restores(args []string) bool {
+	i := slices.Index(args, "wal")
+	return i >= 0 && slices.Contains(args[i:], "get")
+}
+
 // Run fetches the file.
-func (g *walGetCmd) Run(ctx context.Context, c *cli) error {
+func (g *walGetCmd) Run(ctx context.Context, c *cli) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = daemon.WithExit(exitNoQuorum, fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
+		}
+	}()
 	cluster, err := c.cluster("")
 	if err != nil {
 		return daemon.WithExit(exitNoQuorum, err)
@@ -35,11 +50,8 @@ func (g *walGetCmd) Run(ctx context.Context, c *cli) error {
 	ctx, cancel := context.WithTimeout(ctx, g.Timeout)
 	defer cancel()
 	err = cluster.WALGet(ctx, g.Name, g.Path)
-	switch {
-	case errors.Is(err, operator.ErrPastEnd):
+	if errors.Is(err, operator.ErrPastEnd) {
 		return daemon.WithExit(exitPastEnd, err)
-	case err != nil:
-		return daemon.WithExit(exitNoQuorum, err)
 	}
-	return nil
+	return daemon.WithExit(exitNoQuorum, err)
 }
