@@ -14,7 +14,7 @@ import (
 // first SIGTERM or SIGINT; run then has all the time that it needs for an
 // orderly end. A second signal ends the process at once with the code that a
 // shell reports for it (128 + signal). Errors are written to stderr; that the
-// context ended is no error.
+// context ended is no error, unless it was given an exit code.
 func Main(program string, stderr io.Writer, run func(ctx context.Context) error) int {
 	return mainLoop(program, stderr, run, os.Exit)
 }
@@ -66,6 +66,10 @@ func (e signalError) Error() string { return "stopped by signal: " + e.signal.St
 // stoppedBySignal reports whether err says no more than that the context was
 // ended, and a signal ended it.
 func stoppedBySignal(ctx context.Context, err error) bool {
+	var decided *ExitError
+	if errors.As(err, &decided) {
+		return false // 0 would tell the caller that what it asked for was done.
+	}
 	var cause signalError
 	return errors.As(context.Cause(ctx), &cause) && (isCancelled(err) || errors.As(err, &cause))
 }

@@ -63,6 +63,19 @@ func TestFirstSignalEndsTheContext(t *testing.T) {
 	}
 }
 
+func TestExitCodeOutlivesASignal(t *testing.T) {
+	for _, result := range []func(context.Context) error{context.Cause, wait} {
+		var stderr bytes.Buffer
+		code := Main("prog", &stderr, func(ctx context.Context) error {
+			require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGTERM))
+			<-ctx.Done()
+			return WithExit(126, fmt.Errorf("get: %w", result(ctx)))
+		})
+		require.Equal(t, 126, code, "restore_command must not report success without a file")
+		require.Contains(t, stderr.String(), "get: ")
+	}
+}
+
 func TestSecondSignalEndsTheProcess(t *testing.T) {
 	var stderr bytes.Buffer
 	exited := make(chan int, 1)
