@@ -117,6 +117,10 @@ func (s *Server) startWALPush(ctx context.Context, session *protocol.Session, c 
 	if c.Walhaven == 0 || pushwal.Version(c.ProtoVersion) != pushwal.Version3 {
 		return protocol.Errorf(protocol.CodeFeatureNotSupported, "pushes need proto_version '%d' and walhaven '1'", pushwal.Version3)
 	}
+	if !session.Identity.Admin {
+		return protocol.Errorf(protocol.CodeInsufficientRight, "permission denied to push WAL").
+			WithHint("The user %q lacks the attribute admin in the users file.", session.Identity.User)
+	}
 	stream, err := w.CopyBoth()
 	if err != nil {
 		return err

@@ -47,6 +47,10 @@ type Identity struct {
 	Tenant *wal.TenantID // restricted to this tenant; nil is unrestricted
 }
 
+// MayWrite says whether the user may push WAL, which decides elections and cuts
+// logs: an admin, or a compute's own token, which is a JWT of one tenant.
+func (i Identity) MayWrite() bool { return i.Admin || i.Method == "jwt" && i.Tenant != nil }
+
 // Allows says whether the identity may see a tenant's data.
 func (i Identity) Allows(tenant wal.TenantID) bool { return i.Tenant == nil || *i.Tenant == tenant }
 

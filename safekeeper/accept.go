@@ -20,6 +20,9 @@ func (s *Server) startWALPush(ctx context.Context, session *protocol.Session, c 
 		return protocol.Errorf(protocol.CodeFeatureNotSupported, "START_WAL_PUSH version %d is not supported", c.ProtoVersion).
 			WithHint("Versions 2 and 3 are.")
 	}
+	if err := mayWrite(session, "push WAL"); err != nil {
+		return err
+	}
 	t, err := s.timelineOf(session)
 	if err != nil && !(c.AllowTimelineCreation && s.o.Config.AllowImplicitTimelines && protocol.SQLState(err) == protocol.CodeUndefinedObject) {
 		return err
@@ -37,4 +40,13 @@ func (s *Server) startWALPush(ctx context.Context, session *protocol.Session, c 
 	t.sessions.add(st)
 	defer t.sessions.remove(st)
 	return t.accepting.Serve(ctx, stream, o)
+}
+
+// mayWrite refuses users who may only read.
+func mayWrite(session *protocol.Session, what string) error {
+	if session.Identity.MayWrite() {
+		return nil
+	}
+	return protocol.Errorf(protocol.CodeInsufficientRight, "permission denied to %s", what).
+		WithHint("The user %q lacks the attribute admin in the users file.", session.Identity.User)
 }

@@ -74,6 +74,18 @@ func TestEverybodyLogsInWithAUsersFile(t *testing.T) {
 	_, err = replication.Query(t.Context(), a.conninfo()+" user=reader", "TIMELINE_STATUS", reader)
 	require.Equal(t, "42501", protocol.SQLState(err))
 
+	// Reading is all that a user without the attribute admin may do: a vote
+	// request of his would depose the writer.
+	delete(reader.Params, "options")
+	for _, command := range []string{
+		"START_WAL_PUSH (proto_version '3', allow_timeline_creation 'false', walhaven '1')",
+		"START_REPLICATION PHYSICAL " + o.end().String() + " (term='1')",
+	} {
+		reader.Params["replication"] = "true"
+		_, err = replication.Dial(t.Context(), a.conninfo()+" user=reader", command, reader)
+		require.Equal(t, "42501", protocol.SQLState(err), command)
+	}
+
 	p := propose(t, a, o, 1, nil)
 	p.append(o.end(), 0)
 	p.waitFlush(o.end())

@@ -56,6 +56,11 @@ func (s *Server) startReplication(ctx context.Context, session *protocol.Session
 	st := newStream(kindSender, session, c.Slot)
 	t.sessions.add(st)
 	defer t.sessions.remove(st)
+	if c.Term != nil {
+		if err := mayWrite(session, "read WAL that is not committed"); err != nil {
+			return err
+		}
+	}
 	return sender.Serve(ctx, w, sender.Request{Start: c.Start, TLI: c.TLI, Term: c.Term}, sender.Options{
 		Source: t.accepting, Logger: t.logger, Metrics: s.senders, Timeout: s.o.Config.WALSenderTimeout,
 		Drain: s.draining, DrainTimeout: drainTimeout,
