@@ -94,7 +94,7 @@ func (d *disk) readControl() (c Control, clean bool, err error) {
 // says that an error left it open which file a crash would bring back.
 func (d *disk) writeControl(c Control, clean bool) (unsure bool, err error) {
 	start := time.Now()
-	_, err = d.writeFile(ControlFileName, encodeControl(c, clean), pointControlWrite, pointControlSync, pointControlRename)
+	err = d.writeFile(ControlFileName, encodeControl(c, clean), pointControlWrite, pointControlSync, pointControlRename)
 	if err != nil {
 		return false, err
 	}
@@ -118,7 +118,7 @@ func (s *Store) Control() Control {
 // full disk is ErrDiskFull, an edit that cannot be is refused (ErrHistory for a
 // history that contradicts stored bytes), anything else fences the store.
 func (s *Store) SaveControl(edit func(*Control)) error {
-	if err := s.saveControl(edit, 0, false); err != nil {
+	if err := s.saveControl(edit, 0); err != nil {
 		return err
 	}
 	invariant.Point(pointControlDone)
@@ -126,8 +126,8 @@ func (s *Store) SaveControl(edit func(*Control)) error {
 }
 
 // saveControl is SaveControl; floor is a flush position that a sync in progress
-// has reached and not yet published, or 0; clean is for Close.
-func (s *Store) saveControl(edit func(*Control), floor wal.LSN, clean bool) error {
+// has reached and not yet published, or 0.
+func (s *Store) saveControl(edit func(*Control), floor wal.LSN) error {
 	s.cmu.Lock()
 	defer s.cmu.Unlock()
 	s.mu.Lock()
@@ -158,7 +158,7 @@ func (s *Store) saveControl(edit func(*Control), floor wal.LSN, clean bool) erro
 			return s.failed("save control file", err, false)
 		}
 	}
-	if unsure, err := s.d.writeControl(next, clean); err != nil {
+	if unsure, err := s.d.writeControl(next, false); err != nil {
 		return s.failed("save control file", err, unsure)
 	}
 	s.mu.Lock()

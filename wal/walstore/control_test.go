@@ -114,7 +114,7 @@ func TestSaveControlEdits(t *testing.T) {
 }
 
 func FuzzDecodeControl(f *testing.F) {
-	f.Add(encodeControl(sampleControl(), true)[:])
+	f.Add(encodeControl(sampleControl(), true))
 	f.Add(encodeControl(testControl(), false))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if len(b) >= controlHeaderSize+4 {

@@ -3,6 +3,7 @@ package walstore
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 
@@ -56,7 +57,7 @@ func (s *Store) digest(ctx context.Context, r wal.Range, buf []byte) (Digest, er
 		}
 		part := buf[:min(uint64(len(buf)), uint64(r.End-at))]
 		n, err := s.ReadAt(part, at)
-		if err != nil && err != io.EOF {
+		if err != nil && !errors.Is(err, io.EOF) {
 			return Digest{}, err
 		}
 		if n == 0 {

@@ -131,25 +131,21 @@ func (d *disk) syncFolderAt(dir string) error {
 }
 
 // writeFile durably replaces the file name with content, except for the
-// folder's fsync, which the caller owes. ok is false while the old file is
-// certainly still in place.
-func (d *disk) writeFile(name string, content []byte, write, sync, rename string) (replaced bool, err error) {
+// folder's fsync, which the caller owes. On error the old file is in place.
+func (d *disk) writeFile(name string, content []byte, write, sync, rename string) error {
 	tmp := name + tmpSuffix
 	f, err := d.create(tmp)
 	if err != nil {
-		return false, err
+		return err
 	}
 	if err = d.writeAt(f, content, 0, write); err == nil {
 		err = d.syncAll(f, sync)
 	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		_ = d.fs.Remove(d.path(tmp)) // It holds nothing; the next attempt would replace it.
-		return false, fmt.Errorf("write %s: %w", name, err)
+		return fmt.Errorf("write %s: %w", name, err)
 	}
-	if err := d.rename(tmp, name, rename); err != nil {
-		return false, err
-	}
-	return true, nil
+	return d.rename(tmp, name, rename)
 }
 
 // readFile reads a whole file of at most limit bytes.

@@ -147,7 +147,7 @@ func requireFenced(t *testing.T, s *Store) {
 	_, err := s.RemoveBefore(p.FlushRecord)
 	require.ErrorIs(t, err, ErrFenced)
 	require.Equal(t, p, s.Positions())
-	require.Equal(t, 1.0, testutil.ToFloat64(s.d.m.fenced))
+	require.Equal(t, 1, int(testutil.ToFloat64(s.d.m.fenced)))
 }
 
 // TestFailedSyncFences is the case that matters most: the kernel reports a lost

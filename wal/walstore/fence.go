@@ -43,7 +43,7 @@ func (s *Store) fenceWith(cause error) error {
 
 func (d *disk) writeFenceMark(cause error) error {
 	text := "A write or fsync of this timeline failed. WAL above the watermark is rewritten at the next start.\n" + cause.Error() + "\n"
-	if _, err := d.writeFile(fencedName, []byte(text), pointFenceWrite, pointFenceSync, pointFenceSync); err != nil {
+	if err := d.writeFile(fencedName, []byte(text), pointFenceWrite, pointFenceSync, pointFenceSync); err != nil {
 		return err
 	}
 	return d.syncFolder()

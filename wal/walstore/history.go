@@ -29,7 +29,7 @@ func (d *disk) writeHistories(h wal.TimelineHistory, anew bool) error {
 		if old, err := d.readFile(name, maxHistoryFile); !anew && err == nil && bytes.Equal(old, content) {
 			continue
 		}
-		if _, err := d.writeFile(name, content, pointHistoryWrite, pointHistorySync, pointHistoryRename); err != nil {
+		if err := d.writeFile(name, content, pointHistoryWrite, pointHistorySync, pointHistoryRename); err != nil {
 			return fmt.Errorf("write timeline history: %w", err)
 		}
 	}

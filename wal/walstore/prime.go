@@ -1,6 +1,7 @@
 package walstore
 
 import (
+	"errors"
 	"fmt"
 	"io"
 
@@ -67,7 +68,7 @@ func (s *Store) feed(scan *walrecord.Scanner, v view, from, to wal.LSN) error {
 	buf := make([]byte, min(uint64(to-from), chunkSize))
 	for from < to {
 		n, err := s.readView(v, buf[:min(uint64(len(buf)), uint64(to-from))], from)
-		if err != nil && err != io.EOF {
+		if err != nil && !errors.Is(err, io.EOF) {
 			return &readError{err}
 		}
 		if n == 0 {

@@ -45,7 +45,7 @@ func TestReadersBesideEverything(t *testing.T) {
 				switch {
 				case errors.Is(err, ErrRemoved):
 					at = max(s.Oldest(), testStart)
-				case err == io.EOF, errors.Is(err, ErrGap):
+				case errors.Is(err, io.EOF), errors.Is(err, ErrGap):
 					at = max(s.Oldest(), testStart)
 				case err != nil:
 					t.Error(err)

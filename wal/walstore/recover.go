@@ -199,7 +199,7 @@ func (s *Store) readStored(p []byte, l wal.LSN) (int, error) {
 	}
 	defer s.files.release(h)
 	n, err = h.ReadAt(p[:n], int64(s.size.Offset(l)))
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		return 0, fmt.Errorf("read segment %s: %w", g.name(s.size), err)
 	}
 	return n, nil

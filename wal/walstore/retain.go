@@ -19,7 +19,7 @@ func (s *Store) RemoveBefore(lsn wal.LSN) (removed int, err error) {
 	}
 	// Recovery begins at the watermark, so its segment must stay.
 	if s.Control().Watermark < limit {
-		if err := s.saveControl(nil, 0, false); err != nil {
+		if err := s.saveControl(nil, 0); err != nil {
 			return 0, fmt.Errorf("remove WAL: %w", err)
 		}
 	}

@@ -1,6 +1,7 @@
 package walstore
 
 import (
+	"errors"
 	"io"
 	"testing"
 
@@ -65,7 +66,7 @@ func stored(t testing.TB, s *Store) []byte {
 	t.Helper()
 	b := make([]byte, s.Positions().Write-testStart)
 	n, err := s.ReadAt(b, testStart)
-	if len(b) > 0 || err != io.EOF {
+	if len(b) > 0 || !errors.Is(err, io.EOF) {
 		require.NoError(t, err)
 	}
 	require.Len(t, b, n)

@@ -106,7 +106,7 @@ func (s *Store) syncDirty() error {
 	sealed, err := s.flush(files, names)
 	if err == nil && prefix {
 		// From now on recovery believes what lies in front of the start.
-		err = s.saveControl(nil, upto.WriteRecord, false)
+		err = s.saveControl(nil, upto.WriteRecord)
 	}
 	s.mu.Lock()
 	if err != nil {
@@ -194,7 +194,7 @@ func (s *Store) saveMarkLater() {
 	}
 	s.savingMark = true
 	s.background.Go(func() {
-		err := s.saveControl(nil, 0, false)
+		err := s.saveControl(nil, 0)
 		s.mu.Lock()
 		s.savingMark = false
 		s.mu.Unlock()

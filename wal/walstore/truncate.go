@@ -70,7 +70,7 @@ func (s *Store) checkCut(to wal.LSN, h wal.TimelineHistory) (nothing bool, err e
 	case to != to.Align8():
 		return false, ErrNotRecordEnd
 	}
-	if to == pos.WriteRecord && to == pos.Write || to == s.first && to == pos.Write {
+	if to == pos.Write && (to == s.first || to == pos.WriteRecord) {
 		return !cut, nil
 	}
 	if to > s.start && to <= pos.Write && to != pos.WriteRecord {
@@ -125,7 +125,7 @@ func (s *Store) lowerWatermark() error {
 	if !lower {
 		return nil
 	}
-	return s.saveControl(nil, 0, false)
+	return s.saveControl(nil, 0)
 }
 
 // fillPadding makes sure that what follows an XLOG_SWITCH is zero when the cut

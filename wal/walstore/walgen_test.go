@@ -101,7 +101,7 @@ func (g *generator) record(n int, seed byte) (start, end wal.LSN) {
 
 // switchSegment writes XLOG_SWITCH and the padding up to the segment's end.
 func (g *generator) switchSegment() (start, end wal.LSN) {
-	start, end = g.emit(0x40, nil)
+	start, _ = g.emit(0x40, nil)
 	rest := (wal.LSN(testSegment) - g.pos%wal.LSN(testSegment)) % wal.LSN(testSegment)
 	g.raw(make([]byte, rest))
 	return start, g.pos

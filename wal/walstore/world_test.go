@@ -231,5 +231,5 @@ func (w *world) requireSound() {
 			w.t.Error(err)
 		}
 	}
-	require.Empty(w.t, len(w.found), "objections of %d crashes", w.crashes)
+	require.Empty(w.t, w.found, "objections of %d crashes", w.crashes)
 }
