@@ -13,6 +13,7 @@ import (
 
 	"github.com/walhaven/walhaven/auth"
 	"github.com/walhaven/walhaven/compute"
+	"github.com/walhaven/walhaven/protocol"
 	"github.com/walhaven/walhaven/walproposer"
 )
 
@@ -237,8 +238,11 @@ func (l *local) requireQuorum(ctx context.Context) error {
 	return l.awaitReady(ctx, l.walproposer())
 }
 
+// baseSlot reserves, on each safekeeper, the WAL that the base backup needs.
+const baseSlot = "walhaven_base"
+
 // takeBaseBackup takes the base that a restore starts from, once. Its WAL is
-// on the safekeepers, so none is put into it.
+// on the safekeepers, so none is put into it; a slot keeps it there.
 func (l *local) takeBaseBackup(ctx context.Context) error {
 	dir := l.backupDir()
 	if _, err := os.Stat(filepath.Join(dir, "backup_manifest")); err == nil {
@@ -246,6 +250,13 @@ func (l *local) takeBaseBackup(ctx context.Context) error {
 	}
 	if err := os.RemoveAll(dir); err != nil {
 		return fmt.Errorf("remove unfinished base backup: %w", err)
+	}
+	for _, n := range l.Safekeepers {
+		command := "CREATE_REPLICATION_SLOT " + baseSlot + " PHYSICAL RESERVE_WAL"
+		l.say("+ %s: %s", n.PG, command)
+		if _, err := l.query(ctx, n.PG, command, physical); err != nil && protocol.SQLState(err) != protocol.CodeDuplicateObject {
+			return fmt.Errorf("reserve the base backup's WAL on safekeeper %d: %w", n.ID, err)
+		}
 	}
 	l.say("+ pg_basebackup -D %s -c fast -X none", dir)
 	return l.server.BaseBackup(ctx, dir, "-X", "none")

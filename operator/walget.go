@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/replication"
 	"github.com/walhaven/walhaven/wal"
 	"github.com/walhaven/walhaven/walproposer"
@@ -96,6 +98,7 @@ func (c *Cluster) look(ctx context.Context) (quorumView, error) {
 	}
 	wg.Wait()
 	var failures []error
+	members := pushwal.Configuration{}
 	for _, a := range answers {
 		if a.err == nil && a.status.Joining {
 			a.err = errors.New("it is joining and holds only a part")
@@ -103,6 +106,9 @@ func (c *Cluster) look(ctx context.Context) (quorumView, error) {
 		if a.err != nil {
 			failures = append(failures, fmt.Errorf("safekeeper %d: %w", a.ID, a.err))
 			continue
+		}
+		if a.status.Configuration.Generation >= members.Generation {
+			members = a.status.Configuration
 		}
 		v.nodes = append(v.nodes, a)
 		v.size = a.status.SegmentSize
@@ -112,7 +118,11 @@ func (c *Cluster) look(ctx context.Context) (quorumView, error) {
 			v.silence = age
 		}
 	}
-	if len(v.nodes) <= len(c.Safekeepers)/2 {
+	quorum := v.majorityOf(members.Members) && (!members.Joint() || v.majorityOf(members.NewMembers))
+	if len(members.Members) == 0 { // founded implicitly: there is only the list
+		quorum = len(v.nodes) > len(c.Safekeepers)/2
+	}
+	if !quorum {
 		return v, errors.Join(append([]error{ErrNoQuorum}, failures...)...)
 	}
 	for _, n := range v.nodes {
@@ -121,6 +131,18 @@ func (c *Cluster) look(ctx context.Context) (quorumView, error) {
 		}
 	}
 	return v, nil
+}
+
+// majorityOf says whether most of the members, as the safekeepers know them, are
+// among the nodes that answered: a list of addresses is no quorum.
+func (v quorumView) majorityOf(members []pushwal.Member) bool {
+	answered := 0
+	for _, m := range members {
+		if slices.ContainsFunc(v.nodes, func(n nodeView) bool { return n.status.NodeID == m.ID }) {
+			answered++
+		}
+	}
+	return answered > len(members)/2
 }
 
 // awaitQuorum looks until a majority answers or ctx ends.

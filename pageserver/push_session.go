@@ -143,8 +143,10 @@ func (s *pushSession) report() error {
 	if err := s.stream.Send(s.out); err != nil {
 		return fmt.Errorf("send status: %w", err)
 	}
+	// Nothing is in an object store yet, so nothing is remotely consistent: the
+	// safekeepers' copies are not to be given up for this disk's.
 	feedback := pushwal.PageserverFeedback{
-		LastReceivedLSN: write, DiskConsistent: durable, RemoteConsistent: durable,
+		LastReceivedLSN: write, DiskConsistent: durable,
 		ReplyTime: now, Corruption: halted, Active: pushwal.StandBy,
 	}
 	if active && !halted {

@@ -105,6 +105,13 @@ func (d *diskProbe) limit() uint64 {
 	return max(1<<30, d.size/20)
 }
 
+// low says that free space is known to be below the limit.
+func (d *diskProbe) low() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return !d.at.IsZero() && d.free < d.limit()
+}
+
 // space returns free and needed bytes.
 func (d *diskProbe) space() (free, limit uint64) {
 	d.mu.Lock()

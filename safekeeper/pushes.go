@@ -55,10 +55,6 @@ func (p *pushTarget) view() pushView {
 	return pushView{connected: p.connected, since: p.since, feedback: p.feedback, err: p.err}
 }
 
-// durable is what the pageserver has confirmed since this process started, 0
-// when nothing: then nothing may be removed that it could lack.
-func (p *pushTarget) durable() wal.LSN { return p.view().feedback.Flush }
-
 func (p *pushTarget) note(f sender.PushFeedback) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -88,11 +84,15 @@ func newPushSet(addresses []string) *pushSet {
 
 func (s *pushSet) list() []*pushTarget { return s.targets }
 
-// positions are what the pageservers hold durably.
-func (s *pushSet) positions() []wal.LSN {
+// positions are what the pageservers no longer need of this node's WAL: what they
+// have in an object store, or, with local, what is on their own disks.
+func (s *pushSet) positions(local bool) []wal.LSN {
 	out := make([]wal.LSN, len(s.targets))
 	for i, p := range s.targets {
-		out[i] = p.durable()
+		f := p.view().feedback
+		if out[i] = f.Remote; local {
+			out[i] = max(f.Flush, f.Remote)
+		}
 	}
 	return out
 }
@@ -152,8 +152,8 @@ func (s *Server) pushOnce(ctx context.Context, t *timeline, p *pushTarget) error
 
 // relay tells the acceptor, and through it the proposers, what pageservers hold.
 func (s *Server) relay(t *timeline, f sender.PushFeedback) {
-	slowest := f.Flush
-	for _, at := range t.pushes.positions() {
+	slowest := f.Remote
+	for _, at := range t.pushes.positions(false) {
 		slowest = min(slowest, at)
 	}
 	t.accepting.Report(slowest, 0)

@@ -44,7 +44,7 @@ func (s *Server) retainOnce(t *timeline) error {
 	}
 	in := retentionInput{
 		commit: st.CommitLSN, flush: st.FlushLSN, truncate: st.TruncateLSN, oldest: st.Oldest,
-		pageservers: t.pushes.positions(), keepSize: uint64(s.o.Config.WALKeepSize),
+		pageservers: t.pushes.positions(s.disk.low()), keepSize: uint64(s.o.Config.WALKeepSize),
 	}
 	in.slot, in.hasSlot = t.slots.minRestart()
 	n, err := t.store.RemoveBefore(retentionHorizon(in))

@@ -12,8 +12,10 @@ type retentionInput struct {
 	slot    wal.LSN // oldest position that a valid slot reserves
 	hasSlot bool
 
-	// pageservers are the positions that the configured pageservers hold
-	// durably; 0 for one that has not answered since the start.
+	// pageservers are the positions below which the configured pageservers can do
+	// without this node: what they have in an object store or, when space runs
+	// out here, on their own disks; 0 for one that has not answered since the
+	// start.
 	pageservers []wal.LSN
 
 	keepSize uint64 // --wal-keep-size, bytes that stay in any case

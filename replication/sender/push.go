@@ -62,6 +62,7 @@ type PushFeedback struct {
 	Write      wal.LSN // end of what the receiver has
 	Flush      wal.LSN // end of what is durable there
 	Apply      wal.LSN // end of what is applied there
+	Remote     wal.LSN // end of what it has in an object store
 	Corruption bool    // the receiver stopped because its WAL and a pusher's differ
 	At         time.Time
 }

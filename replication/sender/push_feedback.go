@@ -36,6 +36,7 @@ func (p *pushSession) decodeFeedback(msg []byte) (bool, error) {
 		p.note(func(f *PushFeedback) {
 			f.Active = m.Active == pushwal.Active
 			f.Corruption = f.Corruption || m.Corruption
+			f.Remote = max(f.Remote, m.RemoteConsistent)
 		})
 		return true, nil
 	}
