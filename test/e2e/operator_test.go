@@ -1,0 +1,174 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/walhaven/walhaven/operator"
+	"github.com/walhaven/walhaven/test/cluster"
+)
+
+// TestOperator goes through what an operator types at a healthy cluster, and
+// what programs rely on.
+func TestOperator(t *testing.T) {
+	c := cluster.New(t, cluster.Options{Bench: time.Second})
+	t.Run("status for programs", func(t *testing.T) { statusJSON(t, c) })
+	t.Run("status for people", func(t *testing.T) {
+		out, code := c.Walhaven("status")
+		require.Zero(t, code, out)
+		require.Regexp(t, `^SAFE since \S+ \(.*\): every safekeeper acknowledges`, out)
+	})
+	t.Run("check", func(t *testing.T) {
+		out, code := c.Walhaven("check")
+		require.Zero(t, code, out)
+		require.NotContains(t, out, "FAILED")
+		out, code = c.Walhaven("check", "--nagios")
+		require.Zero(t, code, out)
+		require.Regexp(t, `^WALHAVEN OK - SAFE: .* \| safekeeper_1_lag=0B`, out)
+	})
+	t.Run("wal get", func(t *testing.T) { walGet(t, c) })
+	t.Run("waldump", func(t *testing.T) { waldumpJSON(t, c) })
+	t.Run("usage", func(t *testing.T) {
+		_, code := c.Walhaven("stauts")
+		require.Equal(t, 2, code)
+		_, code = c.Walhaven("wal", "get", "--clustre", "x", "a", "b")
+		require.Equal(t, 126, code, "a typo in restore_command must stop recovery, not end it")
+	})
+	t.Run("a second up resumes", func(t *testing.T) { resume(t, c) })
+}
+
+// statusJSON compares the fields with what issue and documentation promise.
+func statusJSON(t *testing.T, c *cluster.Cluster) {
+	out, code := c.Walhaven("status", "--dir", c.Dir(), "-o", "json")
+	require.Zero(t, code, out)
+	var s map[string]any
+	require.NoError(t, json.Unmarshal([]byte(out), &s))
+	has := func(m any, fields ...string) map[string]any {
+		object, ok := m.(map[string]any)
+		require.True(t, ok, "%v", m)
+		for _, f := range fields {
+			require.Contains(t, object, f)
+		}
+		return object
+	}
+	has(s, "commit_lsn", "term", "postgres", "walproposer", "safekeepers", "pageservers", "tenant_id", "timeline_id")
+	lsn := regexp.MustCompile(`^[0-9A-F]+/[0-9A-F]+$`)
+	require.Regexp(t, lsn, s["commit_lsn"])
+	require.EqualValues(t, 1, s["term"])
+	require.Equal(t, c.Tenant.String(), s["tenant_id"])
+	has(s["postgres"], "conninfo", "pid", "data_dir", "version")
+	w := has(s["walproposer"], "http", "pid", "tap_pid", "push_pids")
+	require.Positive(t, w["tap_pid"])
+	safekeepers := s["safekeepers"].([]any)
+	require.Len(t, safekeepers, 3)
+	for _, sk := range safekeepers {
+		m := has(sk, "id", "pg", "http", "pid", "data_dir", "term", "flush_lsn", "commit_lsn", "lag_bytes")
+		require.Regexp(t, lsn, m["flush_lsn"])
+		require.Positive(t, m["pid"])
+	}
+	for _, ps := range s["pageservers"].([]any) {
+		m := has(ps, "id", "pg", "http", "pid", "data_dir", "last_record_lsn", "disk_consistent_lsn", "lag_bytes", "lag_seconds")
+		require.Regexp(t, lsn, m["last_record_lsn"])
+	}
+}
+
+// walGet fetches a closed segment, the open one, one that is not there yet, and
+// history files that are not, with the exit codes of restore_command.
+func walGet(t *testing.T, c *cluster.Cluster) {
+	ctx := context.Background()
+	dir := t.TempDir()
+	rows, err := c.Server.Query(ctx, "SELECT pg_walfile_name(lsn) FROM (SELECT pg_switch_wal() AS lsn) s")
+	require.NoError(t, err)
+	closed := rows[0][0]
+	require.NoError(t, c.Server.Exec(ctx, "CREATE TABLE after_switch ()"))
+	rows, err = c.Server.Query(ctx, "SELECT pg_walfile_name(pg_current_wal_flush_lsn()), pg_walfile_name(pg_current_wal_flush_lsn() + 10 * 16 * 1024 * 1024)")
+	require.NoError(t, err)
+	open, future := rows[0][0], rows[0][1]
+	get := func(name string) ([]byte, int, string) {
+		path := filepath.Join(dir, name)
+		out, code := c.Walhaven("wal", "get", name, path)
+		data, err := os.ReadFile(path)
+		if code == 0 {
+			require.NoError(t, err)
+		} else {
+			require.ErrorIs(t, err, os.ErrNotExist, "a failed get leaves nothing behind")
+		}
+		return data, code, out
+	}
+	data, code, out := get(closed)
+	require.Zero(t, code, out)
+	own, err := os.ReadFile(filepath.Join(c.Postgres.DataDir, "pg_wal", closed))
+	require.NoError(t, err)
+	require.Equal(t, own, data)
+
+	data, code, out = get(open)
+	require.Zero(t, code, out)
+	require.Len(t, data, len(own), "the open segment is padded to its size")
+	own, err = os.ReadFile(filepath.Join(c.Postgres.DataDir, "pg_wal", open))
+	require.NoError(t, err)
+	require.Equal(t, own[:8192], data[:8192])
+
+	for _, name := range []string{future, "00000002.history", closed + ".00000028.backup"} {
+		_, code, out = get(name)
+		require.Equal(t, 1, code, "%s: %s", name, out)
+	}
+	require.Empty(t, leftovers(t, dir, closed, open))
+}
+
+// leftovers are files beside those named.
+func leftovers(t *testing.T, dir string, names ...string) (rest []string) {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	for _, e := range entries {
+		if !strings.Contains(strings.Join(names, " "), e.Name()) {
+			rest = append(rest, e.Name())
+		}
+	}
+	return rest
+}
+
+// waldumpJSON reads records from a running safekeeper.
+func waldumpJSON(t *testing.T, c *cluster.Cluster) {
+	out, code := c.Walhaven("waldump", "-n", "50", "-o", "jsonl")
+	require.Zero(t, code, out)
+	lines := strings.Split(strings.TrimSpace(out), "\n")
+	require.Len(t, lines, 50)
+	blocks := 0
+	for _, line := range lines {
+		var record map[string]any
+		require.NoError(t, json.Unmarshal([]byte(line), &record), line)
+		if refs, ok := record["blocks"].([]any); ok {
+			blocks += len(refs)
+		}
+	}
+	require.Positive(t, blocks, "block references in %s", lines[0])
+}
+
+// resume stops everything, as `down` does, and starts it again.
+func resume(t *testing.T, c *cluster.Cluster) {
+	require.NoError(t, c.Server.Exec(context.Background(), "CREATE TABLE kept AS SELECT 1 AS i"))
+	out, code := c.Walhaven("down", "--dir", c.Dir())
+	require.Zero(t, code, out)
+	for _, name := range c.Daemons() {
+		require.Zero(t, c.PID(name), name)
+	}
+	out, code = c.Walhaven("up", "--detach", "--dir", c.Dir())
+	require.Zero(t, code, out)
+	require.Contains(t, out, "all 5 are the same")
+	out, code = c.Walhaven("up", "--detach", "--dir", c.Dir())
+	require.Zero(t, code, out)
+	require.Contains(t, out, "runs already")
+	n, err := c.Server.QueryValue(context.Background(), "SELECT count(*) FROM kept")
+	require.NoError(t, err)
+	require.Equal(t, "1", n)
+	require.Equal(t, operator.StateSafe, c.CollectStatus(context.Background()).State)
+}
