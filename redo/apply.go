@@ -35,41 +35,26 @@ func Apply(p *page.Page, r *walrecord.Record, index int, o Options) error {
 	return nil
 }
 
-// blockFunc changes the page of c.blk as the record says. The caller has tested
-// pd_lsn and stamps it afterwards.
-type blockFunc func(c *ctx, p *page.Page) error
-
-// manager is a resource manager's part in redo.
-type manager struct {
-	// redo is called for each block that needs it. Nil: the resource manager's
-	// records reference no blocks.
-	redo blockFunc
-	// restored is called instead after the record's image of the block was
-	// restored, for the few changes that are made even then. Usually nil.
-	restored blockFunc
-}
-
-// ctx is what a blockFunc knows: one record and one of its blocks.
+// ctx is what the functions of a resource manager know: one record and one of
+// its blocks. They change the page of blk; pd_lsn is tested before and stamped
+// afterwards.
 type ctx struct {
 	rec  *walrecord.Record
 	blk  *walrecord.Block
 	main []byte // rec.MainData
 	opt  Options
-	// stamp says whether pd_lsn becomes rec.End. It is set before a blockFunc is
-	// called, which may clear it.
+	// stamp says whether pd_lsn becomes rec.End. It is set before they are
+	// called; they may clear it.
 	stamp bool
 }
 
 func (c *ctx) apply(p *page.Page) error {
-	m := c.manager()
 	if c.blk.HasImage && c.blk.Image.Apply {
 		if err := RestoreImage(p, &c.blk.Image); err != nil {
 			return err
 		}
-		if m != nil && m.restored != nil {
-			if err := m.restored(c, p); err != nil {
-				return err
-			}
+		if err := c.restored(p); err != nil {
+			return err
 		}
 		if !p.IsNew() {
 			p.SetLSN(c.rec.End)
@@ -83,25 +68,14 @@ func (c *ctx) apply(p *page.Page) error {
 		return nil
 	case c.blk.Fork == walrecord.ForkVM:
 		// Every bit of a map that does not exist is zero.
-	case p.IsNew():
+	case p.IsNew() && c.rec.RMID != walrecord.RmgrXLOG:
 		return ErrNewPage
 	}
-	if m == nil || m.redo == nil {
-		return errNoRedo
-	}
-	if err := m.redo(c, p); err != nil {
+	if err := c.redo(p); err != nil {
 		return err
 	}
 	if c.stamp {
 		p.SetLSN(c.rec.End)
-	}
-	return nil
-}
-
-// manager is the resource manager of the record, nil if it has no block redo.
-func (c *ctx) manager() *manager {
-	if int(c.rec.RMID) < len(managers) {
-		return &managers[c.rec.RMID]
 	}
 	return nil
 }

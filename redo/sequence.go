@@ -1,5 +1,26 @@
 package redo
 
-import "github.com/walhaven/walhaven/redo/page"
+import (
+	"encoding/binary"
 
-func redoSequence(_ *ctx, _ *page.Page) error { return errNoRedo }
+	"github.com/walhaven/walhaven/redo/page"
+)
+
+// sequenceMagic marks a sequence's page (SEQ_MAGIC).
+const sequenceMagic = 0x1717
+
+// redoSequence is seq_redo: the page is built anew around the one tuple, which
+// follows the relation's name in the record.
+func redoSequence(c *ctx, p *page.Page) error {
+	if c.rec.Op() != 0 {
+		return errUnknownOp
+	}
+	m := read(c.main)
+	m.skip(12)
+	if m.bad {
+		return ErrTruncated
+	}
+	p.Init(8)
+	binary.LittleEndian.PutUint32(p.SpecialArea(8), sequenceMagic)
+	return p.Append(m.rest)
+}
