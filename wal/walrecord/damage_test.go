@@ -22,8 +22,10 @@ func TestEveryBrokenBitIsFound(t *testing.T) {
 	b.Cut(30000, 1)
 	b.Message(100)
 	var recs []span
-	opts := ScannerOptions{Start: b.Start(), SegmentSize: wal.MinSegmentSize, MaxTLI: 1,
-		SystemID: walrecordtest.SystemID, PGVersion: 18}
+	opts := ScannerOptions{
+		Start: b.Start(), SegmentSize: wal.MinSegmentSize, MaxTLI: 1,
+		SystemID: walrecordtest.SystemID, PGVersion: 18,
+	}
 	r := NewReader(opts, func(start, end wal.LSN, _ []byte) error {
 		recs = append(recs, span{start, end})
 		return nil

@@ -55,8 +55,10 @@ func TestDecodeEverything(t *testing.T) {
 		XID: 742, Prev: 0x1000100, Info: 0x81, RMID: RmgrHeap, CRC: 0xDEADBEEF,
 		HasOrigin: true, Origin: 7, HasTopXID: true, TopXID: 742, MainData: []byte("main"),
 		Blocks: []Block{
-			{ID: 0, Rel: RelFile{1663, 5, 16384}, Block: 9, WillInit: true, HasImage: true, HasData: true, Data: []byte("abc"),
-				Image: Image{Data: image, HoleOffset: 50, HoleLength: wal.BlockSize - 100, Info: 3, Apply: true}, dataLen: 3, imageLen: 100},
+			{
+				ID: 0, Rel: RelFile{1663, 5, 16384}, Block: 9, WillInit: true, HasImage: true, HasData: true, Data: []byte("abc"),
+				Image: Image{Data: image, HoleOffset: 50, HoleLength: wal.BlockSize - 100, Info: 3, Apply: true}, dataLen: 3, imageLen: 100,
+			},
 			{ID: 2, Rel: RelFile{1663, 5, 16384}, Fork: ForkVM, Block: 1, SameRel: true, HasData: true, Data: []byte("v"), dataLen: 1},
 		},
 	}, r)
@@ -65,8 +67,10 @@ func TestDecodeEverything(t *testing.T) {
 
 	// The next record does not inherit anything.
 	require.NoError(t, Decode(rawRecord(RmgrXLOG, 0x40), 8, 32, &r))
-	require.Equal(t, Record{Major: 15, Start: 8, End: 32, Length: 24, XID: 742, Prev: 0x1000100, Info: 0x40,
-		CRC: 0xDEADBEEF, Blocks: []Block{}, MainData: []byte{}}, r)
+	require.Equal(t, Record{
+		Major: 15, Start: 8, End: 32, Length: 24, XID: 742, Prev: 0x1000100, Info: 0x40,
+		CRC: 0xDEADBEEF, Blocks: []Block{}, MainData: []byte{},
+	}, r)
 }
 
 // TestDecodeImages covers the cases of an image header, by version.

@@ -90,7 +90,7 @@ func appendRight(dst []byte, v uint64, width int) []byte {
 // appendPaddedLSN is %X/%08X, pg_waldump's form of a record's position.
 func appendPaddedLSN(dst []byte, l wal.LSN) []byte {
 	const digits = "0123456789ABCDEF"
-	dst = append(dst, wal.LSN(l>>32<<32).String()...)
+	dst = append(dst, (l >> 32 << 32).String()...)
 	dst = dst[:len(dst)-1] // "X/0" without its zero
 	for shift := 28; shift >= 0; shift -= 4 {
 		dst = append(dst, digits[l>>shift&0xF])

@@ -2,7 +2,6 @@ package walrecord
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"hash/crc32"
 	"testing"
@@ -273,7 +272,7 @@ func TestRealOverwrite(t *testing.T) {
 			s := NewScanner(fixtureOptions(f, f.start))
 			err := feedInPieces(s, f.bytes, func() int { return n })
 			var end *EndError
-			require.True(t, errors.As(err, &end), "%v", err)
+			require.ErrorAs(t, err, &end)
 			require.Equal(t, EndZeroLength, end.Reason)
 			require.Zero(t, end.Torn)
 			require.Equal(t, s.RecordEnd(), end.LSN)

@@ -56,7 +56,7 @@ func TestEndOfWAL(t *testing.T) {
 			s := NewScanner(ScannerOptions{Start: start, SegmentSize: wal.MinSegmentSize})
 			err := feedInPieces(s, c.seg, func() int { return n })
 			var end *EndError
-			require.True(t, errors.As(err, &end), "%s: %v", name, err)
+			require.ErrorAs(t, err, &end, name)
 			require.False(t, IsCorruption(err))
 			require.Equal(t, c.reason, end.Reason, name)
 			require.Equal(t, c.b.Position(), end.LSN, name)
@@ -82,7 +82,7 @@ func TestEndInsideRecord(t *testing.T) {
 		s := NewScanner(ScannerOptions{Start: b.Start(), SegmentSize: wal.MinSegmentSize})
 		err := s.Feed(b.Start(), seg)
 		var e *EndError
-		require.True(t, errors.As(err, &e), "%s: %v", name, err)
+		require.ErrorAs(t, err, &e, name)
 		require.Equal(t, torn, e.Torn)
 		require.Equal(t, b.Start()+2*wal.BlockSize, e.LSN)
 		require.Equal(t, end, s.RecordEnd())
@@ -102,7 +102,7 @@ func TestTornPageIsNotTheEnd(t *testing.T) {
 	s := NewScanner(ScannerOptions{Start: b.Start(), SegmentSize: wal.MinSegmentSize})
 	err := s.Feed(b.Start(), seg)
 	var c *CorruptionError
-	require.True(t, errors.As(err, &c), "%v", err)
+	require.ErrorAs(t, err, &c)
 	require.Equal(t, bad, c.LSN)
 	require.Equal(t, end, s.RecordEnd())
 	require.Equal(t, bad, s.Position())

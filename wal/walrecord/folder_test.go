@@ -140,7 +140,7 @@ func requireSameLines(t *testing.T, want, got []string) {
 			require.Equal(t, want[i], got[i], "record %d", i)
 		}
 	}
-	require.Equal(t, len(want), len(got))
+	require.Len(t, got, len(want))
 }
 
 // compareWithWaldump checks every record of the folder, and the statistics,

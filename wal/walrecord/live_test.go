@@ -165,8 +165,10 @@ func walinspectRow(row []string) string {
 }
 
 func recordRow(r *Record) string {
-	cols := []string{r.Start.String(), r.End.String(), r.Prev.String(), fmt.Sprint(r.XID), RmgrName(r.RMID), Identify(r),
-		fmt.Sprint(r.Length), fmt.Sprint(len(r.MainData)), fmt.Sprint(r.FPILength())}
+	cols := []string{
+		r.Start.String(), r.End.String(), r.Prev.String(), fmt.Sprint(r.XID), RmgrName(r.RMID), Identify(r),
+		fmt.Sprint(r.Length), fmt.Sprint(len(r.MainData)), fmt.Sprint(r.FPILength()),
+	}
 	for _, b := range r.Blocks {
 		cols = append(cols, fmt.Sprintf("%d %s %s %d", b.ID, b.Rel, b.Fork, b.Block))
 	}
