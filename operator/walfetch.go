@@ -70,8 +70,7 @@ var physical = map[string]string{"replication": "true"}
 // timeline. Any other error must not end a recovery early.
 func classify(err error) error {
 	var end *receiver.EndOfTimeline
-	var server *protocol.Error
-	if errors.As(err, &end) || errors.As(err, &server) && strings.Contains(server.Message, "is not in this server's history") {
+	if errors.As(err, &end) || strings.Contains(err.Error(), "is not in this server's history") {
 		return fmt.Errorf("%w: %w", errOtherTimeline, err)
 	}
 	return err

@@ -38,6 +38,9 @@ func restores(args []string) bool {
 
 // Run fetches the file.
 func (g *walGetCmd) Run(ctx context.Context, c *cli) (err error) {
+	// A panic elsewhere ends the process by SIGABRT, which stops recovery, and
+	// not with exit code 2, which would end it.
+	debug.SetTraceback("crash")
 	defer func() {
 		if p := recover(); p != nil {
 			err = daemon.WithExit(exitNoQuorum, fmt.Errorf("panic: %v\n%s", p, debug.Stack()))

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -56,7 +57,7 @@ func RemovePrograms() {
 
 // Options of a test's cluster.
 type Options struct {
-	Major       int           // of PostgreSQL; 0: any
+	Major       int           // of PostgreSQL; 0: the one in PG, else any
 	Bench       time.Duration // as `walhaven up --bench`
 	Safekeepers int           // 0: three
 }
@@ -75,14 +76,15 @@ func New(t testing.TB, o Options) *Cluster {
 	if o.Safekeepers == 0 {
 		o.Safekeepers = 3
 	}
+	env, err := compute.WantFromEnv()
+	require.NoError(t, err)
 	c := &Cluster{t: t, programs: Programs(t)}
 	dir := filepath.Join(computetest.TempDir(t), "cluster")
 	t.Cleanup(func() { c.destroy(dir) })
 	ctx, cancel := context.WithTimeout(context.Background(), 2*Deadline)
 	defer cancel()
-	var err error
 	c.Cluster, err = operator.Up(ctx, operator.UpOptions{
-		Dir: dir, Major: o.Major, Safekeepers: o.Safekeepers, Bench: o.Bench,
+		Dir: dir, Major: cmp.Or(o.Major, env.Major), Safekeepers: o.Safekeepers, Bench: o.Bench,
 		Programs: c.programs, Out: logWriter{t}, Download: true,
 	})
 	require.NoError(t, err)

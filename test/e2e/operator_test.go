@@ -116,7 +116,7 @@ func walGet(t *testing.T, c *cluster.Cluster) {
 	require.NoError(t, err)
 	require.Equal(t, own[:8192], data[:8192])
 
-	for _, name := range []string{future, "00000002.history", closed + ".00000028.backup"} {
+	for _, name := range []string{future, "00000002.history", "00000002" + closed[8:], closed + ".00000028.backup"} {
 		_, code, out = get(name)
 		require.Equal(t, 1, code, "%s: %s", name, out)
 	}
