@@ -141,8 +141,12 @@ func (a *Accepting) Oldest() wal.LSN { return a.log.Oldest() }
 // History is the PostgreSQL history; a timeline whose first byte is not yet
 // committed is not part of it.
 func (a *Accepting) History() wal.TimelineHistory {
-	h := *a.history.Load()
-	commit := a.CommitLSN()
+	return committedHistory(*a.history.Load(), a.CommitLSN())
+}
+
+// committedHistory is h without the timelines of which no byte is committed: the
+// election that began them may yet lose to another.
+func committedHistory(h wal.TimelineHistory, commit wal.LSN) wal.TimelineHistory {
 	for n := len(h.Ancestors); n > 0 && h.Ancestors[n-1].Switch >= commit; n = len(h.Ancestors) {
 		h, _ = h.Upto(h.Ancestors[n-1].TLI)
 	}

@@ -73,6 +73,12 @@ func (a *Accepting) Status() Status {
 	return s
 }
 
+// CommittedHistory is TLIHistory without the timelines of which no byte is
+// committed yet. Whoever takes over committed WAL takes this one.
+func (s Status) CommittedHistory() wal.TimelineHistory {
+	return committedHistory(s.TLIHistory, s.CommitLSN)
+}
+
 // StatusColumns are the columns of TIMELINE_STATUS, in order. The first two are
 // Neon's.
 var StatusColumns = []string{

@@ -285,3 +285,28 @@ func TestPageserverPulls(t *testing.T) {
 	ps.waitLSN("disk_consistent_lsn", o.end())
 	requireSameWAL(t, wal.Range{Start: o.from, End: o.end()}, sk, ps)
 }
+
+// A timeline of PostgreSQL that was elected but of which nothing is committed
+// may lose to another. A pageserver that took it over could follow neither.
+func TestPageserverPullsNoUncommittedTimeline(t *testing.T) {
+	o, h := switchedOrigin(t)
+	sk := startSafekeeper(t, 1, nil)
+	o.found(t, []*node{sk})
+	p := propose(t, sk, o, 1, nil)
+	at := h.Ancestors[0].Switch
+	p.append(at, 0)
+	p.waitFlush(at)
+	p.append(at, at)
+	sk.waitLSN("commit_lsn", at)
+	p.close()
+	p = proposeTLI(t, sk, o, 2, h)
+	p.append(o.end(), 0) // flushed here, committed by nobody
+	p.waitFlush(o.end())
+	require.Equal(t, "2", sk.mustQuery("TIMELINE_STATUS")[0]["tli"])
+	ps := startPageserver(t, 9, func(c *pageserver.Config) { c.Safekeeper = []string{sk.addr} })
+	ps.waitLSN("disk_consistent_lsn", at)
+	require.Equal(t, "1", ps.mustQuery("TIMELINE_STATUS")[0]["tli"])
+	p.append(o.end(), o.end())
+	ps.waitLSN("disk_consistent_lsn", o.end())
+	require.Equal(t, "2", ps.mustQuery("TIMELINE_STATUS")[0]["tli"])
+}
