@@ -73,7 +73,9 @@ func (w *Walproposer) Run(ctx context.Context) error {
 		} else {
 			w.logger.Info("session ended before an election", "err", err)
 		}
-		deposed = errors.Is(err, consensus.ErrHigherTerm) || errors.Is(err, consensus.ErrRival)
+		// Who never asked for a vote was not deposed, it only looked too early.
+		deposed = s.term != nil && s.term.d.Term() != 0 &&
+			(errors.Is(err, consensus.ErrHigherTerm) || errors.Is(err, consensus.ErrRival))
 		w.state.set(stateWaiting, fmt.Sprint(err))
 		if time.Since(began) > sessionLast {
 			wait = sessionFirst

@@ -63,6 +63,9 @@ func (c *testCluster) node(id int) *testNode { return c.nodes[id-1] }
 // of the given one.
 func (c *testCluster) propose(name string, from int, change func(*ProposerConfig)) *testProposer {
 	conf := ProposerConfig{ID: testID(), SystemID: 7, PGVersion: 170005, SegmentSize: testSegment, Instance: testInstance, Peers: len(c.nodes)}
+	for _, n := range c.nodes { // the look
+		conf.MinTerm = max(conf.MinTerm, n.disk.Term)
+	}
 	if change != nil {
 		change(&conf)
 	}

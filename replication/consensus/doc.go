@@ -42,7 +42,8 @@ PostgreSQL.
     campaign could succeed and which WAL is to be compared. Compare it, and wait
     while another writer is alive; the clock for that is the driver's.
  2. NewProposer with Survey.MaxTerm as MinTerm. Connect to every peer; send
-    Greeting first on each connection.
+    Greeting first on each connection. A greeting of a higher term means that
+    somebody campaigned since the look: the proposer ends, no term is touched.
  3. Feed what arrives as Greeted, Voted and Appended, ends as Disconnected, and a
     Tick each second. Events of a connection that was replaced must not arrive.
     An error is about that peer alone: close, and connect again later.

@@ -17,7 +17,9 @@ type ProposerConfig struct {
 	Instance    pushwal.Instance    // not zero: acceptors know a proposer of ours by it
 	// Peers is how many peers there are; events name them by index.
 	Peers int
-	// MinTerm is a term that the campaign must be above, as known from looking.
+	// MinTerm is the highest term that looking found; the campaign is for one above.
+	// Unless headless, a node that greets with a higher one ends the proposer with
+	// ErrHigherTerm before any vote is asked for: look again.
 	MinTerm wal.Term
 	// Headless proposes nothing of its own: no proof, no WAL. It makes the
 	// quorum hold and commit what its best voter has.

@@ -219,6 +219,10 @@ func (p *Proposer) tick(e *ProposerEffects) {
 	}
 }
 
+func (p *Proposer) lookAgain(n pushwal.NodeID, t wal.Term) *Error {
+	return errf(ErrHigherTerm, "node %d is in term %d, which nobody was in when this proposer looked", n, t).node(n).term(t)
+}
+
 func (p *Proposer) higherTerm(n pushwal.NodeID, t wal.Term) *Error {
 	return errf(ErrHigherTerm, "node %d is in term %d, this proposer in %d", n, t, p.term).node(n).term(t)
 }

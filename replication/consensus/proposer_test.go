@@ -19,6 +19,11 @@ func bare(n int, change func(*ProposerConfig)) *Proposer {
 	return NewProposer(c)
 }
 
+// after lets a proposer begin as if its look had found term.
+func after(term wal.Term) func(*ProposerConfig) {
+	return func(c *ProposerConfig) { c.MinTerm = term }
+}
+
 // hello is node id's greeting as peer id-1.
 func hello(id pushwal.NodeID, conf pushwal.Configuration, term wal.Term) *Greeted {
 	return &Greeted{int(id) - 1, &pushwal.AcceptorGreeting{
@@ -55,7 +60,7 @@ func run(t *testing.T, p *Proposer, evs ...Event) (e ProposerEffects) {
 func leader(t *testing.T) *Proposer {
 	t.Helper()
 	h := history(0, start, 4, start)
-	p := bare(3, nil)
+	p := bare(3, after(4))
 	run(t, p, hello(1, gen1, 4), hello(2, gen1, 4), hello(3, gen1, 3))
 	run(t, p, ballotOf(1, 5, start+100, h), ballotOf(2, 5, start+80, h))
 	e := run(t, p, &Proved{Term: 5})
@@ -66,7 +71,7 @@ func leader(t *testing.T) *Proposer {
 }
 
 func TestCampaignWaitsForAQuorumOfGreetings(t *testing.T) {
-	p := bare(3, func(c *ProposerConfig) { c.MinTerm = 2 })
+	p := bare(3, after(7))
 	require.Empty(t, run(t, p, hello(1, gen1, 7)).Send)
 	require.Empty(t, run(t, p, hello(1, gen1, 7)).Send, "one node that greets twice is one node")
 	require.Empty(t, run(t, p, &Disconnected{0}, hello(2, gen1, 1)).Send, "connected, all of them")
@@ -74,6 +79,29 @@ func TestCampaignWaitsForAQuorumOfGreetings(t *testing.T) {
 	require.Len(t, e.Send, 2)
 	require.Equal(t, &pushwal.VoteRequest{Generation: 1, Term: 8}, e.Send[0].Msg)
 	require.Len(t, run(t, p, hello(3, gen1, 8)).Send, 1, "who greets later is asked at once")
+}
+
+// Whoever campaigned since the look may be writing. A proposer whose look is
+// stale must not depose it: it ends before anyone is asked for a vote.
+func TestTermsNewerThanTheLookAreNotOutbid(t *testing.T) {
+	p := bare(3, after(4))
+	require.Empty(t, run(t, p, hello(1, gen1, 4)).Send)
+	e := run(t, p, hello(2, gen1, 5))
+	require.NotNil(t, e.Fatal)
+	require.ErrorIs(t, e.Fatal, ErrHigherTerm)
+	require.Equal(t, wal.Term(5), e.Fatal.Term)
+	require.Empty(t, e.Send)
+	require.Zero(t, p.Term(), "no campaign")
+
+	joining := hello(2, gen1, 5)
+	joining.Greeting.Options.Joining = true
+	p = bare(3, after(4))
+	require.Nil(t, run(t, p, hello(1, gen1, 4), joining).Fatal, "what does not vote does not hinder")
+
+	// A headless run has no proof that could be stale: it goes above everyone.
+	p = bare(3, func(c *ProposerConfig) { c.MinTerm, c.Headless = 4, true })
+	run(t, p, hello(1, gen1, 4))
+	require.Equal(t, wal.Term(6), run(t, p, hello(2, gen1, 5)).Send[0].Msg.(*pushwal.VoteRequest).Term)
 }
 
 func TestR2StartIsTheBestPositionTermFirst(t *testing.T) {
@@ -89,7 +117,7 @@ func TestR2StartIsTheBestPositionTermFirst(t *testing.T) {
 		"uncut history":      {ballotOf(1, 5, start+5, late), ballotOf(2, 5, start+6, long), 1, testStart + 6},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p := bare(3, nil)
+			p := bare(3, after(4))
 			run(t, p, hello(1, gen1, 4), hello(2, gen1, 4))
 			e := run(t, p, tc.first, tc.second)
 			require.NotNil(t, e.Prove)

@@ -54,6 +54,10 @@ func (wd *World) converge() {
 			}
 		}
 	}
+	if wd.err == nil && w.election != nil && !wd.agreeing(w) {
+		wd.stats.count("servers promoted to one number hinder a quorum", 1)
+		return
+	}
 	if wd.err == nil && !wd.settled(w) {
 		wd.fail("no convergence: elected %t, synced %t", w.election != nil, w.synced)
 	}
@@ -69,6 +73,18 @@ func (wd *World) settled(w *writer) bool {
 		}
 	}
 	return true
+}
+
+// agreeing says whether a quorum is up that does not refuse the election for
+// another promotion to the same number. Without one only further nodes help.
+func (wd *World) agreeing(w *writer) bool {
+	n := 0
+	for _, o := range wd.nodes {
+		if o.up && !o.wiped && !contradicts(o.acceptor.State().TLIHistory, w.election.TLIHistory) {
+			n++
+		}
+	}
+	return n > len(wd.nodes)/2
 }
 
 // contradicts says whether two servers were promoted to one number, so that a
