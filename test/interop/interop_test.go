@@ -80,7 +80,7 @@ func waldump(t *testing.T, c *cluster.Cluster) {
 // begins inside one is read from the next; where it stops is part of the text.
 func dump(t *testing.T, c *cluster.Cluster, path string) string {
 	t.Helper()
-	out, _ := exec.Command(filepath.Join(c.Postgres.BinDir, "pg_waldump"), path).CombinedOutput()
+	out, _ := tool(context.Background(), t, c, "pg_waldump", path).CombinedOutput()
 	text := strings.ReplaceAll(string(out), filepath.Dir(path), "DIR")
 	require.Contains(t, text, "rmgr:", "%s", text)
 	return text
@@ -96,9 +96,8 @@ func receivewal(t *testing.T, c *cluster.Cluster) {
 	const segments = 3
 	end := wal.DefaultSegmentSize.SegmentStart(currentLSN(t, c)) + wal.LSN(segments*wal.DefaultSegmentSize)
 	var out bytes.Buffer
-	cmd := exec.CommandContext(ctx, filepath.Join(c.Postgres.BinDir, "pg_receivewal"),
+	cmd := tool(ctx, t, c, "pg_receivewal",
 		"-h", host, "-p", port, "-U", c.User, "-D", dir, "--no-loop", "--endpos", end.String())
-	cmd.Env = append(os.Environ(), "PGPASSWORD="+password(t, c))
 	cmd.Stdout, cmd.Stderr = &out, &out
 	require.NoError(t, cmd.Start())
 	// It begins at the start of the segment that is open when it connects.
@@ -183,12 +182,24 @@ func psql(t *testing.T, c *cluster.Cluster) {
 		{c.Pageservers[0].PG, "SHOW RECEIVERS", "safekeeper"},
 	} {
 		host, port, _ := strings.Cut(ask.address, ":")
-		cmd := exec.Command(filepath.Join(c.Postgres.BinDir, "psql"), "-X", "-h", host, "-p", port, "-U", c.User, "-d", "postgres", "-c", ask.sql)
-		cmd.Env = append(os.Environ(), "PGPASSWORD="+password(t, c))
+		cmd := tool(context.Background(), t, c, "psql", "-X", "-h", host, "-p", port, "-U", c.User, "-d", "postgres", "-c", ask.sql)
 		out, err := cmd.CombinedOutput()
 		require.NoError(t, err, "%s: %s", ask.sql, out)
 		require.Contains(t, string(out), ask.want, ask.sql)
 	}
+}
+
+// tool prepares a client program of the cluster's PostgreSQL, or of a newer major
+// where its own package has none; pg_waldump reads its own major only.
+func tool(ctx context.Context, t *testing.T, c *cluster.Cluster, name string, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd, err := c.Server.Install().Command(ctx, name, args...)
+	if err != nil {
+		t.Skipf("no %s that fits PostgreSQL %s here: %v", name, serverVersion(t, c), err)
+	}
+	cmd.SysProcAttr = nil // as ourselves, whose files these are
+	cmd.Env = append(cmd.Env, "PGPASSWORD="+password(t, c))
+	return cmd
 }
 
 func serverVersion(t *testing.T, c *cluster.Cluster) string {

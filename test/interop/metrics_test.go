@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -58,9 +57,7 @@ func follow(t *testing.T, c *cluster.Cluster) {
 	ctx, cancel := context.WithCancel(context.Background())
 	host, port, _ := strings.Cut(c.Safekeepers[0].PG, ":")
 	run := func(program string, args ...string) *exec.Cmd {
-		cmd := exec.CommandContext(ctx, filepath.Join(c.Postgres.BinDir, program), args...)
-		cmd.Env = append(os.Environ(), "PGPASSWORD="+password(t, c))
-		return cmd
+		return tool(ctx, t, c, program, args...)
 	}
 	dir := computetest.TempDir(t)
 	receiver := []string{"-h", host, "-p", port, "-U", c.User, "-D", dir, "-S", "metrics"}
