@@ -65,7 +65,10 @@ func LoadCluster(path string) (*Cluster, error) {
 	if err := toml.NewDecoder(bytes.NewReader(data)).DisallowUnknownFields().Decode(c); err != nil {
 		return nil, fmt.Errorf("cluster file %s: %w", path, err)
 	}
-	if c.dir, err = filepath.Abs(filepath.Dir(path)); err != nil {
+	if c.dir, err = filepath.EvalSymlinks(filepath.Dir(path)); err == nil {
+		c.dir, err = filepath.Abs(c.dir)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("cluster file %s: %w", path, err)
 	}
 	if len(c.Safekeepers) == 0 {

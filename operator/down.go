@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -38,7 +37,7 @@ func Down(ctx context.Context, dir string, purge bool, out io.Writer) error {
 		return err
 	}
 	l.say("deleting %s", c.dir)
-	if err := os.RemoveAll(c.dir); err != nil {
+	if err := c.remove(dir); err != nil {
 		return fmt.Errorf("purge: %w", err)
 	}
 	return nil

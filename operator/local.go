@@ -35,11 +35,11 @@ const localUser = "walhaven"
 // openLocal reads the cluster in o.Dir, or plans a new one there when there is
 // none; fresh says which.
 func openLocal(o UpOptions) (l *local, fresh bool, err error) {
-	dir, err := filepath.Abs(o.Dir)
-	if err != nil {
-		return nil, false, fmt.Errorf("resolve cluster folder: %w", err)
-	}
 	l = &local{out: o.Out, binDir: o.Programs}
+	dir, err := locate(o.Dir, l.say)
+	if err != nil {
+		return nil, false, err
+	}
 	if l.binDir == "" {
 		exe, err := os.Executable()
 		if err != nil {

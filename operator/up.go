@@ -38,9 +38,6 @@ func Up(ctx context.Context, o UpOptions) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := compute.Reachable(l.dir); err != nil {
-		return nil, fmt.Errorf("PostgreSQL does not run as root but as another user, who must be able to enter the cluster's folder; choose another one with --dir: %w", err)
-	}
 	install, err := compute.Find(ctx, l.want(o, fresh))
 	if err != nil {
 		return nil, err
@@ -68,8 +65,7 @@ func Up(ctx context.Context, o UpOptions) (*Cluster, error) {
 	if err := l.compare(ctx); err != nil {
 		return nil, err
 	}
-	l.printNext()
-	return l.Cluster, nil
+	return l.Cluster, l.printNext()
 }
 
 // want keeps a cluster on the binaries that it was made with.
@@ -286,10 +282,14 @@ func (l *local) bench(ctx context.Context, d time.Duration) error {
 }
 
 // printNext says how to go on.
-func (l *local) printNext() {
+func (l *local) printNext() error {
+	restore, err := l.restoreProgram()
+	if err != nil {
+		return err
+	}
 	program := filepath.Join(l.binDir, "walhaven")
 	file := filepath.Join(l.dir, ClusterFile)
-	l.say("\nEvery commit now waits for two of three safekeepers. Go on with:")
+	l.say("\nEvery commit now waits for a majority of the %d safekeepers. Go on with:", len(l.Safekeepers))
 	psql := "psql"
 	if _, err := exec.LookPath(psql); err != nil {
 		psql = filepath.Join(l.Postgres.BinDir, psql)
@@ -298,8 +298,9 @@ func (l *local) printNext() {
 	l.say("  PGPASSWORD=$(cat %s) %s 'host=127.0.0.1 port=%s user=%s dbname=postgres' -c TIMELINE_STATUS", l.PasswordFile, psql, portOf(l.Safekeepers[0].PG), l.User)
 	l.say("  %s status --cluster %s", program, file)
 	l.say("To bring it back from %s alone, put this and a file recovery.signal into a copy of it and start the copy:", l.backupDir())
-	l.say("  restore_command = '%s wal get %%f %%p --cluster %s'", program, file)
+	l.say("  restore_command = '%s wal get %%f %%p --cluster %s'", restore, file)
 	l.say("Stop everything with:\n  %s down --dir %s", program, l.dir)
+	return nil
 }
 
 // Wait returns when ctx ends, or with an error when a daemon ends by itself.
