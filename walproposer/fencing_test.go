@@ -70,6 +70,32 @@ func TestCloneIsRefusedBeforeAnyVote(t *testing.T) {
 	})
 }
 
+// A slot that the walproposer makes for a server says nothing about what a quorum
+// confirmed to it, in later sessions neither: all is compared again.
+func TestSlotMadeForAnUnknownServerConfirmsNothing(t *testing.T) {
+	w := newWorld(t, computetest.Options{})
+	p := w.propose(w.options())
+	p.streams()
+	w.demandQuorum()
+	require.NoError(t, w.insert(1))
+	twin := w.clone()
+	require.NoError(t, w.insert(2))
+	p.stop()
+	terms := w.terms()
+
+	require.NoError(t, twin.Start(w.ctx(), compute.StartOptions{}))
+	require.NoError(t, twin.Set(w.ctx(), map[string]string{"synchronous_standby_names": "", "wal_keep_size": "1GB"}))
+	require.NoError(t, twin.Exec(w.ctx(), "SELECT pg_drop_replication_slot('walhaven')"))
+	require.NoError(t, twin.Exec(w.ctx(), "INSERT INTO t SELECT i, 'other' FROM generate_series(100, 5000) i"))
+	require.NoError(t, twin.Exec(w.ctx(), "CHECKPOINT")) // a slot that reserves would begin here
+	o := w.options()
+	o.Postgres = twin.Conninfo()
+	for range 2 {
+		require.Contains(t, isRefused(t, w.propose(o).wait()).Error(), "differ")
+	}
+	require.Equal(t, terms, w.terms(), "no term was touched")
+}
+
 func TestOldPrimaryRestartedInALoopChangesNoTerm(t *testing.T) {
 	w := newWorld(t, computetest.Options{})
 	p := w.propose(w.options())

@@ -121,8 +121,8 @@ func existing(ctx context.Context, p *peers, o FoundOptions) (*foundation, error
 // fresh makes the slot and takes what the timeline begins with from the server
 // and from the safekeepers.
 func fresh(ctx context.Context, p *peers, o FoundOptions, say func(string)) (*foundation, error) {
-	say("SELECT pg_create_physical_replication_slot('" + o.Slot + "', true)  -- unless it exists")
-	slot, err := ensureSlot(ctx, origin{conninfo: o.Postgres}, o.Slot)
+	say("SELECT pg_create_physical_replication_slot('" + o.Slot + "', true)  -- unless it exists and keeps WAL")
+	start, err := reserveSlot(ctx, origin{conninfo: o.Postgres}, o.Slot)
 	if err != nil {
 		return nil, err
 	}
@@ -138,7 +138,7 @@ func fresh(ctx context.Context, p *peers, o FoundOptions, say func(string)) (*fo
 	f := &foundation{
 		id: wal.TTID{Tenant: o.Tenant, Timeline: o.Timeline}, name: o.Name,
 		systemID: s.SystemID, pgVersion: s.PGVersion, segmentSize: s.SegmentSize,
-		start: slot.Restart, history: historyAt(s.TLIHistory, slot.Restart),
+		start: start, history: historyAt(s.TLIHistory, start),
 		config: pushwal.Configuration{Generation: 1},
 	}
 	for i := range p.conninfos {
@@ -181,12 +181,14 @@ func (p *peers) member(ctx context.Context, peer int) (m pushwal.Member, err err
 
 // create founds the timeline wherever it is missing.
 func create(ctx context.Context, p *peers, f *foundation, say func(string)) error {
+	all := p.statuses(ctx)
+	past := pastOf(all, len(f.config.Members))
 	done := 0
 	var failures []error
-	for i, s := range p.statuses(ctx) {
+	for i, s := range all {
 		err := s.err
 		if errors.Is(err, errNoTimeline) {
-			err = p.createAt(ctx, i, f, say)
+			err = p.createAt(ctx, i, f, past, say)
 		}
 		if err != nil {
 			failures = append(failures, fmt.Errorf("safekeeper %s: %w", p.address(i), err))
@@ -200,9 +202,36 @@ func create(ctx context.Context, p *peers, f *foundation, say func(string)) erro
 	return nil
 }
 
+// past is what a timeline has behind it.
+type past int
+
+const (
+	pastNone    past = iota // no member has ever voted
+	pastUnknown             // nobody who answers has, and not everyone answers
+	pastVotes               // members have voted, and may have acknowledged WAL
+)
+
+// pastOf tells it from what all of a timeline's members say.
+func pastOf(all []seen, members int) past {
+	answered := 0
+	for _, s := range all {
+		switch {
+		case s.err == nil && (s.Term > 0 || s.FlushLSN > s.Start):
+			return pastVotes
+		case s.err == nil || errors.Is(s.err, errNoTimeline):
+			answered++
+		}
+	}
+	if answered < max(members, len(all)) {
+		return pastUnknown
+	}
+	return pastNone
+}
+
 // createAt founds the timeline on one safekeeper: as a joining node if its data
-// directory is not the one that the members were told of.
-func (p *peers) createAt(ctx context.Context, peer int, f *foundation, say func(string)) error {
+// directory is not the one that the members were told of, or if it may have
+// voted before it lost the timeline.
+func (p *peers) createAt(ctx context.Context, peer int, f *foundation, past past, say func(string)) error {
 	m, err := p.member(ctx, peer)
 	if err != nil {
 		return err
@@ -210,11 +239,16 @@ func (p *peers) createAt(ctx context.Context, peer int, f *foundation, say func(
 	if !isMember(f.config, m.ID) {
 		return fmt.Errorf("node %d is no member of generation %d", m.ID, f.config.Generation)
 	}
-	statement := f.statement(false)
+	joining := past == pastVotes
 	for _, known := range f.config.Members {
-		if known.ID == m.ID && known.Incarnation != m.Incarnation {
-			statement = f.without(m.ID).statement(true)
-		}
+		joining = joining || known.ID == m.ID && known.Incarnation != m.Incarnation
+	}
+	statement := f.statement(false)
+	switch {
+	case joining:
+		statement = f.without(m.ID).statement(true)
+	case past == pastUnknown:
+		return fmt.Errorf("node %d lacks the timeline; whether it ever voted is known only when every member answers", m.ID)
 	}
 	say(p.address(peer) + ": " + statement)
 	_, err = p.query(ctx, peer, statement, pushTimeout)

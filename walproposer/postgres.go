@@ -151,69 +151,99 @@ func one(ctx context.Context, c *replication.Client, sql string) (replication.Ro
 	return rows[0], nil
 }
 
-// slotState is how the replication slot stands.
-type slotState struct {
-	Restart wal.LSN // 0: it keeps nothing
-	Made    bool    // by this call
+// ensureSlot returns what the slot keeps WAL from, making it when it is missing.
+// It refuses one that PostgreSQL has invalidated: the WAL between is gone.
+//
+// A slot made here reserves nothing (0) until the first report to PostgreSQL.
+// Hence what a slot keeps was confirmed by a quorum, or is the position at which
+// the timeline was founded; were it where PostgreSQL happened to begin, the next
+// session would not compare anything below.
+func ensureSlot(ctx context.Context, pg origin, slot string) (wal.LSN, error) {
+	return withSlot(ctx, pg, slot, func(ctx context.Context, c *replication.Client, restart wal.LSN, found bool) (wal.LSN, error) {
+		if found {
+			return restart, nil
+		}
+		return 0, makeSlot(ctx, c, slot, false)
+	})
 }
 
-// ensureSlot returns the slot, making it when it is missing. It refuses one that
-// PostgreSQL has invalidated: the WAL between is gone.
-func ensureSlot(ctx context.Context, pg origin, slot string) (slotState, error) {
+// reserveSlot returns what the slot keeps WAL from. One that is missing, or keeps
+// nothing, is made so that it keeps what a new timeline begins with.
+func reserveSlot(ctx context.Context, pg origin, slot string) (wal.LSN, error) {
+	return withSlot(ctx, pg, slot, func(ctx context.Context, c *replication.Client, restart wal.LSN, found bool) (wal.LSN, error) {
+		if restart != 0 {
+			return restart, nil
+		}
+		if found {
+			if _, err := c.Query(ctx, "SELECT pg_drop_replication_slot('"+slot+"')"); err != nil {
+				return 0, fmt.Errorf("drop replication slot that keeps nothing: %w", err)
+			}
+		}
+		if err := makeSlot(ctx, c, slot, true); err != nil {
+			return 0, err
+		}
+		restart, _, err := readSlot(ctx, c, slot)
+		return restart, err
+	})
+}
+
+func makeSlot(ctx context.Context, c *replication.Client, slot string, reserve bool) error {
+	if _, err := c.Query(ctx, fmt.Sprintf("SELECT pg_create_physical_replication_slot('%s', %t)", slot, reserve)); err != nil {
+		return fmt.Errorf("make replication slot: %w", err)
+	}
+	return nil
+}
+
+// withSlot reads the slot on a primary and has f go on from there.
+func withSlot(ctx context.Context, pg origin, slot string,
+	f func(ctx context.Context, c *replication.Client, restart wal.LSN, found bool) (wal.LSN, error),
+) (wal.LSN, error) {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	c, err := connectSQL(ctx, pg)
 	if err != nil {
-		return slotState{}, err
+		return 0, err
 	}
 	defer c.Close() //nolint:errcheck // Nothing was left undone on it.
 	if err := setLocal(ctx, c); err != nil {
-		return slotState{}, err
+		return 0, err
 	}
 	row, err := one(ctx, c, "SELECT pg_is_in_recovery() AS standby")
 	if err != nil {
-		return slotState{}, err
+		return 0, err
 	}
 	if row["standby"] == "t" {
-		return slotState{}, errStandby
+		return 0, errStandby
 	}
-	s, found, err := readSlot(ctx, c, slot)
-	if err != nil || found && s.Restart != 0 {
-		return s, err
+	restart, found, err := readSlot(ctx, c, slot)
+	if err != nil {
+		return 0, err
 	}
-	if found {
-		return s, refuse("replication slot %q keeps no WAL", slot).
-			hint("Drop it with pg_drop_replication_slot if nothing else uses it; it is made anew.")
-	}
-	if _, err = c.Query(ctx, "SELECT pg_create_physical_replication_slot('"+slot+"', true)"); err != nil {
-		return s, fmt.Errorf("make replication slot: %w", err)
-	}
-	s, _, err = readSlot(ctx, c, slot)
-	s.Made = true
-	return s, err
+	return f(ctx, c, restart, found)
 }
 
 // errStandby says that the server is not a primary yet.
 var errStandby = errors.New("PostgreSQL is in recovery: only a primary has WAL of its own to push")
 
-func readSlot(ctx context.Context, c *replication.Client, slot string) (s slotState, found bool, err error) {
+// readSlot returns what the slot keeps WAL from, 0 = nothing.
+func readSlot(ctx context.Context, c *replication.Client, slot string) (restart wal.LSN, found bool, err error) {
 	rows, err := c.Query(ctx, "SELECT slot_type, restart_lsn, wal_status FROM pg_replication_slots WHERE slot_name = '"+slot+"'")
 	if err != nil {
-		return s, false, fmt.Errorf("read replication slot: %w", err)
+		return 0, false, fmt.Errorf("read replication slot: %w", err)
 	}
 	if len(rows) == 0 {
-		return s, false, nil
+		return 0, false, nil
 	}
 	row := rows[0]
 	if row["slot_type"] != "physical" {
-		return s, true, refuse("replication slot %q is not physical", slot).hint("Choose another --slot.")
+		return 0, true, refuse("replication slot %q is not physical", slot).hint("Choose another --slot.")
 	}
 	if row["wal_status"] == "lost" {
-		return s, true, refuse("replication slot %q was invalidated: PostgreSQL has removed WAL that the quorum lacks", slot).
+		return 0, true, refuse("replication slot %q was invalidated: PostgreSQL has removed WAL that the quorum lacks", slot).
 			detail("max_slot_wal_keep_size was exceeded while commits could not be replicated.").hint(hintFresh)
 	}
 	if row["restart_lsn"] != "" {
-		s.Restart, err = row.LSN("restart_lsn")
+		restart, err = row.LSN("restart_lsn")
 	}
-	return s, true, err
+	return restart, true, err
 }

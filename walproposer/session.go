@@ -43,12 +43,9 @@ type session struct {
 // run is the life of a session. It returns why it ended.
 func (s *session) run(ctx context.Context) error {
 	s.state.set(stateConnecting, "connecting to PostgreSQL")
-	slot, err := ensureSlot(ctx, s.o.origin(), s.o.Slot)
-	if err != nil {
+	var err error
+	if s.confirmed, err = ensureSlot(ctx, s.o.origin(), s.o.Slot); err != nil {
 		return err
-	}
-	if !slot.Made {
-		s.confirmed = slot.Restart
 	}
 	if s.client, err = connectReplication(ctx, s.o.origin()); err != nil {
 		return err
@@ -120,7 +117,7 @@ func (s *session) config(minTerm wal.Term) consensus.ProposerConfig {
 func (s *session) stream(ctx context.Context, v view) error {
 	lower := s.lowerBound(v)
 	start, size := lower, s.o.QueueSize
-	if s.isEmpty(v) {
+	if isEmpty(v) {
 		// Nobody has anything yet: the first segment is sent from its beginning, and
 		// has to stay until a quorum has it and a record behind it.
 		start = s.server.SegmentSize.SegmentStart(lower)
@@ -168,16 +165,11 @@ func (s *session) stream(ctx context.Context, v view) error {
 	return g.Wait()
 }
 
-// isEmpty says that nobody has a record yet. Positions tell it and not terms: an
-// election that came to nothing leaves a term without WAL behind.
-func (s *session) isEmpty(v view) bool {
-	for _, a := range v.all {
-		if a.err == nil && a.FlushLSN > a.Start {
-			return false
-		}
-	}
-	return true
-}
+// isEmpty says that nobody whose WAL counts has a record yet. Positions tell it
+// and not terms: an election that came to nothing leaves a term without WAL
+// behind. The best voter's is the one that tells, for what others have beyond it
+// will be cut.
+func isEmpty(v view) bool { return v.Proof.Upto <= v.all[v.Proof.Donor].Start }
 
 // committed passes on that the quorum has more.
 func (s *session) committed(r *reporter) func(wal.LSN) {

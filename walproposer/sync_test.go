@@ -1,6 +1,8 @@
 package walproposer_test
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -62,6 +64,47 @@ func TestFoundIsRepeatable(t *testing.T) {
 		require.False(t, s.Joining)
 		require.Len(t, s.Configuration.Members, 3)
 	}
+}
+
+// A member that lost the timeline, but not its identity, may have voted and
+// acknowledged: founding again must not make a voter of it that holds nothing.
+func TestFoundingAgainMakesNoVoterWithoutItsPast(t *testing.T) {
+	w := newWorld(t, computetest.Options{})
+	p := w.propose(w.options())
+	p.streams()
+	w.demandQuorum()
+	require.NoError(t, w.insert(1))
+	p.stop()
+	lose := func(i int) {
+		w.keepers[i].down()
+		require.NoError(t, os.RemoveAll(filepath.Join(w.keepers[i].dir, w.id.Tenant.String(), w.id.Timeline.String())))
+		w.keepers[i].up()
+		require.Empty(t, w.statusesOf(i))
+	}
+	lose(2)
+	w.found()
+	require.True(t, w.statusesOf(2)[0].Joining)
+	for _, s := range w.statusesOf(0, 1) {
+		require.False(t, s.Joining)
+	}
+	w.propose(w.options()).streams()
+	require.NoError(t, w.insert(2))
+}
+
+// While a member does not answer nobody knows whether the others have a past.
+func TestFoundingAgainAsksEveryone(t *testing.T) {
+	w := newWorld(t, computetest.Options{})
+	w.keepers[0].down()
+	w.keepers[2].down()
+	require.NoError(t, os.RemoveAll(filepath.Join(w.keepers[2].dir, w.id.Tenant.String(), w.id.Timeline.String())))
+	w.keepers[2].up()
+	again := walproposer.FoundOptions{
+		Postgres: w.pg.Conninfo(), Safekeepers: w.addresses(), Tenant: w.id.Tenant, Timeline: w.id.Timeline,
+	}
+	require.ErrorContains(t, walproposer.Found(w.ctx(), again), "every member")
+	w.keepers[0].up()
+	w.found()
+	require.False(t, w.statusesOf(2)[0].Joining, "nothing was ever voted: it is an interrupted founding")
 }
 
 func TestTimelineMayBeNamed(t *testing.T) {
