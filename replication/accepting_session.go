@@ -261,7 +261,7 @@ func (s *pushSession) note(m pushwal.ProposerMessage) {
 	default:
 		return
 	}
-	if !s.recovery {
+	if !s.recovery && s.instance != pushwal.Headless {
 		a.writer, a.heard = s.instance, time.Now()
 	}
 }

@@ -35,7 +35,7 @@ type Status struct {
 	RemoteConsistentLSN wal.LSN
 	BackupLSN           wal.LSN
 
-	// Writer is the instance of the proposer that wrote last; zero when none did
+	// Writer is the instance of the server's proposer that wrote last; zero when none did
 	// since the start of the safekeeper, or one of Neon's. WriterAge is how long
 	// ago it was heard, negative = never.
 	Writer    pushwal.Instance

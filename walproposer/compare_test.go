@@ -5,6 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/walhaven/walhaven/replication"
 	"github.com/walhaven/walhaven/replication/consensus"
 	"github.com/walhaven/walhaven/wal"
 )
@@ -28,4 +29,15 @@ func TestDifferenceFarBackIsRefused(t *testing.T) {
 	require.Error(t, s.compare(request, theirs, theirs[:len(theirs)-1]))
 	require.Error(t, s.compare(request, theirs, theirs[1:]))
 	require.Error(t, s.compare(request, theirs, nil))
+}
+
+// Bytes that only an outvoted member has will be cut: without them the timeline
+// is empty, and is streamed from its first segment's beginning.
+func TestTheBestVoterTellsWhetherATimelineIsEmpty(t *testing.T) {
+	at := func(flush wal.LSN) seen { return seen{Status: replication.Status{Start: 0x100, FlushLSN: flush}} }
+	v := view{all: []seen{at(0x900), at(0x100), {err: errNoTimeline}}}
+	v.Proof = consensus.ProofRequest{Donor: 1, Upto: 0x100}
+	require.True(t, isEmpty(v))
+	v.Proof = consensus.ProofRequest{Donor: 0, Upto: 0x900}
+	require.False(t, isEmpty(v))
 }

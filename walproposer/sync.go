@@ -2,7 +2,6 @@ package walproposer
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -86,12 +85,8 @@ func syncOnce(ctx context.Context, p *peers, o SyncOptions, logger *slog.Logger)
 func headlessConfig(ctx context.Context, p *peers, o SyncOptions) (consensus.ProposerConfig, error) {
 	c := consensus.ProposerConfig{
 		ID: wal.TTID{Tenant: o.Tenant, Timeline: o.Timeline}, Peers: len(p.conninfos), Headless: true,
+		Instance: pushwal.Headless,
 	}
-	var instance pushwal.Instance
-	if _, err := rand.Read(instance[:]); err != nil {
-		return c, fmt.Errorf("make instance ID: %w", err)
-	}
-	c.Instance = instance
 	all := p.statuses(ctx)
 	var failures []error
 	for _, s := range all {

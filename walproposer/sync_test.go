@@ -53,6 +53,25 @@ func TestSyncBesideAWriterIsPassing(t *testing.T) {
 	t.Log("back after", time.Since(began))
 }
 
+// A headless sync is no writer: the real one need not wait --takeover-after until
+// it may come back.
+func TestSyncDoesNotCountAsAWriter(t *testing.T) {
+	w := newWorld(t, computetest.Options{})
+	o := w.options()
+	o.TakeoverAfter = patience
+	p := w.propose(o)
+	p.streams()
+	w.demandQuorum()
+	require.NoError(t, w.insert(1))
+	_, err := walproposer.Sync(w.ctx(), walproposer.SyncOptions{
+		Safekeepers: w.addresses(), Tenant: w.id.Tenant, Timeline: w.id.Timeline,
+	})
+	require.NoError(t, err)
+	began := time.Now()
+	require.NoError(t, w.insert(2))
+	require.Less(t, time.Since(began), patience/2)
+}
+
 func TestFoundIsRepeatable(t *testing.T) {
 	w := newWorld(t, computetest.Options{})
 	w.found()

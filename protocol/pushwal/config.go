@@ -39,6 +39,12 @@ func ParseIncarnation(s string) (i Incarnation, err error) {
 // Instance names one life of a walproposer's supervisor. Zero when unknown.
 type Instance [16]byte
 
+// Headless is the Instance of every proposer without a server: it settles the end
+// of WAL, and is no writer that another one would have to wait for.
+var Headless = Instance{
+	0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+}
+
 // String is 32 lower-case hexadecimal digits.
 func (i Instance) String() string { return hex.EncodeToString(i[:]) }
 
