@@ -140,11 +140,14 @@ func redoGinDeletePage(c *ctx, p *page.Page, r reader) error {
 	switch c.blk.ID {
 	case 0:
 		p.SetPruneXID(xid) // Nothing may reuse the page before.
-		return changeGinSpecial(p, func(s *ginSpecial) { s.flags |= ginDeleted })
+		return changeGin(p, func(s ginSpecial) ginSpecial {
+			s.flags |= ginDeleted
+			return s
+		})
 	case 1:
 		return deleteGinPostingItem(p, offnum)
 	case 2:
-		return changeGinSpecial(p, func(s *ginSpecial) { s.right = right })
+		return setGinRight(p, right)
 	}
 	return errNoRedo
 }
@@ -166,9 +169,12 @@ func redoGinUpdateMeta(c *ctx, p *page.Page, r reader) error {
 		if err := appendIndexTuples(p, c.blk.Data); err != nil {
 			return err
 		}
-		return changeGinSpecial(p, func(s *ginSpecial) { s.maxoff++ }) // It counts heap rows.
+		return changeGin(p, func(s ginSpecial) ginSpecial {
+			s.maxoff++ // It counts heap rows.
+			return s
+		})
 	case prevTail != invalidBlock:
-		return changeGinSpecial(p, func(s *ginSpecial) { s.right = newRight })
+		return setGinRight(p, newRight)
 	}
 	return errBadRecord
 }
@@ -183,14 +189,12 @@ func redoGinInsertListPage(c *ctx, p *page.Page, r reader) error {
 		return errNoRedo
 	}
 	initGin(p, ginList)
-	err := changeGinSpecial(p, func(s *ginSpecial) {
-		s.right = right
-		if right == invalidBlock { // The tail of a sublist holds whole heap rows.
-			s.flags |= ginListFullRow
-			s.maxoff = 1
-		}
-	})
-	if err != nil {
+	special := ginSpecial{right: right, flags: ginList}
+	if right == invalidBlock { // The tail of a sublist holds whole heap rows.
+		special.flags |= ginListFullRow
+		special.maxoff = 1
+	}
+	if err := special.put(p); err != nil {
 		return err
 	}
 	return appendIndexTuples(p, c.blk.Data)

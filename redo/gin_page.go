@@ -58,14 +58,21 @@ func (s ginSpecial) put(p *page.Page) error {
 	return nil
 }
 
-// changeGinSpecial edits the special area.
-func changeGinSpecial(p *page.Page, edit func(*ginSpecial)) error {
+// changeGin edits the special area.
+func changeGin(p *page.Page, edit func(ginSpecial) ginSpecial) error {
 	s, err := getGinSpecial(p)
 	if err != nil {
 		return err
 	}
-	edit(&s)
-	return s.put(p)
+	return edit(s).put(p)
+}
+
+// setGinRight sets the link to the right sibling or the next page of a list.
+func setGinRight(p *page.Page, block uint32) error {
+	return changeGin(p, func(s ginSpecial) ginSpecial {
+		s.right = block
+		return s
+	})
 }
 
 // rebuildGinMeta makes p a metapage with these contents.
@@ -77,5 +84,8 @@ func rebuildGinMeta(p *page.Page, meta []byte) error {
 
 // ginFinishSplit is ginRedoClearIncompleteSplit.
 func ginFinishSplit(p *page.Page) error {
-	return changeGinSpecial(p, func(s *ginSpecial) { s.flags &^= ginIncompleteSplit })
+	return changeGin(p, func(s ginSpecial) ginSpecial {
+		s.flags &^= ginIncompleteSplit
+		return s
+	})
 }

@@ -49,7 +49,7 @@ func redoHash(c *ctx, p *page.Page) error {
 		return redoHashDelete(c, p, r)
 	case hashSplitCleanup:
 		if c.blk.ID == 0 {
-			return changeHashSpecial(p, func(s *hashSpecial) { s.flags &^= hashNeedsCleanup })
+			return changeHashFlags(p, hashNeedsCleanup, 0)
 		}
 		return errNoRedo
 	case hashUpdateMetaPage:
@@ -111,7 +111,7 @@ func redoHashDelete(c *ctx, p *page.Page, r reader) error {
 			return err
 		}
 		if clearDead {
-			return changeHashSpecial(p, func(s *hashSpecial) { s.flags &^= hashHasDead })
+			return changeHashFlags(p, hashHasDead, 0)
 		}
 		return nil
 	}
@@ -132,7 +132,7 @@ func redoHashVacuumOnePage(c *ctx, p *page.Page, r reader) error {
 		if err := p.MultiDelete(offnums); err != nil {
 			return err
 		}
-		return changeHashSpecial(p, func(s *hashSpecial) { s.flags &^= hashHasDead })
+		return changeHashFlags(p, hashHasDead, 0)
 	case 1:
 		return addHashTuples(p, -n)
 	}
@@ -197,15 +197,15 @@ func redoHashSqueeze(c *ctx, p *page.Page, r reader) error {
 			}
 		}
 		if samePrev {
-			return changeHashSpecial(p, func(s *hashSpecial) { s.next = next })
+			return setHashLink(p, offHashNext, next)
 		}
 		return nil
 	case 2:
 		return initHash(p, hashSpecial{prev: invalidBlock, next: invalidBlock, bucket: invalidBlock})
 	case 3:
-		return changeHashSpecial(p, func(s *hashSpecial) { s.next = next })
+		return setHashLink(p, offHashNext, next)
 	case 4:
-		return changeHashSpecial(p, func(s *hashSpecial) { s.prev = prev })
+		return setHashLink(p, offHashPrev, prev)
 	case 5:
 		return setHashBit(p, c.blk.Data, false)
 	case 6:
@@ -249,7 +249,10 @@ func redoHashSplitAllocate(c *ctx, p *page.Page, r reader) error {
 	}
 	switch c.blk.ID {
 	case 0:
-		return changeHashSpecial(p, func(s *hashSpecial) { s.flags, s.prev = oldFlag, bucket })
+		if err := setHashLink(p, offHashPrev, bucket); err != nil {
+			return err
+		}
+		return changeHashFlags(p, ^uint16(0), oldFlag)
 	case 1:
 		return initHash(p, hashSpecial{prev: bucket, next: invalidBlock, bucket: bucket, flags: newFlag})
 	case 2:
@@ -270,7 +273,7 @@ func redoHashSplitComplete(c *ctx, p *page.Page, r reader) error {
 	if c.blk.ID > 1 {
 		return errNoRedo
 	}
-	return changeHashSpecial(p, func(s *hashSpecial) { s.flags = flags })
+	return changeHashFlags(p, ^uint16(0), flags)
 }
 
 // redoHashAddOverflow is hash_xlog_add_ovfl_page.
@@ -292,7 +295,7 @@ func redoHashAddOverflow(c *ctx, p *page.Page, r reader) error {
 		}
 		return initHash(p, hashSpecial{prev: left.Block, next: invalidBlock, bucket: bucket, flags: hashOverflow})
 	case 1:
-		return changeHashSpecial(p, func(s *hashSpecial) { s.next = page0.Block })
+		return setHashLink(p, offHashNext, page0.Block)
 	case 2:
 		return setHashBit(p, c.blk.Data, true)
 	case 3:

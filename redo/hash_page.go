@@ -15,39 +15,42 @@ const (
 	hashHasDead      = 0x80
 )
 
+// Special area (HashPageOpaqueData).
 const (
 	lenHashSpecial = 16
-	hashPageID     = 0xFF80
+	offHashPrev    = 0 // of a primary page: the highest bucket when it was last split
+	offHashNext    = 4
+	offHashBucket  = 8
+	offHashFlags   = 12
+	offHashID      = 14
+
+	hashPageID = 0xFF80
 )
 
-// hashSpecial is the special area of a hash page (HashPageOpaqueData) but for
-// its constant end.
+// hashSpecial is the special area but for its constant end.
 type hashSpecial struct {
-	prev, next, bucket uint32 // prev of a primary page: the highest bucket when it was last split
+	prev, next, bucket uint32
 	flags              uint16
 }
 
-func (s hashSpecial) put(b []byte) {
-	binary.LittleEndian.PutUint32(b, s.prev)
-	binary.LittleEndian.PutUint32(b[4:], s.next)
-	binary.LittleEndian.PutUint32(b[8:], s.bucket)
-	binary.LittleEndian.PutUint16(b[12:], s.flags)
-}
-
-// changeHashSpecial edits the special area.
-func changeHashSpecial(p *page.Page, edit func(*hashSpecial)) error {
+// setHashLink sets a block number in the special area.
+func setHashLink(p *page.Page, at int, block uint32) error {
 	b := p.SpecialArea(lenHashSpecial)
 	if b == nil {
 		return errBadPage
 	}
-	s := hashSpecial{
-		prev:   binary.LittleEndian.Uint32(b),
-		next:   binary.LittleEndian.Uint32(b[4:]),
-		bucket: binary.LittleEndian.Uint32(b[8:]),
-		flags:  binary.LittleEndian.Uint16(b[12:]),
+	binary.LittleEndian.PutUint32(b[at:], block)
+	return nil
+}
+
+// changeHashFlags clears, then sets bits of hasho_flag.
+func changeHashFlags(p *page.Page, without, with uint16) error {
+	b := p.SpecialArea(lenHashSpecial)
+	if b == nil {
+		return errBadPage
 	}
-	edit(&s)
-	s.put(b)
+	flags := binary.LittleEndian.Uint16(b[offHashFlags:])
+	binary.LittleEndian.PutUint16(b[offHashFlags:], flags&^without|with)
 	return nil
 }
 
@@ -58,8 +61,11 @@ func initHash(p *page.Page, s hashSpecial) error {
 	if b == nil {
 		return errBadPage
 	}
-	s.put(b)
-	binary.LittleEndian.PutUint16(b[14:], hashPageID)
+	binary.LittleEndian.PutUint32(b[offHashPrev:], s.prev)
+	binary.LittleEndian.PutUint32(b[offHashNext:], s.next)
+	binary.LittleEndian.PutUint32(b[offHashBucket:], s.bucket)
+	binary.LittleEndian.PutUint16(b[offHashFlags:], s.flags)
+	binary.LittleEndian.PutUint16(b[offHashID:], hashPageID)
 	return nil
 }
 
