@@ -232,3 +232,40 @@ func TestDataDirectoryIsExclusive(t *testing.T) {
 	_, err = safekeeper.New(safekeeper.Options{Config: c, Auth: auth.Policy{}, Logger: logger(t)})
 	require.ErrorContains(t, err, "belongs to node 1")
 }
+
+// Founding a timeline again after a member lost its data directory must not make
+// an empty voter of it: the others refuse, and without their incarnations it
+// refuses itself.
+func TestFoundingAgainKnowsReplacedMembers(t *testing.T) {
+	o := builtOrigin(t, 1<<20)
+	sk := startSafekeeper(t, 1, nil)
+	own := sk.mustQuery("SHOW NODE")[0]["incarnation"]
+	old, anew := strings.Repeat("22", 16), strings.Repeat("33", 16)
+	statement := func(more string) string {
+		return fmt.Sprintf("CREATE TIMELINE %s %s (system_id '%d', pg_version '150020', wal_segment_size '1MB', start_lsn '%s', members '1=%s,2=h:1'%s)",
+			testID.Tenant, testID.Timeline, o.systemID, o.start, sk.addr, more)
+	}
+	_, err := sk.query(statement(""))
+	require.Equal(t, "22023", protocol.SQLState(err))
+	require.ErrorContains(t, err, "the incarnation of node 2 is required")
+	_, err = sk.query(statement(", incarnations '1=" + old + ",2=" + old + "'"))
+	require.Equal(t, "22023", protocol.SQLState(err), "it is another data directory")
+
+	sk.mustQuery(statement(", incarnations '1=" + own + ",2=" + old + "'"))
+	sk.mustQuery(statement(", incarnations '2=" + old + "'"))
+	_, err = sk.query(statement(", incarnations '1=" + own + ",2=" + anew + "'"))
+	require.Equal(t, "42710", protocol.SQLState(err))
+	require.ErrorContains(t, err, "other data directories of nodes [2]")
+	require.Equal(t, "f", sk.mustQuery("TIMELINE_STATUS")[0]["joining"])
+}
+
+// A node whose data directory is not the one that the members name can only
+// join.
+func TestReplacedMemberJoins(t *testing.T) {
+	o := builtOrigin(t, 1<<20)
+	sk := startSafekeeper(t, 1, nil)
+	sk.mustQuery(fmt.Sprintf("CREATE TIMELINE %s %s (system_id '%d', pg_version '150020', wal_segment_size '1MB', start_lsn '%s', "+
+		"members '1=%s,2=h:1', incarnations '1=%s', joining 'true')",
+		testID.Tenant, testID.Timeline, o.systemID, o.start, sk.addr, strings.Repeat("22", 16)))
+	require.Equal(t, "t", sk.mustQuery("TIMELINE_STATUS")[0]["joining"])
+}

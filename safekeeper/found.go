@@ -3,6 +3,7 @@ package safekeeper
 import (
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -93,20 +94,31 @@ func (f *founding) check() error {
 }
 
 // checkMember says whether this node may found the timeline: it is named, and
-// with the incarnation that its data directory has.
+// unless it joins, with the incarnation that its data directory has. A founding
+// member knows everybody's incarnation from then on, so that a data directory
+// that is replaced later is not taken for the member that it was.
 func (f *founding) checkMember(self pushwal.NodeID, own pushwal.Incarnation) error {
-	for _, m := range f.config.Members {
-		if m.ID != self {
-			continue
-		}
-		if !m.Incarnation.IsZero() && m.Incarnation != own {
-			return protocol.Errorf(protocol.CodeInvalidParameter,
-				"node %d has incarnation %s, not %s: its data directory is another one", self, own, m.Incarnation).
-				WithHint("A replaced data directory joins as a new member; see SHOW NODE.")
-		}
+	i := slices.IndexFunc(f.config.Members, func(m pushwal.Member) bool { return m.ID == self })
+	if i < 0 {
+		return protocol.Errorf(protocol.CodeInvalidParameter, "node %d is not among the members %s", self, formatMembers(f.config.Members))
+	}
+	if f.joining {
 		return nil
 	}
-	return protocol.Errorf(protocol.CodeInvalidParameter, "node %d is not among the members %s", self, formatMembers(f.config.Members))
+	if m := &f.config.Members[i]; m.Incarnation.IsZero() {
+		m.Incarnation = own
+	} else if m.Incarnation != own {
+		return protocol.Errorf(protocol.CodeInvalidParameter,
+			"node %d has incarnation %s, not %s: its data directory is another one", self, own, m.Incarnation).
+			WithHint("A replaced data directory joins: joining 'true'. The walproposer does that by itself.")
+	}
+	for _, m := range f.config.Members {
+		if m.Incarnation.IsZero() {
+			return protocol.Errorf(protocol.CodeInvalidParameter, "CREATE TIMELINE: the incarnation of node %d is required", m.ID).
+				WithHint("Name those of all members, like incarnations '1=<hex>,2=<hex>,3=<hex>'; see SHOW NODE on each.")
+		}
+	}
+	return nil
 }
 
 // control is the durable form of a founding on a node with the given
@@ -131,13 +143,27 @@ func (f *founding) control(own pushwal.Incarnation, term wal.Term) (walstore.Con
 
 // matches says whether an existing timeline is the one that f would found: what
 // a timeline is born with and never changes, and the generation it was born in
-// or a later one.
+// or a later one. Incarnations that both sides know are the same: another one is
+// a data directory that was replaced, which nobody may found as if it were new.
 func (f *founding) matches(c walstore.Control, s consensus.State) bool {
 	h, known := c.History.Upto(f.history.Last)
 	return c.ID == f.id && c.Name == f.name && c.SystemID == f.systemID && c.PGVersion/10000 == f.pgVersion/10000 &&
 		c.SegmentSize == f.segmentSize && c.Start == f.start && known && h.Equal(f.history) &&
 		(s.Configuration.Generation > f.config.Generation ||
-			formatMembers(s.Configuration.Members) == formatMembers(f.config.Members))
+			formatMembers(s.Configuration.Members) == formatMembers(f.config.Members) &&
+				len(f.replaced(s)) == 0)
+}
+
+// replaced returns the members of which s knows another incarnation.
+func (f *founding) replaced(s consensus.State) (ids []pushwal.NodeID) {
+	for _, m := range f.config.Members {
+		for _, k := range s.Configuration.Members {
+			if k.ID == m.ID && k.Incarnation != m.Incarnation && !k.Incarnation.IsZero() && !m.Incarnation.IsZero() {
+				ids = append(ids, m.ID)
+			}
+		}
+	}
+	return ids
 }
 
 // optionParser applies options by name and keeps the first error.

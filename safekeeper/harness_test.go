@@ -233,16 +233,17 @@ func builtOrigin(t *testing.T, n int) *origin {
 // found founds the timeline on the members.
 func (o *origin) found(t *testing.T, members []*node, on ...*node) {
 	t.Helper()
-	var list []string
+	var list, incarnations []string
 	for _, m := range members {
 		list = append(list, fmt.Sprintf("%d=%s", m.id, m.addr))
+		incarnations = append(incarnations, fmt.Sprintf("%d=%s", m.id, m.mustQuery("SHOW NODE")[0]["incarnation"]))
 	}
 	if on == nil {
 		on = members
 	}
 	for _, n := range on {
-		n.mustQuery(fmt.Sprintf(`CREATE TIMELINE %s %s (name 'main', system_id '%d', pg_version '%d', wal_segment_size '%d', start_lsn '%s', members '%s')`,
-			testID.Tenant, testID.Timeline, o.systemID, o.version, o.segment, o.start, strings.Join(list, ",")))
+		n.mustQuery(fmt.Sprintf(`CREATE TIMELINE %s %s (name 'main', system_id '%d', pg_version '%d', wal_segment_size '%d', start_lsn '%s', members '%s', incarnations '%s')`,
+			testID.Tenant, testID.Timeline, o.systemID, o.version, o.segment, o.start, strings.Join(list, ","), strings.Join(incarnations, ",")))
 	}
 }
 

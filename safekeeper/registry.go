@@ -13,6 +13,7 @@ import (
 	"github.com/walhaven/walhaven/internal/walcmd"
 	"github.com/walhaven/walhaven/protocol"
 	"github.com/walhaven/walhaven/protocol/pushwal"
+	"github.com/walhaven/walhaven/replication"
 	"github.com/walhaven/walhaven/replication/consensus"
 	"github.com/walhaven/walhaven/wal"
 	"github.com/walhaven/walhaven/wal/walstore"
@@ -191,6 +192,13 @@ func (r *registry) existing(f founding) (bool, error) {
 			return false, fmt.Errorf("read state of timeline %s: %w", f.id, err)
 		}
 		if !f.matches(c, s) {
+			if ids := f.replaced(s); len(ids) > 0 && s.Configuration.Generation == f.config.Generation {
+				return false, protocol.Errorf(protocol.CodeDuplicateObject,
+					"timeline %s already exists, with other data directories of nodes %v than are named here", f.id, ids).
+					WithDetail("It has members %s of incarnations %s.", formatMembers(s.Configuration.Members),
+						replication.FormatIncarnations(s.Configuration)).
+					WithHint("A member with a new data directory must not be founded again: start it, and the walproposer has it join.")
+			}
 			return false, protocol.Errorf(protocol.CodeDuplicateObject, "timeline %s already exists, and was founded differently", f.id).
 				WithDetail("It has name %q, system_id %s, pg_version %d, wal_segment_size %d, start_lsn %s, members %s.",
 					c.Name, c.SystemID, c.PGVersion, c.SegmentSize, c.Start, formatMembers(s.Configuration.Members))

@@ -27,7 +27,7 @@ func (s *session) look(ctx context.Context) (view, error) {
 	v := view{all: s.peers.statuses(ctx)}
 	looks := looksOf(v.all)
 	var err error
-	if v.Survey, err = consensus.Evaluate(s.config(0), looks); err != nil {
+	if v.Survey, err = consensus.Evaluate(s.config(consensus.Survey{}), looks); err != nil {
 		if r := judge(err); r != nil {
 			return v, r
 		}

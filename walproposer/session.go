@@ -105,11 +105,12 @@ func (s *session) resolve(ctx context.Context) error {
 }
 
 // config is what the proposer knows before it talks to anyone.
-func (s *session) config(minTerm wal.Term) consensus.ProposerConfig {
+func (s *session) config(v consensus.Survey) consensus.ProposerConfig {
 	return consensus.ProposerConfig{
 		ID:       wal.TTID{Tenant: s.peers.tenant, Timeline: s.timeline},
 		SystemID: s.server.SystemID, PGVersion: s.server.PGVersion, SegmentSize: s.server.SegmentSize,
-		TLIHistory: s.server.TLIHistory, Instance: s.o.Instance, Peers: len(s.peers.conninfos), MinTerm: minTerm,
+		TLIHistory: s.server.TLIHistory, Instance: s.o.Instance, Peers: len(s.peers.conninfos), MinTerm: v.MaxTerm,
+		Members: v.Config,
 	}
 }
 
@@ -137,7 +138,7 @@ func (s *session) stream(ctx context.Context, v view) error {
 	requests := make(chan *consensus.ProofRequest, 1)
 	reporter := newReporter(s.metrics)
 	s.term = newTerm(replication.NewProposing(replication.ProposingOptions{
-		Config:  s.config(v.MaxTerm),
+		Config:  s.config(v.Survey),
 		Prove:   func(r *consensus.ProofRequest) { requests <- r },
 		Commit:  s.committed(reporter),
 		Metrics: s.metrics.proposing,

@@ -103,7 +103,7 @@ func headlessConfig(ctx context.Context, p *peers, o SyncOptions) (consensus.Pro
 	if !survey.Quorum {
 		return c, errors.Join(append([]error{errNoQuorum}, failures...)...)
 	}
-	c.MinTerm, c.TLIHistory = survey.MaxTerm, survey.Proof.TLIHistory
+	c.MinTerm, c.Members, c.TLIHistory = survey.MaxTerm, survey.Config, survey.Proof.TLIHistory
 	return c, nil
 }
 

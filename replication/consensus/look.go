@@ -31,9 +31,9 @@ type Survey struct {
 	// Quorum says that the looks are those of a quorum. Without it look again:
 	// only the fields up to CommitLSN are set.
 	Quorum    bool
-	Config    pushwal.Configuration
-	MaxTerm   wal.Term // for ProposerConfig.MinTerm
-	CommitLSN wal.LSN  // highest that was seen
+	Config    pushwal.Configuration // for ProposerConfig.Members; see Believe
+	MaxTerm   wal.Term              // for ProposerConfig.MinTerm
+	CommitLSN wal.LSN               // highest that was seen
 	// Proof is what the votes would ask for if nothing moves until then.
 	Proof ProofRequest
 }
@@ -49,17 +49,18 @@ func Evaluate(c ProposerConfig, looks []Look) (Survey, error) {
 		if err := checkLook(c, l); err != nil {
 			return s, err
 		}
-		if !l.Joining && l.Config.Generation >= s.Config.Generation {
-			s.Config = l.Config
-		}
 		s.MaxTerm = max(s.MaxTerm, l.Term)
 		s.CommitLSN = max(s.CommitLSN, l.CommitLSN)
 	}
+	members, counts, err := Believe(looks)
+	if s.Config = members; err != nil {
+		return s, err
+	}
 	var bound []pushwal.NodeID
 	var ballots []ballot
-	for _, l := range looks {
+	for i, l := range looks {
 		bound = append(bound, l.Node)
-		if l.Joining || l.Config.Generation != s.Config.Generation || lostData(s.Config, l.Node, l.Incarnation) {
+		if !counts[i] {
 			continue
 		}
 		if slices.ContainsFunc(ballots, func(b ballot) bool { return b.node == l.Node }) {

@@ -21,6 +21,10 @@ type ProposerConfig struct {
 	// Unless headless, a node that greets with a higher one ends the proposer with
 	// ErrHigherTerm before any vote is asked for: look again.
 	MinTerm wal.Term
+	// Members is the membership that looking found. Who knows another one of that
+	// generation is no party to the campaign. Empty: whoever greets first is
+	// believed.
+	Members pushwal.Configuration
 	// Headless proposes nothing of its own: no proof, no WAL. It makes the
 	// quorum hold and commit what its best voter has.
 	Headless bool
@@ -110,7 +114,7 @@ func (c *ProposerConfig) own() *wal.TimelineHistory {
 // NewProposer returns a proposer that waits for greetings.
 func NewProposer(c ProposerConfig) *Proposer {
 	return &Proposer{
-		c: c, heard: c.MinTerm, patience: tickPatience,
+		c: c, conf: c.Members, heard: c.MinTerm, patience: tickPatience,
 		peers: make([]peer, c.Peers), nodes: make(map[pushwal.NodeID]*node),
 	}
 }

@@ -75,8 +75,8 @@ func (p *Proposer) learn(e *ProposerEffects, g *pushwal.AcceptorGreeting) error 
 			p.conf = withIncarnations(p.conf, g.Config)
 		}
 		return nil
-	case joining:
-		return errf(ErrConfiguration, "node %d is joining with membership generation %d, which no member has", g.NodeID, g.Config.Generation).node(g.NodeID)
+	case joining, g.Options != nil && lostData(p.conf, g.NodeID, g.Options.Incarnation):
+		return errf(ErrConfiguration, "node %d is joining, or was founded anew, with membership generation %d, which no member has", g.NodeID, g.Config.Generation).node(g.NodeID)
 	}
 	if err := g.Config.Validate(); err != nil {
 		bad := errf(ErrConfiguration, "node %d sent an invalid membership", g.NodeID).node(g.NodeID)

@@ -127,7 +127,15 @@ func (p *Proposer) advance(e *ProposerEffects) {
 	if c := p.el.reached(own); c > p.commit {
 		p.commit, e.Commit = c, c
 	}
-	if t := min(p.commit, p.el.everyone(acknowledged)); t > p.truncate {
+	// What a node holds it holds, whether it counts or not: one that is joining
+	// must not keep the others' WAL from ever being removed.
+	holds := func(id pushwal.NodeID) wal.LSN {
+		if n := p.nodes[id]; n != nil {
+			return n.flush
+		}
+		return 0
+	}
+	if t := min(p.commit, p.el.everyone(holds)); t > p.truncate {
 		p.truncate, e.Truncate = t, t
 	}
 	if p.synced || p.commit == 0 {
