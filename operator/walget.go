@@ -13,6 +13,7 @@ import (
 
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/replication"
+	"github.com/walhaven/walhaven/replication/consensus"
 	"github.com/walhaven/walhaven/wal"
 	"github.com/walhaven/walhaven/walproposer"
 )
@@ -87,7 +88,6 @@ type nodeView struct {
 
 // look asks all safekeepers and needs a majority of them.
 func (c *Cluster) look(ctx context.Context) (quorumView, error) {
-	v := quorumView{settled: true, silence: -1}
 	answers := make([]nodeView, len(c.Safekeepers))
 	var wg sync.WaitGroup
 	for i, n := range c.Safekeepers {
@@ -97,8 +97,16 @@ func (c *Cluster) look(ctx context.Context) (quorumView, error) {
 		})
 	}
 	wg.Wait()
+	return viewOf(answers)
+}
+
+// viewOf is what the answers of members amount to. A node that joins, or that
+// was founded anew after it had lost its disk, says nothing about the end of WAL.
+func viewOf(answers []nodeView) (quorumView, error) {
+	v := quorumView{settled: true, silence: -1}
 	var failures []error
-	members := pushwal.Configuration{}
+	var answered []nodeView
+	var looks []consensus.Look
 	for _, a := range answers {
 		if a.err == nil && a.status.Joining {
 			a.err = errors.New("it is joining and holds only a part")
@@ -107,20 +115,25 @@ func (c *Cluster) look(ctx context.Context) (quorumView, error) {
 			failures = append(failures, fmt.Errorf("safekeeper %d: %w", a.ID, a.err))
 			continue
 		}
-		if a.status.Configuration.Generation >= members.Generation {
-			members = a.status.Configuration
+		answered = append(answered, a)
+		looks = append(looks, consensus.Look{
+			Node: a.status.NodeID, Incarnation: a.status.Incarnation, Config: a.status.Configuration,
+		})
+	}
+	members, counts, err := consensus.Believe(looks)
+	if err != nil {
+		return v, errors.Join(ErrNoQuorum, err)
+	}
+	for i, a := range answered {
+		if !counts[i] {
+			failures = append(failures, fmt.Errorf("safekeeper %d: it is not the member that the others know", a.ID))
+			continue
 		}
-		v.nodes = append(v.nodes, a)
-		v.size = a.status.SegmentSize
-		v.commit = max(v.commit, a.status.CommitLSN)
-		v.flush = max(v.flush, a.status.FlushLSN)
-		if age := a.status.WriterAge; age >= 0 && (v.silence < 0 || age < v.silence) {
-			v.silence = age
-		}
+		v.add(a)
 	}
 	quorum := v.majorityOf(members.Members) && (!members.Joint() || v.majorityOf(members.NewMembers))
 	if len(members.Members) == 0 { // founded implicitly: there is only the list
-		quorum = len(v.nodes) > len(c.Safekeepers)/2
+		quorum = len(v.nodes) > len(answers)/2
 	}
 	if !quorum {
 		return v, errors.Join(append([]error{ErrNoQuorum}, failures...)...)
@@ -131,6 +144,16 @@ func (c *Cluster) look(ctx context.Context) (quorumView, error) {
 		}
 	}
 	return v, nil
+}
+
+func (v *quorumView) add(a nodeView) {
+	v.nodes = append(v.nodes, a)
+	v.size = a.status.SegmentSize
+	v.commit = max(v.commit, a.status.CommitLSN)
+	v.flush = max(v.flush, a.status.FlushLSN)
+	if age := a.status.WriterAge; age >= 0 && (v.silence < 0 || age < v.silence) {
+		v.silence = age
+	}
 }
 
 // majorityOf says whether most of the members, as the safekeepers know them, are
