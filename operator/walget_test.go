@@ -17,7 +17,7 @@ func answerOf(id pushwal.NodeID, end wal.LSN, incarnations ...byte) nodeView {
 	for i, inc := range incarnations {
 		c.Members = append(c.Members, pushwal.Member{ID: pushwal.NodeID(i) + 1, Host: "h", Port: 1, Incarnation: pushwal.Incarnation{inc}})
 	}
-	return nodeView{Node: Node{ID: uint64(id)}, status: replication.Status{
+	return nodeView{Node: Node{ID: int(id)}, status: replication.Status{
 		NodeID: id, Incarnation: c.Members[id-1].Incarnation, Configuration: c, SegmentSize: wal.DefaultSegmentSize,
 		FlushLSN: end, CommitLSN: end, WriterAge: time.Minute,
 	}}
