@@ -54,19 +54,30 @@ func (d *Dir) Close() error {
 	return nil
 }
 
-// mkdirDurable creates path and its missing parents and makes the name of path
-// itself durable; nothing is done when it exists.
+// mkdirDurable creates path and its missing parents and makes their names
+// durable. That of a path which exists is synced again, for whoever made it may
+// have been killed in between; unless its parent is somebody else's.
 func mkdirDurable(path string) error {
-	if st, err := os.Stat(path); err == nil {
-		if !st.IsDir() {
-			return fmt.Errorf("data directory %s is not a directory", path)
+	parent := filepath.Dir(path)
+	st, err := os.Stat(path)
+	switch {
+	case err == nil && !st.IsDir():
+		return fmt.Errorf("data directory %s is not a directory", path)
+	case err == nil:
+		if err := SyncDir(vfs.Default, parent); !errors.Is(err, os.ErrPermission) {
+			return err
 		}
 		return nil
+	case !errors.Is(err, os.ErrNotExist):
+		return fmt.Errorf("data directory: %w", err)
 	}
-	if err := os.MkdirAll(path, 0o700); err != nil {
+	if err := mkdirDurable(parent); err != nil {
+		return err
+	}
+	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return fmt.Errorf("create data directory: %w", err)
 	}
-	return SyncDir(vfs.Default, filepath.Dir(path))
+	return SyncDir(vfs.Default, parent)
 }
 
 // takeLock uses flock, which also keeps out a second opener in this process

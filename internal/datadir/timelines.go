@@ -16,8 +16,12 @@ func TimelinePath(root string, id wal.TTID) string {
 }
 
 // ScanTimelines lists the folders <root>/<tenant>/<timeline>; other names are
-// not timelines.
+// not timelines. The tenants' names are durable afterwards: a process that made
+// one may have been killed before it had synced root.
 func ScanTimelines(root string) ([]wal.TTID, error) {
+	if err := SyncDir(vfs.Default, root); err != nil {
+		return nil, err
+	}
 	var out []wal.TTID
 	tenants, err := os.ReadDir(root)
 	if err != nil {

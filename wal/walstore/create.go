@@ -35,7 +35,8 @@ func Create(dir string, c Control, o Options) (*Store, error) {
 	return Open(dir, o)
 }
 
-// build makes the folder under its temporary name and renames it.
+// build makes the folder under its temporary name and renames it. The new name
+// is durable once Open has returned.
 func (d *disk) build(c Control) error {
 	parent := d.fs.PathDir(d.dir)
 	tmp := *d
@@ -61,7 +62,7 @@ func (d *disk) build(c Control) error {
 	if err := d.fs.Rename(tmp.dir, d.dir); err != nil {
 		return fmt.Errorf("rename folder: %w", err)
 	}
-	return d.syncFolderAt(parent)
+	return nil
 }
 
 // makeParents makes the folders above the timeline's and syncs the folder that

@@ -279,3 +279,21 @@ func insist(s *Store, full *atomic.Bool, seen *int) error {
 	}
 	return s.Fenced()
 }
+
+// A process may be killed between the rename that makes a timeline and the sync
+// of the folder above. Open makes up for it: what is acknowledged afterwards must
+// not be in a folder that a crash takes away.
+func TestOpenMakesTheFoldersNameDurable(t *testing.T) {
+	disk := vfs.NewCrashableMem()
+	s, err := Create(testDir, testControl(), Options{FS: disk})
+	require.NoError(t, err)
+	shut(t, s)
+	require.NoError(t, disk.Rename(testDir, testDir+"2"))
+	s, err = Open(testDir+"2", Options{FS: disk})
+	require.NoError(t, err)
+	crashed := disk.CrashClone(vfs.CrashCloneCfg{})
+	shut(t, s)
+	s, err = Open(testDir+"2", Options{FS: crashed})
+	require.NoError(t, err)
+	shut(t, s)
+}

@@ -24,7 +24,7 @@ import (
 //     after an orderly Close, when nothing lies above W.
 //  4. Write the histories and the control file anew (what a killed process
 //     renamed need not be on disk), with the watermark E, then remove the fence
-//     mark.
+//     mark. The folder's own name is made durable for the same reason.
 func Open(dir string, o Options) (*Store, error) {
 	o = o.withDefaults()
 	d := disk{fs: o.FS, dir: dir, m: o.Metrics, noSync: o.NoSync}
@@ -33,7 +33,11 @@ func Open(dir string, o Options) (*Store, error) {
 		return nil, fmt.Errorf("open timeline in %s: %w", dir, err)
 	}
 	s := newStore(dir, c, o)
-	if err := s.recover(clean); err != nil {
+	err = d.syncFolderAt(d.fs.PathDir(dir))
+	if err == nil {
+		err = s.recover(clean)
+	}
+	if err != nil {
 		_ = s.files.closeAll() // Only readers, or files that the next Open writes anew.
 		if IsDiskFull(err) {
 			err = fmt.Errorf("%w: %w", ErrDiskFull, err)
