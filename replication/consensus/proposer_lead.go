@@ -1,8 +1,6 @@
 package consensus
 
 import (
-	"slices"
-
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/wal"
 )
@@ -12,7 +10,7 @@ import (
 func (p *Proposer) elect(e *ProposerEffects) {
 	p.phase = leading
 	p.start = p.donor.flush
-	p.history = append(slices.Clone(p.donor.history), pushwal.TermLSN{Term: p.term, LSN: p.start})
+	p.history = succeed(p.donor.history, pushwal.TermLSN{Term: p.term, LSN: p.start})
 	p.tli = known(p.c.TLIHistory)
 	if p.c.Headless {
 		p.tli = p.donor.tli

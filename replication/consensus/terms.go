@@ -1,6 +1,8 @@
 package consensus
 
 import (
+	"slices"
+
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/wal"
 )
@@ -24,6 +26,19 @@ func lastTerm(h pushwal.TermHistory) wal.Term {
 		return 0
 	}
 	return h[len(h)-1].Term
+}
+
+// succeed returns the history of a term that goes on from a best voter's. It takes
+// the place of a last term without WAL, so that histories grow by terms that
+// wrote and not by each connection that broke. For the common point with any
+// other history it makes no difference: whoever has the term that goes has
+// nothing of this history behind its start, nor was anything committed there.
+func succeed(h pushwal.TermHistory, next pushwal.TermLSN) pushwal.TermHistory {
+	n := len(h)
+	if n > 1 && h[n-1].LSN == next.LSN {
+		n--
+	}
+	return append(slices.Clone(h[:n]), next)
 }
 
 // checkTerms refuses two histories that let one term start at two positions
