@@ -19,7 +19,7 @@ type feed struct {
 	ended  bool
 }
 
-func newFeed(start wal.LSN, size wal.SegmentSize, fn func(*walrecord.Record)) *feed {
+func newFeed(start wal.LSN, size wal.SegmentSize, fn func(r *walrecord.Record, raw []byte)) *feed {
 	f := &feed{}
 	f.reader = walrecord.NewReader(walrecord.ScannerOptions{Start: start, SegmentSize: size},
 		func(start, end wal.LSN, b []byte) error {
@@ -27,7 +27,7 @@ func newFeed(start wal.LSN, size wal.SegmentSize, fn func(*walrecord.Record)) *f
 			if err := walrecord.Decode(b, start, end, &f.rec); err != nil {
 				return err
 			}
-			fn(&f.rec)
+			fn(&f.rec, b)
 			return nil
 		})
 	return f
@@ -45,7 +45,7 @@ func (f *feed) bytes(t testing.TB, at wal.LSN, b []byte) {
 }
 
 // readFolder hands the records of a pg_wal folder to fn, from begin on.
-func readFolder(t testing.TB, dir string, begin wal.LSN, fn func(*walrecord.Record)) {
+func readFolder(t testing.TB, dir string, begin wal.LSN, fn func(r *walrecord.Record, raw []byte)) {
 	t.Helper()
 	paths, err := filepath.Glob(filepath.Join(dir, "????????????????????????"))
 	require.NoError(t, err)
@@ -64,9 +64,9 @@ func readFolder(t testing.TB, dir string, begin wal.LSN, fn func(*walrecord.Reco
 			continue
 		}
 		if f == nil {
-			f = newFeed(size.Start(no), size, func(r *walrecord.Record) {
+			f = newFeed(size.Start(no), size, func(r *walrecord.Record, raw []byte) {
 				if r.Start >= begin {
-					fn(r)
+					fn(r, raw)
 				}
 			})
 		}
@@ -87,7 +87,7 @@ func TestOracleOnFolder(t *testing.T) {
 		t.Skip("WALHAVEN_ORACLE_WAL names no folder")
 	}
 	k := newOracle(Options{WALLogHints: true})
-	readFolder(t, dir, 0, k.record)
+	readFolder(t, dir, 0, func(r *walrecord.Record, _ []byte) { k.record(r) })
 	t.Logf("%d records\n%s", k.records, k.table())
 	for _, f := range k.failures {
 		t.Error(f)

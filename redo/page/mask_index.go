@@ -15,6 +15,7 @@ const (
 	hashDeadTuples = 0x80
 	ginDeleted     = 0x04
 	gistLeaf       = 0x01
+	gistTuplesGone = 0x04
 	gistFollow     = 0x08
 	gistGarbage    = 0x10
 	brinEvacuate   = 0x01
@@ -107,7 +108,8 @@ func MaskGist(p *Page, _ uint32, strict bool) {
 	if binary.LittleEndian.Uint16(special[12:])&gistLeaf != 0 {
 		p.maskPointers(strict)
 	}
-	clearBits(special[12:], gistFollow|gistGarbage)
+	// Redo of DELETE says that tuples were deleted, the server itself does not.
+	clearBits(special[12:], gistFollow|gistGarbage|gistTuplesGone)
 }
 
 // MaskSPGist masks pages of SP-GiST indexes (spg_mask).

@@ -1,0 +1,97 @@
+package redo
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/walhaven/walhaven/redo/page"
+	"github.com/walhaven/walhaven/wal/walrecord"
+)
+
+// benchSample is a sample whose record and page are ready to be applied.
+type benchSample struct {
+	record walrecord.Record
+	index  int
+	before *page.Page
+}
+
+// benchSamples returns those of some resource managers, one a shape.
+func benchSamples(t testing.TB, ids ...walrecord.RmgrID) []benchSample {
+	t.Helper()
+	var all []benchSample
+	samples := loadSamples(t, 15)
+	for i := range samples {
+		s := &samples[i]
+		r := s.decode(t)
+		for _, id := range ids {
+			if r.RMID == id && !r.Blocks[s.index].WillInit {
+				all = append(all, benchSample{*r, s.index, &s.before})
+			}
+		}
+	}
+	require.NotEmpty(t, all)
+	return all
+}
+
+// BenchmarkApply is redo in memory of one block a turn, all kinds of a resource
+// manager in equal parts. The page's copy is not counted: it is made as cheap as
+// possible by taking the same page back.
+func BenchmarkApply(b *testing.B) {
+	for name, ids := range map[string][]walrecord.RmgrID{
+		"Heap": {walrecord.RmgrHeap}, "Heap2": {walrecord.RmgrHeap2}, "Btree": {walrecord.RmgrBtree}, "Gin": {walrecord.RmgrGin},
+		"Hash": {walrecord.RmgrHash}, "Gist": {walrecord.RmgrGist}, "SPGist": {walrecord.RmgrSPGist}, "BRIN": {walrecord.RmgrBRIN},
+	} {
+		b.Run(name, func(b *testing.B) {
+			samples := benchSamples(b, ids...)
+			b.ReportAllocs()
+			p := new(page.Page)
+			for i := 0; b.Loop(); i++ {
+				s := &samples[i%len(samples)]
+				*p = *s.before
+				if err := Apply(p, &s.record, s.index, Options{}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
+		})
+	}
+}
+
+// BenchmarkHeapInsert is the usual case: single-row inserts that fill a page.
+func BenchmarkHeapInsert(b *testing.B) {
+	r := insertRecord()
+	r.Blocks[0].WillInit, r.Info = false, opInsert
+	data := make([]byte, 60)
+	copy(data, r.Blocks[0].Data)
+	r.Blocks[0].Data = data
+	p := new(page.Page)
+	p.Init(0)
+	b.ReportAllocs()
+	for b.Loop() {
+		if p.MaxOffset() == 80 {
+			p.Init(0)
+		}
+		r.End++
+		r.MainData[0] = byte(p.MaxOffset() + 1)
+		if err := Apply(p, r, 0, Options{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
+}
+
+// TestNoAllocation: redo of the usual kinds does not allocate.
+func TestNoAllocation(t *testing.T) {
+	p := new(page.Page)
+	for _, s := range benchSamples(t, walrecord.RmgrHeap, walrecord.RmgrHeap2, walrecord.RmgrBtree, walrecord.RmgrHash,
+		walrecord.RmgrGist, walrecord.RmgrBRIN, walrecord.RmgrSequence, walrecord.RmgrGeneric) {
+		n := testing.AllocsPerRun(3, func() {
+			*p = *s.before
+			if err := Apply(p, &s.record, s.index, Options{}); err != nil {
+				t.Fatal(err)
+			}
+		})
+		require.Zero(t, n, kindOf(&s.record))
+	}
+}

@@ -1,0 +1,117 @@
+package redo
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/walhaven/walhaven/compute"
+	"github.com/walhaven/walhaven/compute/computetest"
+	"github.com/walhaven/walhaven/wal"
+	"github.com/walhaven/walhaven/wal/walrecord"
+)
+
+// TestOracle lets a server write WAL with images of every page that a record
+// changed, and compares redo with them; with WALHAVEN_ORACLE_MAJORS=all, one of
+// each version on this machine. At wal_level replica
+// updates say only what differs; without hints in the log VISIBLE stamps no heap
+// page.
+func TestOracle(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts servers")
+	}
+	var installs []compute.Install
+	if os.Getenv("WALHAVEN_ORACLE_MAJORS") == "all" {
+		installs = computetest.Majors(t)
+	} else {
+		installs = append(installs, computetest.Find(t, 0))
+	}
+	for _, install := range installs {
+		t.Run(strconv.Itoa(install.Version.Major), func(t *testing.T) {
+			t.Setenv("WALHAVEN_PG_BIN", install.BinDir)
+			oracleOnServer(t, install)
+		})
+	}
+}
+
+func oracleOnServer(t *testing.T, install compute.Install) {
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	server := computetest.New(t, computetest.Options{
+		Major: install.Version.Major, Settings: map[string]string{
+			"wal_level": "replica", "wal_consistency_checking": "all", "wal_log_hints": "off",
+			"wal_keep_size": "4GB", "max_wal_size": "4GB", "synchronous_commit": "off", "wal_compression": "on",
+		},
+	})
+	begin := redoPointer(t, ctx, server)
+	runWorkload(t, ctx, server)
+	require.NoError(t, server.Stop(ctx, compute.Fast))
+
+	k := newOracle(Options{})
+	readFolder(t, filepath.Join(server.DataDir(), "pg_wal"), begin, func(r *walrecord.Record, _ []byte) { k.record(r) })
+	t.Logf("%s: %d records\n%s", install.Version, k.records, k.table())
+	for _, f := range k.failures {
+		t.Error(f)
+	}
+	require.Greater(t, k.compared(), 20_000)
+	for _, kind := range mustReach {
+		require.NotZero(t, k.kinds[kind], "the workload does not reach %s", kind)
+	}
+}
+
+// mustReach are kinds of which the workload writes some on every version.
+var mustReach = []string{
+	"Heap/INSERT", "Heap/INSERT+INIT", "Heap/DELETE", "Heap/UPDATE", "Heap/HOT_UPDATE", "Heap/HEAP_CONFIRM", "Heap/LOCK", "Heap/INPLACE",
+	"Heap2/MULTI_INSERT", "Heap2/VISIBLE", "Btree/INSERT_LEAF", "Btree/SPLIT_R", "Btree/DEDUP", "Btree/VACUUM", "Btree/UNLINK_PAGE",
+	"Hash/INSERT", "Hash/ADD_OVFL_PAGE", "Gin/INSERT", "Gin/UPDATE_META_PAGE", "Gist/PAGE_UPDATE", "Gist/PAGE_SPLIT",
+	"SPGist/ADD_LEAF", "SPGist/PICKSPLIT", "BRIN/INSERT", "BRIN/SAMEPAGE_UPDATE", "Sequence/LOG",
+}
+
+// redoPointer makes a checkpoint and returns where redo would begin: from there
+// on the first change of each page comes with an image to restore.
+func redoPointer(t *testing.T, ctx context.Context, server *compute.Server) wal.LSN {
+	t.Helper()
+	require.NoError(t, server.Exec(ctx, "checkpoint"))
+	text, err := server.QueryValue(ctx, "select redo_lsn from pg_control_checkpoint()")
+	require.NoError(t, err)
+	lsn, err := wal.ParseLSN(text)
+	require.NoError(t, err)
+	return lsn
+}
+
+func runWorkload(t *testing.T, ctx context.Context, server *compute.Server) {
+	t.Helper()
+	text, err := os.ReadFile("testdata/workload.sql")
+	require.NoError(t, err)
+	conn, err := server.Connect(ctx, "")
+	require.NoError(t, err)
+	for _, statement := range statements(string(text)) {
+		_, err := conn.Exec(ctx, statement).ReadAll()
+		require.NoError(t, err, statement)
+	}
+	require.NoError(t, conn.Close(ctx))
+}
+
+// statements splits a script at lines that end in a semicolon outside of dollar
+// quotes.
+func statements(script string) []string {
+	var all []string
+	var b strings.Builder
+	for line := range strings.Lines(script) {
+		if strings.HasPrefix(line, "--") {
+			continue
+		}
+		b.WriteString(line)
+		if strings.HasSuffix(line, ";\n") && strings.Count(b.String(), "$$")%2 == 0 {
+			all = append(all, b.String())
+			b.Reset()
+		}
+	}
+	return all
+}

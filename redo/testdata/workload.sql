@@ -1,0 +1,140 @@
+-- Reaches most kinds of record that change pages, with little WAL: the heap,
+-- each index access method, sequences. A statement ends at a line that ends in
+-- a semicolon outside of dollar quotes; each runs in its own transaction.
+CREATE FUNCTION rtext(n int, len int) RETURNS text LANGUAGE sql IMMUTABLE AS
+$$ SELECT substr(string_agg(md5((n*1000+i)::text), ''), 1, len) FROM generate_series(1, len/32+1) i $$;
+-- Heap: inserts one by one and many at once, moving and staying updates, locks.
+CREATE TABLE h1 (id int, v int, t text);
+INSERT INTO h1 SELECT i, i, rtext(i, 60) FROM generate_series(1, 400) i;
+CREATE TABLE h1c AS SELECT i AS id, i AS v, rtext(i, 60) AS t FROM generate_series(1, 600) i;
+UPDATE h1 SET v = v + 1 WHERE id % 7 = 0;
+UPDATE h1 SET t = t || rtext(id, 500) WHERE id % 20 = 0;
+CREATE TABLE h2 (id int PRIMARY KEY, v int, t text, n int) WITH (fillfactor=50);
+INSERT INTO h2 SELECT i, 0, rtext(i, 100), NULL FROM generate_series(1, 400) i;
+DO $$ BEGIN FOR k IN 1..6 LOOP UPDATE h2 SET v = v + 1 WHERE id % 3 = k % 3; COMMIT; PERFORM count(*) FROM h2; COMMIT; END LOOP; END $$;
+UPDATE h2 SET n = v WHERE id % 5 = 0;
+UPDATE h2 SET t = rtext(id, 30) WHERE id % 11 = 0;
+DELETE FROM h2 WHERE id % 4 = 0;
+VACUUM (INDEX_CLEANUP ON) h2;
+DELETE FROM h2 WHERE id % 9 = 0;
+VACUUM (INDEX_CLEANUP OFF) h2;
+INSERT INTO h2 SELECT i, 1, 'x', 2 FROM generate_series(5001, 5200) i;
+VACUUM (FREEZE) h2;
+UPDATE h2 SET v = 9 WHERE id BETWEEN 5001 AND 5100;
+SELECT count(*) FROM (SELECT id FROM h2 WHERE id BETWEEN 5101 AND 5200 FOR UPDATE) q;
+VACUUM h2;
+VACUUM (FREEZE) h2;
+CREATE TABLE h3 (id int PRIMARY KEY, v int);
+INSERT INTO h3 SELECT i, 0 FROM generate_series(1, 100) i ON CONFLICT DO NOTHING;
+INSERT INTO h3 SELECT i, 0 FROM generate_series(50, 150) i ON CONFLICT (id) DO UPDATE SET v = h3.v + 1;
+CREATE TABLE hpk (id int PRIMARY KEY, v int);
+CREATE TABLE hfk (id int, p int REFERENCES hpk);
+INSERT INTO hpk SELECT i, 0 FROM generate_series(1, 100) i;
+INSERT INTO hfk SELECT i, i FROM generate_series(1, 100) i;
+DO $$ BEGIN FOR i IN 1..100 LOOP
+  PERFORM 1 FROM hpk WHERE id = i FOR KEY SHARE;
+  BEGIN UPDATE hpk SET v = v + 1 WHERE id = i; EXCEPTION WHEN division_by_zero THEN NULL; END;
+END LOOP; END $$;
+VACUUM (FREEZE) hpk;
+CREATE TABLE htoast (id int PRIMARY KEY, big text);
+ALTER TABLE htoast ALTER big SET STORAGE EXTERNAL;
+INSERT INTO htoast SELECT i, rtext(i, 9000) FROM generate_series(1, 20) i;
+DELETE FROM htoast WHERE id % 3 = 0;
+VACUUM htoast;
+CREATE TABLE hp (k int, v int) PARTITION BY RANGE (k);
+CREATE TABLE hp1 PARTITION OF hp FOR VALUES FROM (0) TO (100);
+CREATE TABLE hp2 PARTITION OF hp FOR VALUES FROM (100) TO (200);
+INSERT INTO hp SELECT i, i FROM generate_series(0, 99) i;
+UPDATE hp SET k = k + 100 WHERE k < 20;
+DELETE FROM h1 WHERE id >= 100;
+VACUUM h1;
+INSERT INTO h1 SELECT i, i, rtext(i, 200) FROM generate_series(7000, 7100) i;
+ANALYZE h1;
+-- B-tree.
+CREATE TABLE b1 (k int, t text);
+CREATE INDEX b1_k ON b1 (k);
+CREATE INDEX b1_t ON b1 (t);
+INSERT INTO b1 SELECT (i * 7919) % 10003, rtext(i * 31, 80) FROM generate_series(1, 1500) i;
+CREATE TABLE b2 (k int, d int);
+CREATE INDEX b2_d ON b2 (d);
+INSERT INTO b2 SELECT i, i % 4 FROM generate_series(1, 2000) i;
+DELETE FROM b2 WHERE k % 5 = 0;
+VACUUM b2;
+INSERT INTO b2 SELECT -i, i % 4 FROM generate_series(1, 500) i;
+CREATE TABLE b3 (k int, v int, pad text);
+CREATE INDEX b3_k ON b3 (k);
+INSERT INTO b3 SELECT i, i % 100, 'p' FROM generate_series(1, 600) i;
+DELETE FROM b3 WHERE k BETWEEN 100 AND 400;
+DO $$ BEGIN SET enable_seqscan = off; SET enable_bitmapscan = off; PERFORM count(pad) FROM b3 WHERE k BETWEEN 50 AND 500; RESET enable_seqscan; RESET enable_bitmapscan; END $$;
+INSERT INTO b3 SELECT 100 + i % 300, i % 100, 'q' FROM generate_series(1, 600) i;
+CREATE TABLE b4 (k int, pad text);
+CREATE INDEX b4_k ON b4 (k, pad);
+INSERT INTO b4 SELECT i, rtext(i, 1200) FROM generate_series(1, 400) i;
+DELETE FROM b4 WHERE k BETWEEN 20 AND 380;
+VACUUM b4;
+SELECT txid_current();
+VACUUM b4;
+INSERT INTO b4 SELECT 200 + i, rtext(i, 1200) FROM generate_series(1, 100) i;
+-- Hash.
+CREATE TABLE ha (k int, t text);
+CREATE INDEX ha_k ON ha USING hash (k);
+INSERT INTO ha SELECT i, 'x' FROM generate_series(1, 2500) i;
+INSERT INTO ha SELECT 42, 'same' FROM generate_series(1, 1200) i;
+DELETE FROM ha WHERE k = 42 AND (ctid::text::point)[1]::int % 5 <> 0;
+VACUUM ha;
+CREATE TABLE ha2 (k int, p int);
+CREATE INDEX ha2_k ON ha2 USING hash (k);
+INSERT INTO ha2 SELECT 7, i FROM generate_series(1, 407) i;
+DELETE FROM ha2 WHERE p <= 300;
+DO $$ BEGIN SET enable_seqscan = off; SET enable_bitmapscan = off; PERFORM sum(p) FROM ha2 WHERE k = 7; PERFORM sum(p) FROM ha2 WHERE k = 7; RESET enable_seqscan; RESET enable_bitmapscan; END $$;
+INSERT INTO ha2 SELECT 7, i FROM generate_series(1000, 1200) i;
+-- GIN.
+CREATE TABLE g1 (id int, a int[]);
+CREATE INDEX g1_a ON g1 USING gin (a) WITH (fastupdate=off);
+INSERT INTO g1 SELECT i, ARRAY[1, i % 3, i % 100] FROM generate_series(1, 2000) i;
+DELETE FROM g1 WHERE id % 3 = 0;
+VACUUM g1;
+INSERT INTO g1 SELECT i, ARRAY[1, i] FROM generate_series(1, 300) i;
+CREATE TABLE g2 (id int, a int[]);
+CREATE INDEX g2_a ON g2 USING gin (a) WITH (fastupdate=on);
+INSERT INTO g2 SELECT i, ARRAY[i % 50, i, -i] FROM generate_series(1, 400) i;
+VACUUM g2;
+-- GiST.
+CREATE TABLE s1 (id int, p point);
+CREATE INDEX s1_p ON s1 USING gist (p);
+INSERT INTO s1 SELECT i, point((i * 7919) % 1000, (i * 104729) % 1000) FROM generate_series(1, 1800) i;
+DELETE FROM s1 WHERE id % 3 = 0;
+DO $$ BEGIN SET enable_seqscan = off; SET enable_bitmapscan = off; PERFORM sum(id) FROM s1 WHERE p <@ box(point(0,0), point(1000,1000)); RESET enable_seqscan; RESET enable_bitmapscan; END $$;
+INSERT INTO s1 SELECT i, point((i * 7919) % 1000, (i * 104729) % 1000) FROM generate_series(1, 1500) i;
+DELETE FROM s1 WHERE p[0] < 700;
+VACUUM s1;
+SELECT txid_current();
+VACUUM s1;
+INSERT INTO s1 SELECT i, point(i % 700, i % 31) FROM generate_series(1, 500) i;
+-- SP-GiST.
+CREATE TABLE q1 (t text);
+CREATE INDEX q1_t ON q1 USING spgist (t);
+INSERT INTO q1 SELECT 'a' FROM generate_series(1, 20) i;
+DELETE FROM q1;
+VACUUM q1;
+INSERT INTO q1 SELECT rtext(i, 10) FROM generate_series(1, 1200) i;
+INSERT INTO q1 SELECT 'http://example.org/'||repeat('x', i % 50)||'/'||i FROM generate_series(1, 600) i;
+INSERT INTO q1 SELECT 'http://exa'||chr(65 + i % 50)||i FROM generate_series(1, 400) i;
+DELETE FROM q1 WHERE t LIKE '%7%';
+VACUUM q1;
+SELECT txid_current();
+VACUUM q1;
+-- BRIN.
+CREATE TABLE r1 (k int, t text) WITH (fillfactor=10);
+CREATE INDEX r1_k ON r1 USING brin (k) WITH (pages_per_range=1);
+CREATE INDEX r1_t ON r1 USING brin (t) WITH (pages_per_range=1);
+INSERT INTO r1 SELECT i, rtext(i % 5, 5) FROM generate_series(1, 1500) i;
+SELECT brin_summarize_new_values('r1_k'), brin_summarize_new_values('r1_t');
+UPDATE r1 SET t = rtext(k, 5 + (k % 400) / 10) WHERE k % 97 = 0;
+UPDATE r1 SET t = rtext(k, 900) WHERE k % 53 = 0;
+SELECT brin_desummarize_range('r1_k', 3);
+SELECT brin_summarize_range('r1_k', 3);
+-- Sequences.
+CREATE SEQUENCE sq;
+SELECT count(nextval('sq')) FROM generate_series(1, 100);
+SELECT setval('sq', 100000);
