@@ -140,7 +140,13 @@ func (c *RunConfig) run(ctx context.Context, all *Config, stderr io.Writer) erro
 		})
 		group.Add("http", func(ctx context.Context) error { return web.Serve(ctx, ln) })
 	}
-	group.Add("walproposer", w.Run)
+	group.Add("walproposer", func(ctx context.Context) error {
+		err := w.Run(ctx)
+		if judge(err) != nil {
+			return daemon.WithExit(daemon.ExitRefused, err)
+		}
+		return err
+	})
 	return group.Run(ctx)
 }
 

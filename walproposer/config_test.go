@@ -90,6 +90,18 @@ func TestProgramServesStatusAndEndsInOrder(t *testing.T) {
 	require.Equal(t, daemon.ExitQuorumLost, daemon.ExitCode(err))
 }
 
+// Service managers have to tell a refusal from what another start may mend.
+func TestRefusalHasItsOwnExitCode(t *testing.T) {
+	w := newWorld(t, computetest.Options{})
+	args := []string{
+		"--in-process", "--postgres", w.pg.Conninfo(), "--safekeepers", strings.Join(w.addresses(), ","),
+		"--tenant-id", w.id.Tenant.String(), "--timeline", wal.TimelineID{7: 7}.String(), "--listen-http", "",
+	}
+	err := start(w.ctx(), io.Discard, io.Discard, args...)
+	require.ErrorContains(t, err, "not founded")
+	require.Equal(t, daemon.ExitRefused, daemon.ExitCode(err))
+}
+
 func TestUsageErrors(t *testing.T) {
 	for _, args := range [][]string{
 		{"--postgres", "host=x"},

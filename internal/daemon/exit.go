@@ -16,6 +16,7 @@ const (
 	ExitGap           = 4 // WAL in between is missing.
 	ExitQuorumLost    = 5
 	ExitNotFound      = 6
+	ExitRefused       = 7 // Going on could lose or fork history; starting again does not help.
 )
 
 // ExitError is an error that decides the process's exit code.
