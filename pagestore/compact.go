@@ -1,0 +1,178 @@
+package pagestore
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/walhaven/walhaven/internal/invariant"
+	"github.com/walhaven/walhaven/wal"
+)
+
+// Compact merges all runs into one, so that everything that no readable LSN
+// needs goes and every long chain gets its image. Reads and puts go on.
+func (t *Timeline) Compact(ctx context.Context) error {
+	_, err := t.compact(ctx, func(m *layerMap) (lo, hi int) { return 0, len(m.runs) })
+	if err != nil {
+		return fmt.Errorf("compact timeline %s: %w", t.id, err)
+	}
+	invariant.Point(pointCompactDone)
+	return nil
+}
+
+// CompactIfWorthwhile does one compaction if there are many runs, or garbage
+// among the old ones; it says whether it did.
+func (t *Timeline) CompactIfWorthwhile(ctx context.Context) (bool, error) {
+	done, err := t.compact(ctx, t.s.o.choose)
+	if err != nil {
+		return false, fmt.Errorf("compact timeline %s: %w", t.id, err)
+	}
+	return done, nil
+}
+
+// choose picks neighbouring runs to merge, lo == hi for none.
+func (o *Options) choose(m *layerMap) (lo, hi int) {
+	n := len(m.runs)
+	sizes := make([]uint64, n)
+	for i, r := range m.runs {
+		sizes[i] = r.info.size() + uint64(len(r.info.Drops))*dropLen
+	}
+	if lo := chooseGarbage(m, sizes, o.GarbagePercent); lo < n {
+		return lo, n
+	}
+	return chooseSimilar(sizes, o.CompactRuns)
+}
+
+// chooseGarbage returns the first of the runs that lie below the cutoff, if
+// those above the oldest have grown to percent of it; otherwise len(sizes).
+func chooseGarbage(m *layerMap, sizes []uint64, percent int) int {
+	n := len(sizes)
+	lo := slices.IndexFunc(m.runs, func(r *run) bool { return r.info.To <= m.cutoff })
+	if lo < 0 || n-lo < 2 {
+		return n
+	}
+	var newer uint64
+	for _, size := range sizes[lo : n-1] {
+		newer += size
+	}
+	if newer*100 < sizes[n-1]*uint64(percent) {
+		return n
+	}
+	return lo
+}
+
+// similarRuns is how many runs of like size are worth merging.
+const similarRuns = 4
+
+// chooseSimilar is size-tiered compaction: of at least limit runs, newest first,
+// it picks neighbours of which none is larger than all newer ones of the group
+// together, so that an entry is rewritten a logarithmic number of times. If
+// there are none, it picks the newest ones, enough to get below the limit.
+func chooseSimilar(sizes []uint64, limit int) (lo, hi int) {
+	n := len(sizes)
+	if n < limit {
+		return 0, 0
+	}
+	for lo := range n - 1 {
+		total, hi := sizes[lo], lo+1
+		for hi < n && sizes[hi] <= total+total/8 {
+			total += sizes[hi]
+			hi++
+		}
+		if hi-lo >= min(similarRuns, limit) {
+			return lo, hi
+		}
+	}
+	return 0, n - limit + 2
+}
+
+// compact merges the runs that choose picks.
+func (t *Timeline) compact(ctx context.Context, choose func(m *layerMap) (lo, hi int)) (bool, error) {
+	if err := t.Err(); err != nil {
+		return false, err
+	}
+	if err := t.merging.lock(ctx); err != nil {
+		return false, err
+	}
+	defer t.merging.unlock()
+	m := t.acquire()
+	if m == nil {
+		return false, ErrClosed
+	}
+	defer t.release(m)
+	lo, hi := choose(m)
+	if lo == hi {
+		return false, nil
+	}
+	start := time.Now()
+	j := runMerge{t: t, m: m, inputs: m.runs[lo:hi], bottom: hi == len(m.runs) && t.parent == nil, keep: m.retention()}
+	info, err := j.run(ctx)
+	if err != nil {
+		return false, err
+	}
+	if err := t.swapRuns(j.inputs, info); err != nil {
+		return false, err
+	}
+	o := &t.s.o
+	o.Metrics.merge.Observe(time.Since(start).Seconds())
+	o.Metrics.merged.Add(float64(info.size()))
+	o.Metrics.collected.Add(float64(j.collected))
+	for _, r := range j.inputs {
+		o.Metrics.mergeInput.Add(float64(r.info.size()))
+	}
+	return true, nil
+}
+
+// swapRuns puts the merged run in the place of its inputs, in the index and
+// then in memory. Flushes may have added newer runs meanwhile; only this
+// compaction removes any.
+func (t *Timeline) swapRuns(inputs []*run, info runInfo) error {
+	var merged []runInfo
+	if len(info.Layers)+len(info.Drops) > 0 {
+		merged = []runInfo{info}
+	}
+	isFirst := func(to wal.LSN) bool { return to == inputs[0].info.To }
+	return t.publish(func(x *index) error {
+		at := slices.IndexFunc(x.Runs, func(r runInfo) bool { return isFirst(r.To) })
+		x.Runs = slices.Replace(x.Runs, at, at+len(inputs), merged...)
+		return nil
+	}, func(*index) {
+		for _, r := range inputs {
+			r.obsolete.Store(true)
+		}
+		t.replace(func(m *layerMap) {
+			at := slices.IndexFunc(m.runs, func(r *run) bool { return isFirst(r.info.To) })
+			var fresh []*run
+			if merged != nil {
+				fresh = []*run{t.newRun(info)}
+			}
+			m.runs = slices.Replace(m.runs, at, at+len(inputs), fresh...)
+		})
+	})
+}
+
+// Collect moves the cutoff of garbage collection up to cutoff, at most to
+// FlushedLSN, and forgets expired pins. From then on LSNs below it are readable
+// only where pinned; compaction removes what nothing readable needs. It returns
+// the cutoff in force, which never goes back.
+func (t *Timeline) Collect(cutoff wal.LSN) (wal.LSN, error) {
+	now := t.s.o.Now()
+	inForce := t.CutoffLSN()
+	expired := func(p Pin) bool { return !p.Expires.IsZero() && !p.Expires.After(now) }
+	if min(cutoff, t.FlushedLSN()) <= inForce && !slices.ContainsFunc(t.Pins(), expired) {
+		return inForce, nil
+	}
+	err := t.publish(func(x *index) error {
+		x.Cutoff = max(x.Cutoff, min(cutoff, x.Flushed))
+		x.Pins = slices.DeleteFunc(x.Pins, expired)
+		inForce = x.Cutoff
+		return nil
+	}, t.applyPins)
+	if err != nil {
+		return 0, fmt.Errorf("collect garbage of timeline %s: %w", t.id, err)
+	}
+	t.s.wakeCompact()
+	invariant.Point(pointCollectDone)
+	return inForce, nil
+}

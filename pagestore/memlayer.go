@@ -1,0 +1,219 @@
+package pagestore
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/walhaven/walhaven/wal"
+)
+
+const (
+	memChunk = 1 << 20 // bytes of an arena chunk
+	memSlots = 4096    // entries of a slab
+	// entryOverhead is what an entry takes beside its value, with its share of
+	// the map of keys.
+	entryOverhead = 96
+)
+
+// memEntry is one entry of a memLayer. It holds no pointer, so that the garbage
+// collector need not look at millions of them.
+type memEntry struct {
+	lsn   wal.LSN
+	chunk uint32 // of the value
+	off   uint32
+	size  uint32
+	older uint32 // 1 + number of the entry of the same key before this one
+	ord   uint16
+	kind  Kind
+}
+
+// memLayer is the in-memory layer: values in an arena, entries in slabs, a chain
+// of entries for each key, newest first. One goroutine puts, any number read;
+// once frozen it is immutable.
+type memLayer struct {
+	from  wal.LSN // everything in it lies above
+	to    wal.LSN // end of the last batch; guarded by mu until frozen
+	since time.Time
+
+	mu      sync.RWMutex
+	heads   map[Key]uint32
+	slabs   [][]memEntry
+	entries uint32
+	chunks  [][]byte
+	size    int64
+	drops   dropLog
+	sorted  []Key // prefix of keys in order
+	fresh   []Key // keys since sorted was made
+}
+
+func newMemLayer(from wal.LSN, now time.Time) *memLayer {
+	return &memLayer{from: from, to: from, since: now, heads: map[Key]uint32{}}
+}
+
+func (m *memLayer) entry(n uint32) *memEntry { return &m.slabs[(n-1)/memSlots][(n-1)%memSlots] }
+
+func (m *memLayer) value(e *memEntry) []byte {
+	return m.chunks[e.chunk][e.off : e.off+e.size : e.off+e.size]
+}
+
+// store copies a value into the arena.
+func (m *memLayer) store(value []byte) (chunk, off uint32) {
+	last := len(m.chunks) - 1
+	if last < 0 || cap(m.chunks[last])-len(m.chunks[last]) < len(value) {
+		m.chunks = append(m.chunks, make([]byte, 0, max(memChunk, len(value))))
+		last++
+	}
+	off = uint32(len(m.chunks[last]))
+	m.chunks[last] = append(m.chunks[last], value...)
+	return uint32(last), off
+}
+
+// put adds a validated batch. An error leaves the layer as it was up to the
+// batch: entries above m.to are never read, but the caller must not go on.
+func (m *memLayer) put(b *Batch) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i := range b.Entries {
+		e := &b.Entries[i]
+		if e.Kind == Drop {
+			m.drops.add(drop{KeyRange: KeyRange{e.Key, e.End}, lsn: e.LSN})
+			continue
+		}
+		if err := m.add(e); err != nil {
+			return err
+		}
+	}
+	m.size += b.size()
+	m.to = b.LSN
+	return nil
+}
+
+func (m *memLayer) add(e *Entry) error {
+	head := m.heads[e.Key]
+	slot := memEntry{lsn: e.LSN, size: uint32(len(e.Value)), older: head, kind: e.Kind}
+	if head == 0 {
+		m.fresh = append(m.fresh, e.Key)
+	} else if h := m.entry(head); h.lsn == e.LSN {
+		if h.ord == math.MaxUint16 {
+			return fmt.Errorf("more than %d entries of key %s at %s: %w", math.MaxUint16, e.Key, e.LSN, ErrTooLarge)
+		}
+		slot.ord = h.ord + 1
+	}
+	slot.chunk, slot.off = m.store(e.Value)
+	if m.entries%memSlots == 0 {
+		m.slabs = append(m.slabs, make([]memEntry, 0, memSlots))
+	}
+	last := len(m.slabs) - 1
+	m.slabs[last] = append(m.slabs[last], slot)
+	m.entries++
+	m.heads[e.Key] = m.entries
+	return nil
+}
+
+// get gives v the entries of key from lsn downwards until it has enough.
+func (m *memLayer) get(key Key, lsn, hidden wal.LSN, v *Value) (enough bool) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	for n := m.heads[key]; n != 0; {
+		e := m.entry(n)
+		n = e.older
+		if e.lsn > lsn {
+			continue
+		}
+		if e.lsn < hidden {
+			return true
+		}
+		if v.add(e.lsn, e.kind, m.value(e)) {
+			return true
+		}
+	}
+	return false
+}
+
+// hides returns the newest drop at or below lsn that covers key.
+func (m *memLayer) hides(key Key, lsn wal.LSN) wal.LSN {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if len(m.drops.all) == 0 {
+		return 0
+	}
+	return m.drops.newest(key, lsn)
+}
+
+// bytes is what the layer takes in memory, roughly.
+func (m *memLayer) bytes() int64 {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.size
+}
+
+// keys returns the keys in order. The slice is never changed afterwards.
+func (m *memLayer) keys() []Key {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.fresh) == 0 {
+		return m.sorted
+	}
+	slices.SortFunc(m.fresh, func(a, b Key) int {
+		for i := 0; i < KeySize; i += 8 {
+			x, y := binary.BigEndian.Uint64(a[i:]), binary.BigEndian.Uint64(b[i:])
+			if x != y {
+				if x < y {
+					return -1
+				}
+				return 1
+			}
+		}
+		return 0
+	})
+	merged := make([]Key, 0, len(m.sorted)+len(m.fresh))
+	s, f := m.sorted, m.fresh
+	for len(s) > 0 && len(f) > 0 {
+		if s[0].Compare(f[0]) < 0 {
+			merged, s = append(merged, s[0]), s[1:]
+		} else {
+			merged, f = append(merged, f[0]), f[1:]
+		}
+	}
+	m.sorted = append(append(merged, s...), f...)
+	m.fresh = nil
+	return m.sorted
+}
+
+// memCursor walks the entries of some sorted keys of a layer.
+type memCursor struct {
+	m    *memLayer
+	keys []Key
+	it   item
+	next uint32 // entry after the current one
+}
+
+func (m *memLayer) cursor(r KeyRange) *memCursor {
+	keys := m.keys()
+	lo, _ := slices.BinarySearchFunc(keys, r.Start, Key.Compare)
+	hi, _ := slices.BinarySearchFunc(keys, r.End, Key.Compare)
+	return &memCursor{m: m, keys: keys[lo:max(lo, hi)]}
+}
+
+func (c *memCursor) advance() (bool, error) {
+	c.m.mu.RLock()
+	defer c.m.mu.RUnlock()
+	if c.next == 0 {
+		if len(c.keys) == 0 {
+			return false, nil
+		}
+		c.it.key, c.next = c.keys[0], c.m.heads[c.keys[0]]
+		c.keys = c.keys[1:]
+	}
+	e := c.m.entry(c.next)
+	c.next = e.older
+	c.it.lsn, c.it.ord, c.it.kind, c.it.value = e.lsn, e.ord, e.kind, c.m.value(e)
+	return true, nil
+}
+
+func (c *memCursor) item() *item  { return &c.it }
+func (c *memCursor) close() error { return nil }

@@ -1,0 +1,141 @@
+package pagestore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/walhaven/walhaven/wal"
+)
+
+// MaterializeFunc makes the image of key as of lsn from what the store holds.
+// The answer is used before the next call. [ErrNoImage] keeps the deltas; other
+// errors do too and are counted and logged.
+type MaterializeFunc func(ctx context.Context, key Key, lsn wal.LSN, v *Value) ([]byte, error)
+
+// Compression of blocks in layer files.
+type Compression uint8
+
+// The kinds of compression; the zero value means the default of the option.
+const (
+	CompressionDefault Compression = iota
+	CompressionNone
+	CompressionSnappy
+	CompressionZstd
+)
+
+// Options are all limits and collaborators of a store. Zero values mean the
+// defaults named here.
+type Options struct {
+	FS      vfs.FS       // vfs.Default
+	Logger  *slog.Logger // discards
+	Metrics *Metrics     // not registered
+	// Now is the clock for expiring pins; time.Now.
+	Now func() time.Time
+	// Materialize makes images during compaction; nil makes none.
+	Materialize MaterializeFunc
+	// Generation of this writer: a lower one than the stored is refused, a
+	// higher one fences the former writer. 0 takes the stored one plus one.
+	Generation uint32
+
+	// MemLayerSize is the size in bytes at which an in-memory layer is frozen
+	// and flushed (64 MiB), and the limit of a batch. A timeline takes at most
+	// MaxFrozen+1 times as much.
+	MemLayerSize int64
+	MaxFrozen    int // frozen layers waiting for their flush before Put waits (2)
+	MaxValueSize int // bytes (16 MiB)
+	// FlushInterval is how long a put may stay in memory only while Run runs
+	// (30 s).
+	FlushInterval time.Duration
+	FlushWriters  int // layer files written in parallel by one flush (GOMAXPROCS, at most 4)
+
+	CacheSize     int64 // bytes of uncompressed blocks kept for all layers (128 MiB)
+	MaxOpenLayers int   // layer files kept open (512)
+	LayerSize     int64 // bytes at which a compaction begins the next layer file (128 MiB)
+	BlockSize     int   // bytes of an uncompressed block (16 KiB)
+
+	FlushCompression   Compression // of flushed layers (snappy)
+	CompactCompression Compression // of merged layers (zstd)
+
+	CompactRuns int // runs at which compaction begins (8)
+	// MaxChain is the number of deltas above the newest image at which a
+	// compaction makes an image of a key (32).
+	MaxChain int
+	// GarbagePercent of the oldest run's size in newer runs below the cutoff
+	// makes garbage collection rewrite them together (50).
+	GarbagePercent int
+}
+
+func setDefault[T comparable](p *T, value T) {
+	var zero T
+	if *p == zero {
+		*p = value
+	}
+}
+
+func (o Options) withDefaults() (Options, error) {
+	if o.FS == nil {
+		o.FS = vfs.Default
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Metrics == nil {
+		o.Metrics = NewMetrics(nil)
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	setDefault(&o.MemLayerSize, 64<<20)
+	setDefault(&o.MaxFrozen, 2)
+	setDefault(&o.MaxValueSize, 16<<20)
+	setDefault(&o.FlushInterval, 30*time.Second)
+	setDefault(&o.FlushWriters, min(runtime.GOMAXPROCS(0), 4))
+	setDefault(&o.CacheSize, 128<<20)
+	setDefault(&o.MaxOpenLayers, 512)
+	setDefault(&o.LayerSize, 128<<20)
+	setDefault(&o.BlockSize, 16<<10)
+	setDefault(&o.FlushCompression, CompressionSnappy)
+	setDefault(&o.CompactCompression, CompressionZstd)
+	setDefault(&o.CompactRuns, 8)
+	setDefault(&o.MaxChain, 32)
+	setDefault(&o.GarbagePercent, 50)
+	return o, o.validate()
+}
+
+func (o *Options) validate() error {
+	for _, limit := range []struct {
+		name  string
+		value int64
+		least int64
+	}{
+		{"MemLayerSize", o.MemLayerSize, 1 << 10},
+		{"MaxFrozen", int64(o.MaxFrozen), 1},
+		{"MaxValueSize", int64(o.MaxValueSize), 1},
+		{"FlushInterval", int64(o.FlushInterval), 1},
+		{"FlushWriters", int64(o.FlushWriters), 1},
+		{"CacheSize", o.CacheSize, 1},
+		{"MaxOpenLayers", int64(o.MaxOpenLayers), 1},
+		{"LayerSize", o.LayerSize, 1 << 10},
+		{"BlockSize", int64(o.BlockSize), 1 << 9},
+		{"CompactRuns", int64(o.CompactRuns), 2},
+		{"MaxChain", int64(o.MaxChain), 1},
+		{"GarbagePercent", int64(o.GarbagePercent), 1},
+	} {
+		if limit.value < limit.least {
+			return fmt.Errorf("%s is %d, less than %d", limit.name, limit.value, limit.least)
+		}
+	}
+	if o.FlushCompression > CompressionZstd || o.CompactCompression > CompressionZstd {
+		return errors.New("unknown compression")
+	}
+	if o.MaxValueSize > 1<<30 {
+		return fmt.Errorf("MaxValueSize is %d, more than 1 GiB", o.MaxValueSize)
+	}
+	return nil
+}

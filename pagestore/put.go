@@ -1,0 +1,91 @@
+package pagestore
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Put adds a batch to the in-memory layer. It is readable when Put returns, and
+// durable once FlushedLSN has reached its LSN. When memory is full, Put waits
+// for a flush, or flushes itself; ctx ends the wait. On error nothing of the
+// batch is readable.
+func (t *Timeline) Put(ctx context.Context, b Batch) error {
+	if err := b.validate(t.LastLSN(), &t.s.o); err != nil {
+		return fmt.Errorf("put into timeline %s: %w", t.id, err)
+	}
+	if err := t.makeRoom(ctx); err != nil {
+		return fmt.Errorf("put into timeline %s: %w", t.id, err)
+	}
+	t.putMu.Lock()
+	defer t.putMu.Unlock()
+	m := t.current.Load()
+	if m == nil {
+		return ErrClosed
+	}
+	mem := m.mems[0] // Only a holder of putMu changes which one this is.
+	before := mem.bytes()
+	if err := mem.put(&b); err != nil {
+		t.condemn(err)
+		return fmt.Errorf("put into timeline %s: %w", t.id, err)
+	}
+	t.last.Store(uint64(b.LSN))
+	t.s.o.Metrics.memory.Add(float64(mem.bytes() - before))
+	var bytes int
+	for i := range b.Entries {
+		bytes += len(b.Entries[i].Value)
+	}
+	t.s.o.Metrics.put.Add(float64(bytes))
+	return nil
+}
+
+// makeRoom freezes a full in-memory layer and waits while too many are frozen.
+func (t *Timeline) makeRoom(ctx context.Context) error {
+	if err := t.Err(); err != nil {
+		return err
+	}
+	for {
+		frozen, err := t.freezeFull()
+		if err != nil {
+			return err
+		}
+		if frozen == 0 {
+			return nil
+		}
+		t.s.wakeFlush()
+		if frozen <= t.s.o.MaxFrozen {
+			return nil
+		}
+		start := time.Now()
+		_, err = t.flushOldest(ctx)
+		t.s.o.Metrics.putWait.Observe(time.Since(start).Seconds())
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// freezeFull freezes the in-memory layer if it is full and another one may be
+// begun; it returns how many are frozen, counting a full one that may not.
+func (t *Timeline) freezeFull() (frozen int, err error) {
+	t.putMu.Lock()
+	defer t.putMu.Unlock()
+	m := t.current.Load()
+	if m == nil {
+		return 0, ErrClosed
+	}
+	frozen = len(m.mems) - 1
+	if m.mems[0].bytes() < t.s.o.MemLayerSize {
+		return min(frozen, t.s.o.MaxFrozen), nil
+	}
+	if frozen < t.s.o.MaxFrozen {
+		t.freeze()
+	}
+	return frozen + 1, nil
+}
+
+// freeze begins a new in-memory layer. The caller holds putMu.
+func (t *Timeline) freeze() {
+	fresh := newMemLayer(t.LastLSN(), t.s.o.Now())
+	t.replace(func(m *layerMap) { m.mems = append([]*memLayer{fresh}, m.mems...) })
+}
