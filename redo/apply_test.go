@@ -1,8 +1,11 @@
 package redo
 
 import (
+	"bytes"
 	"testing"
 
+	"github.com/klauspost/compress/zstd"
+	"github.com/pierrec/lz4/v4"
 	"github.com/stretchr/testify/require"
 
 	"github.com/walhaven/walhaven/redo/page"
@@ -86,6 +89,45 @@ func TestImages(t *testing.T) {
 	r.Info, r.Blocks[0] = 0xA0, walrecord.Block{}
 	require.NoError(t, Apply(&p, r, 0, Options{}))
 	require.Equal(t, page.Page{}, p)
+}
+
+// TestCompressedImages packs a page by each method that others have code for.
+// The samples have images that servers packed.
+func TestCompressedImages(t *testing.T) {
+	var want page.Page
+	want.Init(16)
+	for i := range 20 {
+		require.NoError(t, want.Append(bytes.Repeat([]byte{byte(i), 1}, 50)))
+	}
+	hole := want.Upper() - want.Lower()
+	plain := append(append([]byte{}, want[:want.Lower()]...), want[want.Upper():]...)
+
+	encoder, err := zstd.NewWriter(nil)
+	require.NoError(t, err)
+	packed := make([]byte, page.Size)
+	n, err := new(lz4.Compressor).CompressBlock(plain, packed)
+	require.NoError(t, err)
+	for method, data := range map[walrecord.Compression][]byte{
+		walrecord.CompressionZstd: encoder.EncodeAll(plain, nil), walrecord.CompressionLZ4: packed[:n],
+	} {
+		img := walrecord.Image{
+			HoleOffset: uint16(want.Lower()), HoleLength: uint16(hole), Data: data, Compression: method,
+		}
+		p := page.Page{8000: 1}
+		require.NoError(t, RestoreImage(&p, &img), method)
+		require.Equal(t, want, p, method)
+		require.Zero(t, testing.AllocsPerRun(10, func() { _ = RestoreImage(&p, &img) }), method) // It succeeds.
+
+		img.Data = data[:len(data)-1]
+		require.Error(t, RestoreImage(&p, &img), method)
+		img.Data, img.HoleLength = data, uint16(hole-1)
+		require.Error(t, RestoreImage(&p, &img), method)
+		img.HoleLength = page.Size
+		require.Error(t, RestoreImage(&p, &img), method)
+	}
+	require.Error(t, RestoreImage(new(page.Page), &walrecord.Image{Data: plain}))
+	require.Error(t, RestoreImage(new(page.Page), &walrecord.Image{Data: plain, Compression: walrecord.CompressionUnknown}))
+	require.NoError(t, encoder.Close())
 }
 
 func TestPGLZ(t *testing.T) {

@@ -16,7 +16,7 @@ type benchSample struct {
 	before *page.Page
 }
 
-// benchSamples returns those of some resource managers, one a shape.
+// benchSamples returns those of some resource managers, as samples hold them.
 func benchSamples(t testing.TB, ids ...walrecord.RmgrID) []benchSample {
 	t.Helper()
 	var all []benchSample
@@ -35,25 +35,42 @@ func benchSamples(t testing.TB, ids ...walrecord.RmgrID) []benchSample {
 }
 
 // BenchmarkApply is redo in memory of one block a turn, all kinds of a resource
-// manager in equal parts. The page's copy is not counted: it is made as cheap as
-// possible by taking the same page back.
+// manager in equal parts, and includes the copy of a page.
 func BenchmarkApply(b *testing.B) {
 	for name, ids := range map[string][]walrecord.RmgrID{
 		"Heap": {walrecord.RmgrHeap}, "Heap2": {walrecord.RmgrHeap2}, "Btree": {walrecord.RmgrBtree}, "Gin": {walrecord.RmgrGin},
 		"Hash": {walrecord.RmgrHash}, "Gist": {walrecord.RmgrGist}, "SPGist": {walrecord.RmgrSPGist}, "BRIN": {walrecord.RmgrBRIN},
 	} {
 		b.Run(name, func(b *testing.B) {
-			samples := benchSamples(b, ids...)
-			b.ReportAllocs()
-			p := new(page.Page)
-			for i := 0; b.Loop(); i++ {
-				s := &samples[i%len(samples)]
-				*p = *s.before
-				if err := Apply(p, &s.record, s.index, Options{}); err != nil {
-					b.Fatal(err)
+			benchmarkApply(b, benchSamples(b, ids...))
+		})
+	}
+}
+
+func benchmarkApply(b *testing.B, samples []benchSample) {
+	b.ReportAllocs()
+	p := new(page.Page)
+	for i := 0; b.Loop(); i++ {
+		s := &samples[i%len(samples)]
+		*p = *s.before
+		if err := Apply(p, &s.record, s.index, Options{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
+}
+
+// BenchmarkKind is the same for single kinds that OLTP consists of.
+func BenchmarkKind(b *testing.B) {
+	for _, want := range []string{"Heap/HOT_UPDATE", "Heap/LOCK", "Heap2/PRUNE", "Btree/INSERT_LEAF", "Btree/INSERT_POST", "Btree/DEDUP", "Btree/SPLIT_R"} {
+		b.Run(want, func(b *testing.B) {
+			var samples []benchSample
+			for _, s := range benchSamples(b, walrecord.RmgrHeap, walrecord.RmgrHeap2, walrecord.RmgrBtree) {
+				if kindOf(&s.record) == want {
+					samples = append(samples, s)
 				}
 			}
-			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
+			benchmarkApply(b, samples)
 		})
 	}
 }
