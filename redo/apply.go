@@ -35,6 +35,12 @@ func Apply(p *page.Page, r *walrecord.Record, index int, o Options) error {
 	return nil
 }
 
+// Rebuilds reports whether redo of b makes the page without looking at what it
+// was: a page's history before such a record is of no use after it.
+func Rebuilds(b *walrecord.Block) bool {
+	return b.WillInit || b.HasImage && b.Image.Apply
+}
+
 // ctx is what the functions of a resource manager know: one record and one of
 // its blocks. They change the page of blk; pd_lsn is tested before and stamped
 // afterwards.

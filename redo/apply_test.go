@@ -177,6 +177,26 @@ func TestVisibilityClears(t *testing.T) {
 	require.Empty(t, clears(walrecord.RmgrHeap, opDelete, nil, heap(0, 3)))
 }
 
+// TestRebuilds: where the page before does not count, garbage does no harm.
+func TestRebuilds(t *testing.T) {
+	n := 0
+	for _, s := range loadSamples(t, 15) {
+		r := s.decode(t)
+		if !Rebuilds(&r.Blocks[s.index]) {
+			continue
+		}
+		var zero, garbage page.Page
+		for i := range garbage {
+			garbage[i] = 0xEE
+		}
+		require.NoError(t, Apply(&zero, r, s.index, Options{}))
+		require.NoError(t, Apply(&garbage, r, s.index, Options{}))
+		require.Equal(t, zero, garbage, kindOf(r))
+		n++
+	}
+	require.Greater(t, n, 50)
+}
+
 // A record that references the map's page stamps it only when a bit was set.
 func TestReferencedMap(t *testing.T) {
 	r := &walrecord.Record{
