@@ -173,7 +173,7 @@ func (a *Accepting) Checkpoint() error {
 		return nil
 	}
 	if err := a.save(state); err != nil {
-		a.rebuild(err)
+		a.acceptor.CheckpointFailed()
 		return fmt.Errorf("persist positions: %w", err)
 	}
 	return nil

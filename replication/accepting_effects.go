@@ -8,6 +8,7 @@ import (
 	"github.com/walhaven/walhaven/protocol"
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/replication/consensus"
+	"github.com/walhaven/walhaven/wal"
 	"github.com/walhaven/walhaven/wal/walstore"
 )
 
@@ -68,15 +69,23 @@ func (a *Accepting) truncate(t *consensus.Truncation) error {
 		}
 	}
 	invariant.Point("accepting/truncate/before")
-	if err := a.log.Truncate(t.To, t.History); err != nil {
+	if err := a.log.Truncate(t.To, a.withReasons(t.History)); err != nil {
 		return err
 	}
 	invariant.Point("accepting/truncate/after")
 	return nil
 }
 
-// save persists the state and, in the same write, the PostgreSQL history.
+// withReasons fills in the reasons of switches that are known here: messages
+// carry none, and history files are served with them.
+func (a *Accepting) withReasons(h wal.TimelineHistory) wal.TimelineHistory {
+	return h.WithReasons(*a.history.Load())
+}
+
+// save persists the state, which is the caller's copy, and in the same write the
+// PostgreSQL history.
 func (a *Accepting) save(state *consensus.State) error {
+	state.TLIHistory = a.withReasons(state.TLIHistory)
 	encoded, err := state.MarshalBinary()
 	if err != nil {
 		return err

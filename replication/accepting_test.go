@@ -13,7 +13,9 @@ import (
 	"github.com/walhaven/walhaven/internal/invariant"
 	"github.com/walhaven/walhaven/protocol"
 	"github.com/walhaven/walhaven/protocol/pushwal"
+	"github.com/walhaven/walhaven/replication/consensus"
 	"github.com/walhaven/walhaven/wal"
+	"github.com/walhaven/walhaven/wal/walrecord/walrecordtest"
 )
 
 func waitFor(t *testing.T, what func() bool) {
@@ -133,6 +135,58 @@ func TestVoteIsPersistedFirst(t *testing.T) {
 	again.askVote(1)
 	require.True(t, again.vote().VoteGiven)
 	require.EqualValues(t, 1, n.Status().Term)
+}
+
+// TestFailedCheckpoint: only positions are not on disk then, which no answer
+// rests on. The session goes on, and the next checkpoint saves them.
+func TestFailedCheckpoint(t *testing.T) {
+	n := newNode(t)
+	p := n.connect(t, ours)
+	p.lead(1)
+	data := someWAL(5000)
+	end := testBase + wal.LSN(len(data))
+	p.append(1, testBase, data, 0)
+	require.Equal(t, end, p.response().FlushLSN)
+	n.Report(testStart, 0)
+	broken := errors.New("no space in this test")
+	n.log.saveErr.Store(&broken)
+	require.ErrorIs(t, n.Checkpoint(), broken)
+	require.ErrorIs(t, n.Checkpoint(), broken, "it is still to be saved")
+	n.log.saveErr.Store(nil)
+	p.append(1, end, nil, 0)
+	require.Equal(t, end, p.response().FlushLSN)
+	require.NoError(t, n.Checkpoint())
+	var saved consensus.State
+	require.NoError(t, saved.UnmarshalBinary(n.log.Control().State))
+	require.Equal(t, testStart, saved.RemoteConsistentLSN)
+}
+
+// TestHistoryKeepsItsReasons: messages carry none, and what pg_receivewal makes
+// of a history file is what the server itself has.
+func TestHistoryKeepsItsReasons(t *testing.T) {
+	first := wal.HistoryEntry{TLI: 1, Switch: testBase, Reason: "no recovery target specified"}
+	n := foundNode(t, consensus.State{
+		ID: testID, SystemID: walrecordtest.SystemID, PGVersion: 180000, SegmentSize: wal.MinSegmentSize,
+		Start: testStart, Incarnation: pushwal.Incarnation{1}, TLIHistory: wal.TimelineHistory{Last: 2, Ancestors: []wal.HistoryEntry{first}},
+		Configuration: pushwal.Configuration{Generation: 1, Members: []pushwal.Member{{ID: 1, Host: "a", Port: 1}}},
+	})
+	p := n.connect(t, ours)
+	p.greet()
+	p.askVote(1)
+	require.True(t, p.vote().VoteGiven)
+	next := wal.HistoryEntry{TLI: 2, Switch: testBase + 5000}
+	p.send(p.codec.AppendProposerElected(nil, &pushwal.ProposerElected{
+		Generation: 1, Term: 1, StartStreamingAt: testBase, History: pushwal.TermHistory{{Term: 0, LSN: testStart}, {Term: 1, LSN: testStart}},
+		TLIHistory: wal.TimelineHistory{Last: 3, Ancestors: []wal.HistoryEntry{{TLI: 1, Switch: testBase}, next}},
+	}))
+	p.append(1, testBase, nil, 0)
+	p.response()
+	want := wal.TimelineHistory{Last: 3, Ancestors: []wal.HistoryEntry{first, next}}
+	require.Equal(t, want, n.Status().TLIHistory)
+	require.Equal(t, want, n.log.Control().History)
+	var saved consensus.State
+	require.NoError(t, saved.UnmarshalBinary(n.log.Control().State))
+	require.Equal(t, want, saved.TLIHistory, "and after a restart")
 }
 
 // TestOrderOfEffects: by the time an answer is here, this has been done, in this

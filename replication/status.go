@@ -58,7 +58,7 @@ func (a *Accepting) Status() Status {
 		SegmentSize: state.SegmentSize, Start: state.Start, Oldest: a.log.Oldest(),
 		Incarnation: state.Incarnation, Joining: a.acceptor.Joining(), Configuration: state.Configuration,
 		Term: state.Term, LastLogTerm: a.acceptor.LastLogTerm(),
-		History: a.acceptor.History(), TLIHistory: state.TLIHistory,
+		History: a.acceptor.History(), TLIHistory: a.withReasons(state.TLIHistory),
 		FlushLSN: a.acceptor.FlushLSN(), CommitLSN: state.CommitLSN, TruncateLSN: state.TruncateLSN,
 		RemoteConsistentLSN: state.RemoteConsistentLSN, BackupLSN: state.BackupLSN,
 		Writer: a.writer, WriterAge: -1,

@@ -28,7 +28,7 @@ type Config struct {
 	Pageserver []string `name:"pageserver" placeholder:"HOST:PORT" help:"Pageserver that committed WAL is pushed to; repeatable."`
 
 	WALKeepSize        config.Bytes `name:"wal-keep-size" default:"1GiB" help:"WAL that stays below the commit position in any case, per timeline."`
-	MaxSlotWALKeepSize config.Bytes `name:"max-slot-wal-keep-size" default:"10GiB" help:"A slot further behind than this is invalidated; 0 for never."`
+	MaxSlotWALKeepSize config.Bytes `name:"max-slot-wal-keep-size" default:"10GiB" help:"A slot further behind than this is invalidated, and a member is not waited for; 0 for never."`
 	MinFreeDisk        config.Bytes `name:"min-free-disk" default:"0" help:"Free space below which /readyz fails; 0 takes 5 % of the disk, at least 1GiB."`
 
 	AllowImplicitTimelines bool `name:"allow-implicit-timelines" help:"Let a proposer that asks for it create a timeline, as Neon's walproposer expects."`

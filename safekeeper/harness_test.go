@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -84,6 +85,7 @@ type node struct {
 	id     uint64
 	dir    string
 	server *safekeeper.Server // of a safekeeper
+	fs     vfs.FS             // of a safekeeper's WAL; nil: the operating system's
 
 	password string // empty: trusted
 	health   *daemon.Health
@@ -138,7 +140,7 @@ func startSafekeeper(t *testing.T, id uint64, edit func(*safekeeper.Config)) *no
 			edit(&c)
 		}
 		s, err := safekeeper.New(safekeeper.Options{
-			Config: c, Auth: auth.Policy{}, Logger: logger(t).With("sk", id), Health: n.health, Registerer: n.metrics,
+			Config: c, Auth: auth.Policy{}, Logger: logger(t).With("sk", id), Health: n.health, Registerer: n.metrics, FS: n.fs,
 		})
 		require.NoError(t, err)
 		n.server = s

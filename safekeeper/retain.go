@@ -2,7 +2,12 @@ package safekeeper
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
+
+	"github.com/walhaven/walhaven/replication/consensus"
+	"github.com/walhaven/walhaven/wal/walstore"
 )
 
 // retainEvery is how often WAL that nobody needs is looked for, and how often
@@ -25,14 +30,21 @@ func (s *Server) retain(ctx context.Context, t *timeline) {
 	}
 }
 
-// retainOnce removes what nobody needs. Slots are persisted first: after a
-// crash they must not reserve what has gone.
+// retainOnce removes what nobody needs. Positions and slots are persisted first:
+// after a crash they must not lie in what has gone. On a full disk that may fail,
+// and removing WAL is what gives the space for it; then what is on disk already
+// decides.
 func (s *Server) retainOnce(t *timeline) error {
-	if err := t.accepting.Checkpoint(); err != nil {
+	full := t.accepting.Checkpoint()
+	if full != nil && !walstore.IsDiskFull(full) {
+		return full
+	}
+	st, err := t.durable()
+	if err != nil {
 		return err
 	}
-	st := t.accepting.Status()
-	lost, err := t.slots.invalidateBelow(slotLimit(st.CommitLSN, uint64(s.o.Config.MaxSlotWALKeepSize)))
+	limit := slotLimit(st.CommitLSN, uint64(s.o.Config.MaxSlotWALKeepSize))
+	lost, err := t.slots.invalidateBelow(limit)
 	if err != nil {
 		return err
 	}
@@ -40,16 +52,36 @@ func (s *Server) retainOnce(t *timeline) error {
 		t.logger.Warn("replication slots invalidated: they were further behind than --max-slot-wal-keep-size", "slots", lost)
 	}
 	if err := t.slots.persist(); err != nil {
-		return err
+		if !walstore.IsDiskFull(err) {
+			return err
+		}
+		full = errors.Join(full, err)
 	}
 	in := retentionInput{
-		commit: st.CommitLSN, flush: st.FlushLSN, truncate: st.TruncateLSN, oldest: st.Oldest,
+		commit: st.CommitLSN, flush: t.accepting.FlushLSN(), truncate: st.TruncateLSN, limit: limit, oldest: t.store.Oldest(),
 		pageservers: t.pushes.positions(s.disk.low()), keepSize: uint64(s.o.Config.WALKeepSize),
 	}
 	in.slot, in.hasSlot = t.slots.minRestart()
-	n, err := t.store.RemoveBefore(retentionHorizon(in))
+	if full != nil {
+		// Recovery begins at the watermark, which cannot be moved now.
+		in.flush = min(in.flush, t.store.Control().Watermark)
+	}
+	horizon := retentionHorizon(in)
+	n, err := t.store.RemoveBefore(horizon)
 	if n > 0 {
 		t.logger.Info("old WAL removed", "segments", n, "oldest_lsn", t.store.Oldest())
 	}
-	return err
+	if n > 0 && st.TruncateLSN < t.store.Oldest() {
+		t.logger.Warn("WAL that a member lacks was removed: it lags by more than --max-slot-wal-keep-size, and can only be filled from a copy of another member's",
+			"member_has", st.TruncateLSN, "oldest_lsn", t.store.Oldest())
+	}
+	return errors.Join(full, err)
+}
+
+// durable is the acceptor's state as it is on disk.
+func (t *timeline) durable() (s consensus.State, err error) {
+	if err := s.UnmarshalBinary(t.store.Control().State); err != nil {
+		return s, fmt.Errorf("read state of timeline %s: %w", t.id, err)
+	}
+	return s, nil
 }

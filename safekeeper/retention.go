@@ -7,6 +7,7 @@ type retentionInput struct {
 	commit   wal.LSN
 	flush    wal.LSN
 	truncate wal.LSN // the proposer's horizon: what the slowest member has; 0 = not known
+	limit    wal.LSN // below it no member is waited for; 0 = all are, for ever
 	oldest   wal.LSN // oldest byte on disk
 
 	slot    wal.LSN // oldest position that a valid slot reserves
@@ -24,12 +25,13 @@ type retentionInput struct {
 // retentionHorizon returns the position below which WAL may go. It only ever
 // gives up what nothing named needs:
 //
-//   - what the quorum needs: never past the commit or flush position nor past
-//     the slowest member, whose laggard is fed from here;
+//   - what the quorum needs: never past the commit or flush position, nor past
+//     the slowest member, which is fed from here, unless that is below limit: one
+//     member that is gone for good must not fill the disks of the others;
 //   - slots and configured pageservers: never past what they confirmed;
 //   - the last keepSize bytes stay for consumers that nobody configured.
 func retentionHorizon(in retentionInput) wal.LSN {
-	h := min(in.commit, in.flush, in.truncate)
+	h := min(in.commit, in.flush, max(in.truncate, in.limit))
 	if in.hasSlot {
 		h = min(h, in.slot)
 	}
@@ -44,8 +46,8 @@ func retentionHorizon(in retentionInput) wal.LSN {
 	return max(h, in.oldest)
 }
 
-// slotLimit is the position below which slots are given up so that one
-// forgotten consumer cannot fill the disk that commits need. limit 0 = never.
+// slotLimit is the position below which slots are given up, and members not
+// waited for, so that one forgotten consumer cannot fill the disk that commits need. limit 0 = never.
 func slotLimit(commit wal.LSN, limit uint64) wal.LSN {
 	if limit == 0 || uint64(commit) <= limit {
 		return 0

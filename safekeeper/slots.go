@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/walhaven/walhaven/wal"
+	"github.com/walhaven/walhaven/wal/walstore"
 )
 
 // slot is one physical replication slot of a timeline on this safekeeper. Each
@@ -18,6 +19,8 @@ type slot struct {
 	owner       uint32 // PID of the session that a temporary slot ends with
 	active      uint32 // PID of the session that streams from it, 0 = none
 	invalidated bool   // fell behind --max-slot-wal-keep-size; its WAL may be gone
+
+	durable wal.LSN // restart as it is on disk: a crash brings the slot back there
 }
 
 // slotSet holds the slots of one timeline. Persistent ones are durable before
@@ -35,6 +38,7 @@ type slotSet struct {
 func newSlotSet(loaded []slot, save func([]slot) error) *slotSet {
 	s := &slotSet{slots: make(map[string]*slot, len(loaded)), save: save, released: make(chan struct{})}
 	for i := range loaded {
+		loaded[i].durable = loaded[i].restart
 		s.slots[loaded[i].name] = &loaded[i]
 	}
 	return s
@@ -184,6 +188,9 @@ func (s *slotSet) persistLocked() error {
 	if err := s.save(s.listLocked(false)); err != nil {
 		return fmt.Errorf("persist replication slots: %w", err)
 	}
+	for _, sl := range s.slots {
+		sl.durable = sl.restart
+	}
 	s.dirty = false
 	return nil
 }
@@ -206,19 +213,36 @@ func (s *slotSet) listLocked(withTemporary bool) []slot {
 	return out
 }
 
-// minRestart is the oldest position that a valid slot reserves; ok is false
-// when none reserves any.
+// minRestart is the oldest position that a valid slot reserves, now or after a
+// crash; ok is false when none reserves any.
 func (s *slotSet) minRestart() (lsn wal.LSN, ok bool) {
 	for _, sl := range s.list() {
-		if sl.restart != 0 && !sl.invalidated && (!ok || sl.restart < lsn) {
-			lsn, ok = sl.restart, true
+		at := sl.restart
+		if !sl.temporary {
+			at = min(at, sl.durable)
+		}
+		if sl.restart != 0 && !sl.invalidated && (!ok || at < lsn) {
+			lsn, ok = at, true
 		}
 	}
 	return lsn, ok
 }
 
+// removed invalidates the slots whose WAL below oldest is gone: on a full disk
+// that they were given up could not be written down.
+func (s *slotSet) removed(oldest wal.LSN) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, sl := range s.slots {
+		if sl.restart != 0 && sl.restart < oldest && !sl.invalidated {
+			sl.invalidated, s.dirty = true, true
+		}
+	}
+}
+
 // invalidateBelow gives up the slots that reserve WAL below limit and says
-// which. On an error nothing changed.
+// which. On an error nothing changed, except that a full disk does not keep the
+// slots that fill it: after a restart removed finds them.
 func (s *slotSet) invalidateBelow(limit wal.LSN) ([]string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -233,7 +257,11 @@ func (s *slotSet) invalidateBelow(limit wal.LSN) ([]string, error) {
 		return nil, nil
 	}
 	sort.Strings(names)
-	if err := s.persistLocked(); err != nil {
+	err := s.persistLocked()
+	switch {
+	case walstore.IsDiskFull(err):
+		s.dirty = true
+	case err != nil:
 		for _, name := range names {
 			s.slots[name].invalidated = false
 		}

@@ -2,6 +2,7 @@ package safekeeper
 
 import (
 	"errors"
+	"syscall"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -119,6 +120,44 @@ func TestInvalidatedSlotReservesNothing(t *testing.T) {
 	require.Equal(t, "55000", protocol.SQLState(s.acquire("far", 1)))
 }
 
+// What a slot has confirmed but not on disk yet is still needed: a crash brings
+// the slot back there.
+func TestSlotReservesWhatIsOnDisk(t *testing.T) {
+	var fail error
+	s := newSlotSet([]slot{{name: "s", restart: 100}}, func([]slot) error { return fail })
+	fail = syscall.ENOSPC
+	s.confirm("s", 500)
+	require.ErrorIs(t, s.persist(), fail)
+	lsn, _ := s.minRestart()
+	require.Equal(t, wal.LSN(100), lsn)
+	fail = nil
+	require.NoError(t, s.persist())
+	lsn, _ = s.minRestart()
+	require.Equal(t, wal.LSN(500), lsn)
+}
+
+// A slot that fills the disk is given up although that cannot be written down;
+// a restart finds that its WAL has gone.
+func TestFullDiskGivesUpSlots(t *testing.T) {
+	fail := error(syscall.ENOSPC)
+	var saved []slot
+	save := func(slots []slot) error { saved = slots; return fail }
+	s := newSlotSet([]slot{{name: "far", restart: 100}}, save)
+	names, err := s.invalidateBelow(500)
+	require.NoError(t, err)
+	require.Equal(t, []string{"far"}, names)
+	_, ok := s.minRestart()
+	require.False(t, ok)
+	fail = nil
+	require.NoError(t, s.persist(), "it is written down when there is room again")
+	require.True(t, saved[0].invalidated)
+
+	again := newSlotSet([]slot{{name: "far", restart: 100}, {name: "near", restart: 400}}, save)
+	again.removed(400)
+	require.Equal(t, "55000", protocol.SQLState(again.acquire("far", 1)))
+	require.NoError(t, again.acquire("near", 1))
+}
+
 func TestRetentionHorizon(t *testing.T) {
 	base := retentionInput{commit: 1000, flush: 1100, truncate: 900, oldest: 100}
 	with := func(f func(*retentionInput)) retentionInput { in := base; f(&in); return in }
@@ -132,6 +171,8 @@ func TestRetentionHorizon(t *testing.T) {
 		"slot that lost its WAL":             {with(func(in *retentionInput) { in.slot, in.hasSlot = 50, true }), 100},
 		"pageserver":                         {with(func(in *retentionInput) { in.pageservers = []wal.LSN{800, 400} }), 400},
 		"pageserver never heard":             {with(func(in *retentionInput) { in.pageservers = []wal.LSN{800, 0} }), 100},
+		"member that lags too far":           {with(func(in *retentionInput) { in.truncate, in.limit = 200, 600 }), 600},
+		"member within the limit":            {with(func(in *retentionInput) { in.limit = 600 }), 900},
 		"commit below horizon":               {with(func(in *retentionInput) { in.commit = 500 }), 500},
 		"keep size":                          {with(func(in *retentionInput) { in.keepSize = 250 }), 750},
 		"keep size above all":                {with(func(in *retentionInput) { in.keepSize = 5000 }), 100},

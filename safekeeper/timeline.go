@@ -69,9 +69,11 @@ func assemble(dir string, store *walstore.Store, d deps) (*timeline, error) {
 	if own := accepting.Status().Incarnation; own != pushwal.Incarnation(d.identity.Incarnation) {
 		return nil, errors.Join(accepting.Close(errForeignDirectory), errForeignDirectory)
 	}
+	slots := newSlotSet(loaded, saveSlots(vfs.Default, dir))
+	slots.removed(store.Oldest())
 	return &timeline{
 		id: c.ID, dir: dir, store: store, accepting: accepting, logger: logger,
-		slots:    newSlotSet(loaded, saveSlots(vfs.Default, dir)),
+		slots:    slots,
 		sessions: newSessionSet(), pushes: newPushSet(d.pageservers), peers: newPeerTable(),
 	}, nil
 }

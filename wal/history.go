@@ -2,6 +2,7 @@ package wal
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -102,6 +103,22 @@ func (h TimelineHistory) Equal(o TimelineHistory) bool {
 		}
 	}
 	return true
+}
+
+// WithReasons returns h with the reasons that o knows for the same switches,
+// where h has none. h is not changed.
+func (h TimelineHistory) WithReasons(o TimelineHistory) TimelineHistory {
+	known := make(map[HistoryEntry]string, len(o.Ancestors))
+	for _, e := range o.Ancestors {
+		known[HistoryEntry{TLI: e.TLI, Switch: e.Switch}] = e.Reason
+	}
+	h.Ancestors = slices.Clone(h.Ancestors)
+	for i, e := range h.Ancestors {
+		if e.Reason == "" {
+			h.Ancestors[i].Reason = known[e]
+		}
+	}
+	return h
 }
 
 // HistoryFileName is the name of a timeline's history file (TLHistoryFileName).

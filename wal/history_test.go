@@ -99,6 +99,16 @@ func TestHistoryQuestions(t *testing.T) {
 	require.False(t, ok)
 }
 
+func TestHistoryWithReasons(t *testing.T) {
+	bare := TimelineHistory{Last: 7, Ancestors: []HistoryEntry{{TLI: 1, Switch: 0x3000000}, {TLI: 2, Switch: 0x5000030}, {TLI: 5, Switch: 0x5000030, Reason: "own"}}}
+	got := bare.WithReasons(threeTimes)
+	require.Equal(t, []HistoryEntry{
+		{TLI: 1, Switch: 0x3000000, Reason: "no recovery target specified"}, {TLI: 2, Switch: 0x5000030}, {TLI: 5, Switch: 0x5000030, Reason: "own"},
+	}, got.Ancestors)
+	require.Empty(t, bare.Ancestors[0].Reason, "it is not changed")
+	require.Equal(t, TimelineHistory{Last: 1}, TimelineHistory{Last: 1}.WithReasons(threeTimes))
+}
+
 func TestHistoryEqual(t *testing.T) {
 	other := TimelineHistory{Last: 7, Ancestors: append([]HistoryEntry(nil), threeTimes.Ancestors...)}
 	other.Ancestors[0].Reason = "another reason"

@@ -18,6 +18,8 @@ type Acceptor struct {
 	id    pushwal.NodeID
 	state State     // newest, positions included
 	saved positions // of the last Save
+	// unsaved is what saved was before the last Checkpoint.
+	unsaved positions
 
 	write       wal.LSN // where the next byte goes
 	writeRecord wal.LSN // end of the last whole record written
@@ -111,13 +113,19 @@ func (a *Acceptor) Disconnected(conn ConnID) {
 }
 
 // Checkpoint returns the state to persist when positions moved since the last
-// save, else nil. Call it now and then, and at shutdown.
+// save, else nil. Call it now and then, and at shutdown. When persisting fails,
+// say so with CheckpointFailed before anything else.
 func (a *Acceptor) Checkpoint() *State {
 	if a.saved == a.state.positions() {
 		return nil
 	}
+	a.unsaved = a.saved
 	return a.save()
 }
+
+// CheckpointFailed takes back that the last Checkpoint was persisted. Everything
+// but positions is durable all the same, so that the acceptor goes on.
+func (a *Acceptor) CheckpointFailed() { a.saved = a.unsaved }
 
 // save returns a copy of the state to persist.
 func (a *Acceptor) save() *State {
