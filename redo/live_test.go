@@ -53,11 +53,24 @@ func oracleOnServer(t *testing.T, install compute.Install) {
 	runWorkload(t, ctx, server)
 	require.NoError(t, server.Stop(ctx, compute.Fast))
 
+	read := func(k *oracle) (mains, maps int) {
+		readFolder(t, filepath.Join(server.DataDir(), "pg_wal"), begin, func(r *walrecord.Record, _ []byte) { k.record(r) })
+		return k.compareFiles(t, server.DataDir())
+	}
 	k := newOracle(Options{})
-	readFolder(t, filepath.Join(server.DataDir(), "pg_wal"), begin, func(r *walrecord.Record, _ []byte) { k.record(r) })
+	mains, maps := read(k)
 	t.Logf("%s: %d records\n%s", install.Version, k.records, k.table())
+	t.Logf("compared with files: %d pages, %d pages of maps", mains, maps)
+	require.Greater(t, mains, 400)
+	require.Greater(t, maps, 3)
 	for _, f := range k.failures {
 		t.Error(f)
+	}
+	if k.clears > 0 {
+		deaf := newOracle(Options{})
+		deaf.deaf, deaf.blind = true, true
+		read(deaf)
+		require.NotZero(t, deaf.failed, "the files show bits that nobody took off the map")
 	}
 	require.Greater(t, k.compared(), 20_000)
 	for _, kind := range mustReach {

@@ -54,6 +54,10 @@ func (k *oracle) isEarly(c VisibilityClear) int {
 // clear makes a change that the record did not reference, which may be one that
 // an image showed early.
 func (k *oracle) clear(c VisibilityClear) {
+	k.clears++
+	if k.deaf {
+		return
+	}
 	if p := k.pages[pageKey{c.Rel, walrecord.ForkVM, c.MapBlock}]; p != nil {
 		c.Apply(p)
 	}

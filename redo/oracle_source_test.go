@@ -80,7 +80,7 @@ func readFolder(t testing.TB, dir string, begin wal.LSN, fn func(r *walrecord.Re
 
 // TestOracleOnFolder is the oracle over the WAL in the folder that
 // WALHAVEN_ORACLE_WAL names, of a server with wal_consistency_checking=all and
-// wal_log_hints=on.
+// wal_log_hints=on that was stopped cleanly.
 func TestOracleOnFolder(t *testing.T) {
 	dir := os.Getenv("WALHAVEN_ORACLE_WAL")
 	if dir == "" {
@@ -88,7 +88,9 @@ func TestOracleOnFolder(t *testing.T) {
 	}
 	k := newOracle(Options{WALLogHints: true})
 	readFolder(t, dir, 0, func(r *walrecord.Record, _ []byte) { k.record(r) })
-	t.Logf("%d records\n%s", k.records, k.table())
+	t.Logf("%d records, %d bits early\n%s", k.records, k.earlySeen, k.table())
+	mains, maps := k.compareFiles(t, filepath.Dir(dir))
+	t.Logf("compared with files: %d pages, %d pages of maps", mains, maps)
 	for _, f := range k.failures {
 		t.Error(f)
 	}

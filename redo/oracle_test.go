@@ -22,8 +22,11 @@ type oracle struct {
 	pages     map[pageKey]*page.Page
 	vm        []VisibilityClear
 	early     []earlyClear
+	managers  map[pageKey]walrecord.RmgrID // that changed the page
 	earlySeen int
 	blind     bool             // compare nothing
+	clears    int              // changes of maps that records did not reference
+	deaf      bool             // forget those changes
 	holed     map[pageKey]bool // map pages that were restored without their map
 	kinds     map[string]*kindCount
 	// failures is what differed, the first few in words.
@@ -50,7 +53,7 @@ type kindCount struct {
 }
 
 func newOracle(o Options) *oracle {
-	return &oracle{opt: o, apply: Apply, pages: map[pageKey]*page.Page{}, holed: map[pageKey]bool{}, kinds: map[string]*kindCount{}}
+	return &oracle{opt: o, apply: Apply, pages: map[pageKey]*page.Page{}, managers: map[pageKey]walrecord.RmgrID{}, holed: map[pageKey]bool{}, kinds: map[string]*kindCount{}}
 }
 
 func kindOf(r *walrecord.Record) string { return r.RMID.String() + "/" + walrecord.Identify(r) }
@@ -103,6 +106,9 @@ func (k *oracle) block(r *walrecord.Record, i int, kind *kindCount) {
 		*p = before
 		k.fail(kind, r, b, err.Error())
 		return
+	}
+	if r.RMID != walrecord.RmgrXLOG {
+		k.managers[key] = r.RMID
 	}
 	kind.applied++
 	switch {
