@@ -72,7 +72,7 @@ func (s *Server) retainOnce(t *timeline) error {
 		t.logger.Info("old WAL removed", "segments", n, "oldest_lsn", t.store.Oldest())
 	}
 	if n > 0 && st.TruncateLSN < t.store.Oldest() {
-		t.logger.Warn("WAL that a member lacks was removed: it lags by more than --max-slot-wal-keep-size, and can only be filled from a copy of another member's",
+		t.logger.Warn("WAL that a member lacks was removed: it lags by more than --max-slot-wal-keep-size and cannot be filled any more",
 			"member_has", st.TruncateLSN, "oldest_lsn", t.store.Oldest())
 	}
 	return errors.Join(full, err)

@@ -112,6 +112,7 @@ type pushConn struct {
 	buf       []byte
 	at        wal.LSN // next byte to send
 	announced wal.LSN // commit position sent
+	caughtUp  bool    // the queue has what comes next
 	last      time.Time
 	parts     [3][]byte
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/walhaven/walhaven/protocol"
 	"github.com/walhaven/walhaven/replication"
 	"github.com/walhaven/walhaven/replication/receiver"
 	"github.com/walhaven/walhaven/shmqueue"
@@ -19,6 +20,10 @@ const donorWait = 200 * time.Millisecond
 // a donor. Who holds the WAL from before the term may be gone for good, while
 // PostgreSQL could still send it: in another session, from further below.
 const donorPatience = 5 * time.Second
+
+// errRemoved says that nothing can fill a safekeeper: the others do not keep the
+// WAL any more that it goes on with.
+var errRemoved = errors.New("the others have removed WAL that it needs")
 
 // errNoDonor asks for another session.
 var errNoDonor = errors.New("WAL from before this term is needed and nobody who holds it answers")
@@ -41,7 +46,14 @@ func (c *pushConn) feed(ctx context.Context) error {
 			continue
 		}
 		from := c.at
-		if err := c.feedFrom(ctx, peer, upto); err != nil {
+		err := c.feedFrom(ctx, peer, upto)
+		if protocol.SQLState(err) == protocol.CodeUndefinedFile {
+			c.t.report(c.peer, fmt.Sprintf("safekeeper %s cannot be filled from %s on: safekeeper %s does not keep that WAL any more; "+
+				"it counts again on a new timeline only",
+				c.t.peers.address(c.peer), c.at, c.t.peers.address(peer)))
+			err = fmt.Errorf("%w: %w", errRemoved, err)
+		}
+		if err != nil {
 			return fmt.Errorf("fetch WAL at %s from safekeeper %s: %w", c.at, c.t.peers.address(peer), err)
 		}
 		c.t.logger.Info("fed a lagging safekeeper", "safekeeper", c.t.peers.address(c.peer),

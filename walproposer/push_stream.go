@@ -53,6 +53,10 @@ func (c *pushConn) pump(ctx context.Context) error {
 		if err != nil && !errors.Is(err, shmqueue.ErrClosed) {
 			return err
 		}
+		if !c.caughtUp {
+			c.caughtUp = true
+			c.t.report(c.peer, "")
+		}
 		if !ok {
 			break
 		}

@@ -143,6 +143,7 @@ func (s *session) stream(ctx context.Context, v view) error {
 		Commit:  s.committed(reporter),
 		Metrics: s.metrics.proposing,
 	}), s.queue, s.peers, s.metrics, s.logger)
+	s.term.stuck = s.unfillable
 	s.proof = newProver(lower)
 	s.tap = newTap(s, start, reporter)
 	s.state.enter(s.term.d, s.queue)
@@ -180,6 +181,13 @@ func (s *session) committed(r *reporter) func(wal.LSN) {
 			s.queue.Release(l)
 		}
 		s.state.streaming()
+	}
+}
+
+// unfillable passes on that a safekeeper cannot be filled, or has caught up.
+func (s *session) unfillable(peer int, reason string) {
+	if s.state.unfillable(peer, reason) && reason != "" {
+		s.logger.Error("a member cannot be filled and does not count", "reason", reason)
 	}
 }
 

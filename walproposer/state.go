@@ -3,9 +3,12 @@ package walproposer
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -41,13 +44,15 @@ type state struct {
 	commit wal.LSN // of the last session
 	term   wal.Term
 
+	stuck    map[int]string // by peer: why it cannot be filled
 	postgres *daemon.Check
 }
 
 func newState(h *daemon.Health) *state {
-	s := &state{phase: stateConnecting, since: time.Now(), reason: "starting"}
+	s := &state{stuck: map[int]string{}, phase: stateConnecting, since: time.Now(), reason: "starting"}
 	if h != nil {
 		h.CheckFunc("quorum", s.acknowledged)
+		h.CheckFunc("members", s.filled)
 		s.postgres = h.Check("postgres")
 	}
 	return s
@@ -78,6 +83,33 @@ func (s *state) leave() {
 	defer s.mu.Unlock()
 	s.commit, s.term = max(s.commit, s.d.CommitLSN()), max(s.term, s.d.Term())
 	s.d, s.queue = nil, nil
+	clear(s.stuck)
+}
+
+// unfillable takes why a peer cannot be filled, "" when it has caught up, and says
+// whether that is news.
+func (s *state) unfillable(peer int, reason string) (news bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	was := s.stuck[peer]
+	if reason == "" {
+		delete(s.stuck, peer)
+	} else {
+		s.stuck[peer] = reason
+	}
+	return (was == "") != (reason == "")
+}
+
+// filled is the check that every member either has all WAL or is being fed.
+func (s *state) filled() (bool, string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	peers := slices.Sorted(maps.Keys(s.stuck))
+	reasons := make([]string, len(peers))
+	for i, peer := range peers {
+		reasons[i] = s.stuck[peer]
+	}
+	return len(reasons) == 0, strings.Join(reasons, "; ")
 }
 
 // streaming says that the quorum acknowledges.

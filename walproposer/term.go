@@ -20,6 +20,16 @@ type term struct {
 	// heard is when each peer last answered while streaming, in nanoseconds of
 	// the queue's clock; 0 while it is not streaming.
 	heard []atomic.Int64
+	// stuck hears that a peer cannot be filled and why, and with "" that it has
+	// caught up; nil: nobody does.
+	stuck func(peer int, reason string)
+}
+
+// report says that a peer cannot be filled, or with "" that it has caught up.
+func (t *term) report(peer int, reason string) {
+	if t.stuck != nil {
+		t.stuck(peer, reason)
+	}
 }
 
 func newTerm(d *replication.Proposing, q registrar, p *peers, m *metrics, l *slog.Logger) *term {
