@@ -1,11 +1,13 @@
 package pagestore
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/walhaven/walhaven/wal"
 )
@@ -32,6 +34,13 @@ func BenchmarkIngest(b *testing.B) {
 			defer s.Close()
 			tl, err := s.Create(timelineID(0), 0)
 			require.NoError(b, err)
+			ctx, cancel := context.WithCancel(b.Context())
+			var background errgroup.Group
+			background.Go(func() error { return s.Run(ctx) })
+			defer func() {
+				cancel()
+				require.NoError(b, background.Wait())
+			}()
 			rng := rand.New(rand.NewPCG(1, 2))
 			pages := make([][]byte, 64)
 			for i := range pages {

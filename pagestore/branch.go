@@ -90,6 +90,13 @@ func (s *Store) branch(ctx context.Context, parent, id wal.TimelineID, at wal.LS
 	for p.parent != nil && at <= p.branchLSN {
 		p = p.parent
 	}
+	depth := 1
+	for a := p.parent; a != nil; a = a.parent {
+		depth++
+	}
+	if depth > maxAncestors {
+		return nil, fmt.Errorf("more than %d ancestors: %w", maxAncestors, ErrTooLarge)
+	}
 	if err := p.pin(ctx, Pin{Kind: PinBranch, Name: id.String(), LSN: at}); err != nil {
 		return nil, err
 	}

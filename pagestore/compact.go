@@ -108,10 +108,11 @@ func (t *Timeline) compact(ctx context.Context, choose func(m *layerMap) (lo, hi
 	start := time.Now()
 	j := runMerge{t: t, m: m, inputs: m.runs[lo:hi], bottom: hi == len(m.runs) && t.parent == nil, keep: m.retention()}
 	info, err := j.run(ctx)
-	if err != nil {
-		return false, err
+	if err == nil {
+		err = t.swapRuns(j.inputs, info)
 	}
-	if err := t.swapRuns(j.inputs, info); err != nil {
+	if err != nil {
+		t.discard(info.Layers)
 		return false, err
 	}
 	o := &t.s.o

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -188,28 +187,33 @@ func TestCrashTestNoticesMissingFsync(t *testing.T) {
 	}
 }
 
-// indexFirst lets layer files reach the disk only when the index that names them
-// is there already: the order of a wrong implementation.
+// The wrong order: the index is durable before the layers that it names, which
+// reach the disk right after it. The test must notice the moment between.
 func TestCrashTestNoticesIndexBeforeLayers(t *testing.T) {
 	c := newCrashes(t, 3, 0)
-	var late []string
-	fs := &hookFS{FS: c.disk, before: func(op, path string) error { c.crash(op, path); return nil }}
+	var late []string // layers whose fsync has been put off
+	fs := &hookFS{FS: c.disk}
 	fs.lie = func(path string) bool {
 		if isLayer(path) {
 			late = append(late, path)
-			return true
 		}
-		if op := isFolder(path); op && len(late) > 0 {
-			names, err := c.disk.List(path)
-			require.NoError(t, err)
-			if !slices.ContainsFunc(names, func(n string) bool { _, ok := parseIndexName(n); return ok }) {
-				return false
+		return isLayer(path)
+	}
+	fs.before = func(op, path string) error {
+		c.crash(op, path)
+		if op == "remove" && isIndex(path) { // The index has been published.
+			for _, layer := range late {
+				f, err := c.disk.OpenReadWrite(layer, writeCategory)
+				if err == nil {
+					require.NoError(t, errors.Join(f.Sync(), f.Close()))
+				}
 			}
+			late = nil
 		}
-		return false
+		return nil
 	}
 	o := smallOptions(fs)
-	o.FlushWriters = 1
+	o.FlushWriters = 1 // No two fsyncs at a time.
 	c.run(o)
 	require.NotEmpty(t, c.found)
 }

@@ -3,6 +3,8 @@ package pagestore
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -52,6 +54,12 @@ func TestEachWriteFailsOnce(t *testing.T) {
 		if tl.Err() == nil {
 			require.NoError(t, tl.Flush(t.Context()), "operation %d", n)
 			require.Equal(t, h.last, tl.FlushedLSN())
+			names, err := mem.List(tl.dir)
+			require.NoError(t, err)
+			layers := slices.DeleteFunc(names, func(name string) bool { return !strings.HasSuffix(name, layerSuffix) })
+			if errors.Join(failures...) != nil { // Otherwise a removal failed: the next Open sweeps.
+				require.Len(t, layers, tl.Info().Layers, "operation %d leaves garbage", n)
+			}
 		} else {
 			require.ErrorIs(t, tl.Err(), ErrUnsure)
 			require.Error(t, tl.Put(t.Context(), Batch{LSN: h.last + 1}))

@@ -57,6 +57,7 @@ func (t *Timeline) flushOldest(ctx context.Context) (flushed bool, err error) {
 	mem := m.mems[len(m.mems)-1]
 	info, err := t.writeRun(ctx, mem)
 	if err != nil {
+		t.discard(info.Layers)
 		return false, err
 	}
 	err = t.publish(func(x *index) error {
@@ -74,6 +75,7 @@ func (t *Timeline) flushOldest(ctx context.Context) (flushed bool, err error) {
 		})
 	})
 	if err != nil {
+		t.discard(info.Layers)
 		return false, err
 	}
 	t.s.o.Metrics.memory.Sub(float64(mem.bytes()))
@@ -84,7 +86,7 @@ func (t *Timeline) flushOldest(ctx context.Context) (flushed bool, err error) {
 }
 
 // writeRun writes the entries of a frozen layer into files, in parallel, and
-// makes them durable. What a failure leaves is garbage for the next Open.
+// makes them durable. On error info names the files that were finished.
 func (t *Timeline) writeRun(ctx context.Context, mem *memLayer) (runInfo, error) {
 	info := runInfo{From: mem.from, To: mem.to, Drops: mem.drops.all}
 	keys := mem.keys()
@@ -101,14 +103,27 @@ func (t *Timeline) writeRun(ctx context.Context, mem *memLayer) (runInfo, error)
 			return err
 		})
 	}
-	if err := g.Wait(); err != nil {
+	err := g.Wait()
+	info.Layers = slices.Concat(layers...)
+	if err != nil {
 		return info, fmt.Errorf("write layers: %w", err)
 	}
-	info.Layers = slices.Concat(layers...)
 	if err := t.s.disk.syncFolder(t.dir); err != nil {
 		return info, fmt.Errorf("make names of layers durable: %w", err)
 	}
 	return info, nil
+}
+
+// discard removes layers that no index will name, so that retries on a full disk
+// do not fill it further. When the index is in doubt it may name them: then they
+// stay, and the next Open decides.
+func (t *Timeline) discard(layers []layerInfo) {
+	if t.Err() != nil {
+		return
+	}
+	for i := range layers {
+		_ = t.s.disk.remove(t.s.disk.PathJoin(t.dir, layerName(&layers[i])), pointLayerRemove)
+	}
 }
 
 // minFlushKeys is how many keys are worth a file of their own.
@@ -187,9 +202,7 @@ func (w *rollingWriter) abort() {
 		w.current.abort()
 		w.current = nil
 	}
-	for i := range w.done {
-		_ = w.t.s.disk.remove(w.t.s.disk.PathJoin(w.t.dir, layerName(&w.done[i])), pointLayerRemove)
-	}
+	w.t.discard(w.done)
 }
 
 // flushStale flushes whatever is frozen, and what has been in memory only for

@@ -115,7 +115,8 @@ func (s *Store) chooseGeneration(indexes map[wal.TimelineID]*index) error {
 	return nil
 }
 
-// maxAncestors bounds the depth of branches of branches.
+// maxAncestors bounds the depth of branches of branches: each is one more place
+// to look for a key that was never changed since.
 const maxAncestors = 1024
 
 // adopt makes the timeline id, its ancestors first.

@@ -44,8 +44,8 @@ type Options struct {
 	Generation uint32
 
 	// MemLayerSize is the size in bytes at which an in-memory layer is frozen
-	// and flushed (64 MiB), and the limit of a batch. A timeline takes at most
-	// MaxFrozen+1 times as much.
+	// and flushed (64 MiB), and the limit of a batch. A timeline that is put into
+	// takes at most MaxFrozen+1 times as much, and one batch.
 	MemLayerSize int64
 	MaxFrozen    int // frozen layers waiting for their flush before Put waits (2)
 	MaxValueSize int // bytes (16 MiB)
