@@ -46,7 +46,7 @@ func oracleOnServer(t *testing.T, install compute.Install) {
 	server := computetest.New(t, computetest.Options{
 		Major: install.Version.Major, Settings: map[string]string{
 			"wal_level": "replica", "wal_consistency_checking": "all", "wal_log_hints": "off",
-			"wal_keep_size": "4GB", "max_wal_size": "4GB", "synchronous_commit": "off", "wal_compression": "on",
+			"wal_keep_size": "4GB", "max_wal_size": "4GB", "synchronous_commit": "off",
 		},
 	})
 	begin := redoPointer(t, ctx, server)
