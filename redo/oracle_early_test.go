@@ -54,12 +54,11 @@ func (k *oracle) isEarly(c VisibilityClear) int {
 // clear makes a change that the record did not reference, which may be one that
 // an image showed early.
 func (k *oracle) clear(c VisibilityClear) {
-	k.clears++
 	if k.deaf {
 		return
 	}
-	if p := k.pages[pageKey{c.Rel, walrecord.ForkVM, c.MapBlock}]; p != nil {
-		c.Apply(p)
+	if p := k.pages[pageKey{c.Rel, walrecord.ForkVM, c.MapBlock}]; p != nil && c.Apply(p) {
+		k.clears++
 	}
 	if i := k.isEarly(c); i >= 0 {
 		k.early = append(k.early[:i], k.early[i+1:]...)

@@ -25,7 +25,7 @@ type oracle struct {
 	managers  map[pageKey]walrecord.RmgrID // that changed the page
 	earlySeen int
 	blind     bool             // compare nothing
-	clears    int              // changes of maps that records did not reference
+	clears    int              // bits taken off maps that records did not reference
 	deaf      bool             // forget those changes
 	holed     map[pageKey]bool // map pages that were restored without their map
 	kinds     map[string]*kindCount
