@@ -8,7 +8,7 @@
 // make it panic or write outside the page.
 //
 // A record concerns the blocks that it references, and sometimes more: see
-// [AppendUnreferenced]. What happens to files, SLRUs and relation sizes is the
+// [AppendVisibilityClears]. What happens to files, SLRUs and relation sizes is the
 // caller's business (package ingest), as is the choice of which page to bring.
 //
 // Record formats are told apart by what a record holds; where that is not
