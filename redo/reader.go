@@ -3,7 +3,7 @@ package redo
 import "encoding/binary"
 
 // reader takes little-endian fields, not aligned, from a record. After it ran
-// past the end every field is zero and ok is false, so that a blockFunc checks
+// past the end every field is zero and ok is false, so that its user checks
 // once, before it uses what it read.
 type reader struct {
 	rest []byte
