@@ -1,5 +1,3 @@
-//go:build pebblecache
-
 package pagestore
 
 import (
