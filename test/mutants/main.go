@@ -57,8 +57,9 @@ func run(ctx context.Context, only string) error {
 	table := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "PROTECTION\tPATCH\tTEST\tWITHOUT IT")
 	bad := 0
-	for _, m := range mutants {
+	for i, m := range mutants {
 		verdict := m.try(ctx, tree)
+		fmt.Fprintf(os.Stderr, "%d/%d %s: %s\n", i+1, len(mutants), m.name, verdict)
 		if verdict != caught {
 			bad++
 		}
