@@ -2,12 +2,16 @@ package walproposer
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"strings"
 	"time"
 
+	"github.com/walhaven/walhaven/auth"
 	"github.com/walhaven/walhaven/internal/config"
 	"github.com/walhaven/walhaven/internal/daemon"
 	"github.com/walhaven/walhaven/wal"
@@ -31,6 +35,8 @@ type RunConfig struct {
 	QueueSize     config.Bytes  `name:"queue-size" default:"64MiB" help:"WAL kept in memory for safekeepers that are a little behind."`
 	Slot          string        `name:"slot" default:"walhaven" help:"Physical replication slot in PostgreSQL; made when missing."`
 	ListenHTTP    string        `name:"listen-http" default:"127.0.0.1:7680" help:"Address for /metrics, /livez, /readyz and /v1/; empty for none."`
+	TLSCert       string        `name:"tls-cert" placeholder:"FILE" help:"Certificate chain in PEM for --listen-http; files are read again when they change."`
+	TLSKey        string        `name:"tls-key" placeholder:"FILE" help:"Key of the certificate in PEM."`
 	TakeoverAfter time.Duration `name:"takeover-after" default:"5s" help:"How long another walproposer must have been silent before this one takes its place."`
 	Takeover      bool          `name:"takeover" help:"Take the place of another walproposer at once, this time."`
 	ShutdownGrace time.Duration `name:"shutdown-grace" default:"10s" help:"How long a PostgreSQL that shuts down waits for the quorum to have its last WAL."`
@@ -101,6 +107,17 @@ func (c *RunConfig) options() (Options, error) {
 	return o, nil
 }
 
+// tls is the listener's configuration, nil without a certificate.
+func (c *RunConfig) tls(logger *slog.Logger) (*tls.Config, error) {
+	if (c.TLSCert == "") != (c.TLSKey == "") {
+		return nil, errors.New("--tls-cert and --tls-key belong together")
+	}
+	if c.TLSCert == "" {
+		return nil, nil
+	}
+	return auth.ServerTLS(auth.TLSFiles{Certificate: c.TLSCert, Key: c.TLSKey}, logger)
+}
+
 // Main runs what the command line asked for.
 func (c *Config) Main(ctx context.Context, command string, stdout, stderr io.Writer) error {
 	if command == "sync" {
@@ -123,6 +140,10 @@ func (c *RunConfig) run(ctx context.Context, all *Config, stderr io.Writer) erro
 	if err != nil {
 		return err
 	}
+	tlsConfig, err := c.tls(logger)
+	if err != nil {
+		return daemon.WithExit(daemon.ExitUsage, err)
+	}
 	health := daemon.NewHealth()
 	registry := daemon.NewRegistry("walproposer", health)
 	w, err := New(o, Deps{Logger: logger, Registerer: registry, Health: health})
@@ -136,7 +157,7 @@ func (c *RunConfig) run(ctx context.Context, all *Config, stderr io.Writer) erro
 			return err
 		}
 		web := daemon.NewHTTP(daemon.HTTPOptions{
-			Program: "walproposer", Health: health, Gatherer: registry, V1: w.Handler(), Logger: logger,
+			Program: "walproposer", Health: health, Gatherer: registry, V1: w.Handler(), Logger: logger, TLS: tlsConfig,
 		})
 		group.Add("http", func(ctx context.Context) error { return web.Serve(ctx, ln) })
 	}
