@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/walhaven/walhaven/compute/computetest"
+	"github.com/walhaven/walhaven/replication"
 )
 
 // A member that lost its disk after the others had removed the timeline's first
@@ -23,6 +24,11 @@ func TestUnfillableMemberIsReported(t *testing.T) {
 	require.NoError(t, w.insert(1))
 	w.exec("SELECT pg_switch_wal()")
 	require.NoError(t, w.insert(2))
+	// A majority has it; the segment is complete only where the rest arrived too.
+	end := p.Status().CommitLSN
+	require.Eventually(t, func() bool {
+		return !slices.ContainsFunc(w.statuses(), func(s replication.Status) bool { return s.FlushLSN < end })
+	}, patience, 10*time.Millisecond)
 	p.stop()
 	for _, k := range w.keepers {
 		k.down()
