@@ -111,9 +111,10 @@ lint: check-go $(LINT) ## go vet and golangci-lint, as .golangci.yml says
 test-unit: check-go pg
 	WALHAVEN_TEST_NEED_PG=1 $(GO) test $(RACE) -timeout 20m $(UNIT)
 # Again as a release build is, assertions and fail points compiled out: the
-# packages that have some. The others are the same with and without.
+# packages that have some, and those that count allocations. The others are the
+# same with and without.
 test-plain: check-go pg
-	WALHAVEN_TEST_NEED_PG=1 $(GO) test -short -timeout 10m $$($(GO) list -f '{{if not .ForTest}}{{range .Imports}}{{if eq . "github.com/walhaven/walhaven/internal/invariant"}}{{$$.ImportPath}}{{end}}{{end}}{{end}}' ./... | grep -v '/test/')
+	WALHAVEN_TEST_NEED_PG=1 $(GO) test -short -timeout 10m $$($(GO) list -f '{{range .Imports}}{{$$.ImportPath}} {{.}}{{"\n"}}{{end}}{{range .TestImports}}{{$$.ImportPath}} {{.}}{{"\n"}}{{end}}' ./... | sed -n 's| github.com/walhaven/walhaven/internal/\(invariant\|alloctest\)$$||p' | sort -u | grep -v '/test/')
 test-sim: check-go
 	$(GO) test -count=1 -timeout 10m ./test/sim -v -run . -args -seeds $(SEEDS) | grep -v '^=== '
 test-system: build pg promtool

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/walhaven/walhaven/internal/alloctest"
 	"github.com/walhaven/walhaven/protocol"
 )
 
@@ -352,9 +353,8 @@ func TestNoAllocationPerFrame(t *testing.T) {
 				}
 			}
 			once()
-			allocs := testing.AllocsPerRun(500, once)
+			alloctest.None(t, 500, once)
 			require.NoError(t, failed)
-			require.Zero(t, allocs)
 		})
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/walhaven/walhaven/internal/alloctest"
 	"github.com/walhaven/walhaven/internal/invariant"
 	"github.com/walhaven/walhaven/protocol"
 	"github.com/walhaven/walhaven/protocol/pushwal"
@@ -362,10 +363,10 @@ func canceled() context.Context {
 func TestWatermarkCostsNothingWithoutWaiters(t *testing.T) {
 	var w watermark
 	at := wal.LSN(1)
-	require.Zero(t, testing.AllocsPerRun(100, func() {
+	alloctest.None(t, 100, func() {
 		at++
 		w.raise(at)
-	}))
+	})
 }
 
 // TestTermReads: uncommitted WAL is for readers of the term in force only.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/walhaven/walhaven/internal/alloctest"
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/wal"
 )
@@ -543,5 +544,5 @@ func TestAcknowledgementsDoNotAllocate(t *testing.T) {
 	p := leader(t)
 	a := ack(1, 5, start+200)
 	run(t, p, a)
-	require.Zero(t, testing.AllocsPerRun(100, func() { _, _ = p.Step(a) }))
+	alloctest.None(t, 100, func() { _, _ = p.Step(a) })
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 
+	"github.com/walhaven/walhaven/internal/alloctest"
 	"github.com/walhaven/walhaven/protocol"
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/protocol/walstream"
@@ -386,7 +387,7 @@ func TestNoAllocationPerFrame(t *testing.T) {
 	defer s.idle.Stop()
 	s.stream = protocol.NewCopyStream(context.Background(), server, protocol.StreamOptions{Server: true})
 	defer s.stream.Close()
-	require.Zero(t, testing.AllocsPerRun(50, func() {
+	alloctest.None(t, 50, func() {
 		s.at = m.base
 		limit, _, err := s.limit()
 		if err == nil {
@@ -395,7 +396,7 @@ func TestNoAllocationPerFrame(t *testing.T) {
 		if err != nil {
 			panic(err)
 		}
-	}))
+	})
 }
 
 // serveOne is serve with the means to cancel and to see what Serve returned.
