@@ -22,6 +22,8 @@ var rows = [][]string{
 	{"internal/daemon", "internal/config"},
 	// Moving WAL and pages.
 	{"replication", "replication/sender", "replication/receiver", "ingest", "pageread", "backup", "auth", "compute"},
+	// How a cluster lies in the page store.
+	{"pagekey"},
 	// Cores that do not know each other.
 	{"replication/consensus", "pagestore", "redo", "shmqueue", "wal/walstore", "protocol", "internal/objstore", "internal/datadir"},
 	// Codecs.
