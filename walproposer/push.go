@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -12,7 +14,6 @@ import (
 	"github.com/walhaven/walhaven/protocol"
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/replication"
-	"github.com/walhaven/walhaven/replication/consensus"
 	"github.com/walhaven/walhaven/shmqueue"
 	"github.com/walhaven/walhaven/wal"
 )
@@ -33,11 +34,20 @@ const (
 // pusher brings WAL to one safekeeper. It decides nothing: what to send comes
 // from the proposer's link and from the queue.
 type pusher struct {
-	t    *term
+	t    *pushing
 	peer int
 }
 
-func newPusher(t *term, peer int) *pusher { return &pusher{t: t, peer: peer} }
+func newPusher(t *pushing, peer int) *pusher { return &pusher{t: t, peer: peer} }
+
+// pushing is what a push worker works with.
+type pushing struct {
+	director
+	queue   registrar
+	peers   *peers
+	metrics *metrics
+	logger  *slog.Logger
+}
 
 // run connects again and again until ctx is done.
 func (p *pusher) run(ctx context.Context) error {
@@ -45,7 +55,6 @@ func (p *pusher) run(ctx context.Context) error {
 	for {
 		began := time.Now()
 		err := p.connect(ctx)
-		p.t.heard[p.peer].Store(0)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
@@ -73,7 +82,7 @@ func (p *pusher) connect(ctx context.Context) error {
 	g, gctx := errgroup.WithContext(ctx)
 	stream, err := replication.Dial(gctx, p.t.peers.conninfos[p.peer], startPush, p.t.peers.dialOptions(pushTimeout))
 	if isUndefined(err) {
-		if err := p.found(ctx); err != nil {
+		if err := p.t.found(ctx, p.peer); err != nil {
 			return err
 		}
 		return errFounded
@@ -82,11 +91,12 @@ func (p *pusher) connect(ctx context.Context) error {
 		return err
 	}
 	defer stream.Close() //nolint:errcheck // Nobody listens any more.
-	c := &pushConn{
-		t: p.t, peer: p.peer, stream: stream, link: p.t.d.Connect(p.peer),
-		codec: pushwal.Codec{Version: pushwal.Version3, Walhaven: true},
+	link, err := p.t.connect(p.peer)
+	if err != nil {
+		return err
 	}
-	defer c.link.Close()
+	defer link.close()
+	c := &pushConn{t: p.t, peer: p.peer, stream: stream, link: link}
 	g.Go(func() error { return c.receive() })
 	g.Go(func() error { return c.send(gctx) })
 	return g.Wait()
@@ -97,17 +107,17 @@ var errFounded = errors.New("the timeline was founded there for a joining node")
 
 // pushConn is one connection to a safekeeper.
 type pushConn struct {
-	t      *term
+	t      *pushing
 	peer   int
 	stream *protocol.CopyStream
-	link   *replication.Link
-	codec  pushwal.Codec
+	link   link
 
-	sent replication.Marks // frames without an answer
+	sent  replication.Marks // frames without an answer
+	heard atomic.Int64      // when it last answered, of the queue's clock
 
 	// Of the sending goroutine.
 	consumer  shmqueue.Consumer
-	election  *consensus.Election
+	start     *streamStart
 	request   pushwal.AppendRequest
 	buf       []byte
 	at        wal.LSN // next byte to send
@@ -117,8 +127,6 @@ type pushConn struct {
 	parts     [3][]byte
 
 	// Of the receiving goroutine.
-	greeting pushwal.AcceptorGreeting
-	vote     pushwal.VoteResponse
 	response pushwal.AppendResponse
 	answered bool
 }
@@ -137,60 +145,41 @@ func (c *pushConn) receive() error {
 }
 
 func (c *pushConn) take(payload []byte) error {
-	switch pushwal.Kind(payload) {
-	case pushwal.KindGreeting:
-		c.greeting = pushwal.AcceptorGreeting{}
-		if err := c.codec.DecodeAcceptorGreeting(payload, &c.greeting); err != nil {
-			return err
-		}
-		if c.greeting.Options == nil {
-			return fmt.Errorf("node %d does not speak walhaven's form of START_WAL_PUSH: %w", c.greeting.NodeID, consensus.ErrNegotiation)
-		}
-		return c.link.Greeted(&c.greeting)
-	case pushwal.KindVote:
-		c.vote = pushwal.VoteResponse{}
-		if err := c.codec.DecodeVoteResponse(payload, &c.vote); err != nil {
-			return err
-		}
-		return c.link.Voted(&c.vote)
-	case pushwal.KindAppend:
-		if err := c.codec.DecodeAppendResponse(payload, &c.response); err != nil {
-			return err
-		}
-		c.t.heard[c.peer].Store(shmqueue.Now())
-		if !c.answered {
-			// From now on heartbeats are answered. A peer that stopped taking anything
-			// holds up the sending half, so that only this one can notice.
-			c.answered = true
-			c.stream.SetReadIdle(silentFor)
-		}
-		if err := c.link.Appended(&c.response); err != nil {
-			return err
-		}
-		c.sent.Reach(c.response.FlushLSN, time.Now(), c.t.metrics.observeRoundTrip)
-		return nil
+	if pushwal.Kind(payload) != pushwal.KindAppend {
+		return c.link.received(payload)
 	}
-	return fmt.Errorf("unexpected message %q", pushwal.Kind(payload))
+	c.heard.Store(shmqueue.Now())
+	if err := c.link.received(payload); err != nil {
+		return err
+	}
+	if err := wireCodec.DecodeAppendResponse(payload, &c.response); err != nil {
+		return err
+	}
+	if !c.answered {
+		// From now on heartbeats are answered. A peer that stopped taking anything
+		// holds up the sending half, so that only this one can notice.
+		c.answered = true
+		c.stream.SetReadIdle(silentFor)
+	}
+	c.sent.Reach(c.response.FlushLSN, time.Now(), c.t.metrics.observeRoundTrip)
+	return nil
 }
 
 // send sends what the proposer asks for, and WAL as it comes.
 func (c *pushConn) send(ctx context.Context) error {
-	if err := c.sendMessage(c.link.Greeting()); err != nil {
-		return err
-	}
 	heartbeat := time.NewTicker(heartbeatEvery)
 	defer heartbeat.Stop()
 	var published, revoked <-chan struct{} // of the queue, once there is a consumer
 	for {
-		work, err := c.link.Take()
+		work, err := c.link.take()
 		if err != nil {
 			return err
 		}
 		if err := c.control(work); err != nil {
 			return err
 		}
-		if work.Start != nil {
-			if err := c.begin(work.Start); err != nil {
+		if work.start != nil {
+			if err := c.begin(work.start); err != nil {
 				return err
 			}
 			defer c.consumer.Close()
@@ -204,7 +193,7 @@ func (c *pushConn) send(ctx context.Context) error {
 			}
 		}
 		select {
-		case <-c.link.Wake():
+		case <-c.link.wake():
 		case <-published:
 		case <-revoked:
 			return shmqueue.ErrRevoked
@@ -235,29 +224,12 @@ func (c *pushConn) abortOnRevoke(ctx context.Context, revoked <-chan struct{}) (
 }
 
 // control sends the proposer's messages.
-func (c *pushConn) control(w replication.LinkWork) error {
-	for _, m := range w.Messages {
-		if err := c.sendMessage(m); err != nil {
+func (c *pushConn) control(w pushWork) error {
+	for _, m := range w.messages {
+		invariant.Point("walproposer/control/before")
+		if err := c.stream.Send(m); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-func (c *pushConn) sendMessage(m pushwal.ProposerMessage) error {
-	switch m := m.(type) {
-	case *pushwal.ProposerGreeting:
-		c.buf = c.codec.AppendProposerGreeting(c.buf[:0], m)
-	case *pushwal.VoteRequest:
-		c.buf = c.codec.AppendVoteRequest(c.buf[:0], m)
-	case *pushwal.ProposerElected:
-		c.buf = c.codec.AppendProposerElected(c.buf[:0], m)
-	default:
-		return fmt.Errorf("message %T is not the proposer's to send", m)
-	}
-	invariant.Point("walproposer/control/before")
-	if err := c.stream.Send(c.buf); err != nil {
-		return err
 	}
 	return c.stream.Flush()
 }

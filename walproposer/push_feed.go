@@ -34,10 +34,10 @@ func (c *pushConn) feed(ctx context.Context) error {
 	c.t.metrics.feeds.Inc()
 	began := time.Now()
 	for c.at < c.target() {
-		peer, upto, ok := c.t.d.Donor()
+		peer, upto, ok := c.t.donor()
 		if !ok || peer == c.peer || upto <= c.at {
-			if c.t.d.CommitLSN() == 0 && time.Since(began) > donorPatience {
-				c.t.d.Fail(errNoDonor)
+			if c.t.positions().commit == 0 && time.Since(began) > donorPatience {
+				c.t.fail(errNoDonor)
 				return errNoDonor
 			}
 			if err := c.idle(ctx); err != nil {
@@ -48,7 +48,7 @@ func (c *pushConn) feed(ctx context.Context) error {
 		from := c.at
 		err := c.feedFrom(ctx, peer, upto)
 		if protocol.SQLState(err) == protocol.CodeUndefinedFile {
-			c.t.report(c.peer, fmt.Sprintf("safekeeper %s cannot be filled from %s on: safekeeper %s does not keep that WAL any more; "+
+			c.t.stuck(c.peer, fmt.Sprintf("safekeeper %s cannot be filled from %s on: safekeeper %s does not keep that WAL any more; "+
 				"it counts again on a new timeline only",
 				c.t.peers.address(c.peer), c.at, c.t.peers.address(peer)))
 			err = fmt.Errorf("%w: %w", errRemoved, err)
@@ -71,7 +71,7 @@ func (c *pushConn) target() wal.LSN {
 
 // idle waits for a donor without letting the connection fall silent.
 func (c *pushConn) idle(ctx context.Context) error {
-	if _, err := c.link.Take(); err != nil {
+	if _, err := c.link.take(); err != nil {
 		return err
 	}
 	if err := c.beat(); err != nil {
@@ -91,9 +91,9 @@ func (c *pushConn) feedFrom(ctx context.Context, donor int, upto wal.LSN) error 
 		return err
 	}
 	defer client.Close() //nolint:errcheck // Reading left nothing to save.
-	term, bound := c.election.Term, c.t.bound(c.at)
+	term, bound := c.start.term, c.start.bound(c.at)
 	r, err := receiver.Start(ctx, client, c.at, receiver.Options{
-		TLI: c.election.TLIHistory.TLIAt(c.at), Term: &term, Timeout: silentFor,
+		TLI: c.start.history.TLIAt(c.at), Term: &term, Timeout: silentFor,
 	})
 	if err != nil {
 		return err

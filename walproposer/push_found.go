@@ -9,28 +9,28 @@ import (
 
 // found makes the timeline on a member that has lost it, so that it can be fed.
 // It will not count until the members have accepted it.
-func (p *pusher) found(ctx context.Context) error {
-	for _, s := range p.t.peers.statuses(ctx) {
+func (t *term) found(ctx context.Context, peer int) error {
+	for _, s := range t.peers.statuses(ctx) {
 		if s.err != nil || s.Joining {
 			continue
 		}
-		id := p.t.d.ID()
+		id := t.d.ID()
 		f := foundationOf(id, "", s.Status)
-		m, err := p.t.peers.member(ctx, p.peer)
+		m, err := t.peers.member(ctx, peer)
 		if err != nil {
 			return err
 		}
 		if !isMember(f.config, m.ID) {
 			return fmt.Errorf("node %d is no member", m.ID)
 		}
-		if f.name, err = p.t.peers.nameOf(ctx, id); err != nil {
+		if f.name, err = t.peers.nameOf(ctx, id); err != nil {
 			return err
 		}
 		// Even with its old incarnation: it may have voted before it lost the
 		// timeline.
 		statement := f.without(m.ID).statement(true)
-		p.t.logger.Warn("a member lacks the timeline and joins anew", "safekeeper", p.t.peers.address(p.peer), "statement", statement)
-		_, err = p.t.peers.query(ctx, p.peer, statement, pushTimeout)
+		t.logger.Warn("a member lacks the timeline and joins anew", "safekeeper", t.peers.address(peer), "statement", statement)
+		_, err = t.peers.query(ctx, peer, statement, pushTimeout)
 		return err
 	}
 	return errNoTimeline

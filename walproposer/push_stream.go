@@ -8,20 +8,19 @@ import (
 
 	"github.com/walhaven/walhaven/internal/invariant"
 	"github.com/walhaven/walhaven/protocol/pushwal"
-	"github.com/walhaven/walhaven/replication/consensus"
 	"github.com/walhaven/walhaven/shmqueue"
 	"github.com/walhaven/walhaven/wal"
 )
 
 // begin starts streaming.
-func (c *pushConn) begin(s *consensus.StreamStart) (err error) {
-	c.at, c.election = s.At, c.t.d.Election()
-	c.request = pushwal.AppendRequest{Generation: c.t.d.Configuration().Generation, Term: c.election.Term}
+func (c *pushConn) begin(s *streamStart) (err error) {
+	c.at, c.start = s.at, s
+	c.request = pushwal.AppendRequest{Generation: s.generation, Term: s.term}
 	if c.consumer, err = c.t.queue.Register(); err != nil {
 		return err
 	}
-	c.t.heard[c.peer].Store(shmqueue.Now())
-	c.t.logger.Info("streaming to safekeeper", "safekeeper", c.t.peers.address(c.peer), "term", uint64(c.election.Term), "from", s.At)
+	c.heard.Store(shmqueue.Now())
+	c.t.logger.Info("streaming to safekeeper", "safekeeper", c.t.peers.address(c.peer), "term", uint64(s.term), "from", s.at)
 	return c.sendFrame(shmqueue.Frame{Range: wal.Range{Start: c.at, End: c.at}})
 }
 
@@ -30,7 +29,7 @@ func (c *pushConn) beat() error {
 	if c.consumer == nil {
 		return nil
 	}
-	heard := c.t.heard[c.peer].Load()
+	heard := c.heard.Load()
 	if silent := time.Duration(shmqueue.Now() - heard); silent > silentFor {
 		return fmt.Errorf("no answer for %s", silent.Round(time.Second))
 	}
@@ -43,7 +42,7 @@ func (c *pushConn) beat() error {
 // pump sends all WAL that there is, and the commit position if it moved.
 func (c *pushConn) pump(ctx context.Context) error {
 	for {
-		f, ok, err := c.consumer.Try(c.at, c.t.bound(c.at))
+		f, ok, err := c.consumer.Try(c.at, c.start.bound(c.at))
 		if errors.Is(err, shmqueue.ErrBehindFloor) {
 			if err := c.feed(ctx); err != nil {
 				return err
@@ -55,7 +54,7 @@ func (c *pushConn) pump(ctx context.Context) error {
 		}
 		if !c.caughtUp {
 			c.caughtUp = true
-			c.t.report(c.peer, "")
+			c.t.stuck(c.peer, "")
 		}
 		if !ok {
 			break
@@ -67,7 +66,7 @@ func (c *pushConn) pump(ctx context.Context) error {
 			return err
 		}
 	}
-	if c.t.d.CommitLSN() > c.announced {
+	if c.t.positions().commit > c.announced {
 		return c.sendFrame(shmqueue.Frame{Range: wal.Range{Start: c.at, End: c.at}})
 	}
 	return nil
@@ -77,9 +76,10 @@ func (c *pushConn) pump(ctx context.Context) error {
 func (c *pushConn) sendFrame(f shmqueue.Frame) error {
 	m := &c.request
 	m.Begin, m.End, m.CRC = f.Range.Start, f.Range.End, f.CRC
-	m.CommitLSN, m.TruncateLSN = c.t.d.CommitLSN(), c.t.d.TruncateLSN()
-	m.TLI = c.election.TLIHistory.TLIAt(m.Begin)
-	c.buf = c.codec.AppendAppendRequestHeader(c.buf[:0], m)
+	p := c.t.positions()
+	m.CommitLSN, m.TruncateLSN = p.commit, p.truncate
+	m.TLI = c.start.history.TLIAt(m.Begin)
+	c.buf = wireCodec.AppendAppendRequestHeader(c.buf[:0], m)
 	c.parts = [3][]byte{c.buf, f.Parts[0], f.Parts[1]}
 	c.last = time.Now()
 	c.announced = m.CommitLSN

@@ -142,8 +142,8 @@ func (s *session) stream(ctx context.Context, v view) error {
 		Prove:   func(r *consensus.ProofRequest) { requests <- r },
 		Commit:  s.committed(reporter),
 		Metrics: s.metrics.proposing,
-	}), s.queue, s.peers, s.metrics, s.logger)
-	s.term.stuck = s.unfillable
+	}), s.peers, s.logger)
+	s.term.unfillable = s.unfillable
 	s.proof = newProver(lower)
 	s.tap = newTap(s, start, reporter)
 	s.state.enter(s.term.d, s.queue)
@@ -230,8 +230,9 @@ func (s *session) prove(ctx context.Context, v view, requests <-chan *consensus.
 	s.state.set(stateCampaigning, "asking for votes")
 	workers, wctx := errgroup.WithContext(ctx)
 	defer workers.Wait() //nolint:errcheck // Its error is returned below, or follows from ctx.
+	pushing := s.term.pushing(s.queue, s.metrics)
 	for peer := range s.peers.conninfos {
-		p := newPusher(s.term, peer)
+		p := newPusher(pushing, peer)
 		workers.Go(func() error { return p.run(wctx) })
 	}
 	for {

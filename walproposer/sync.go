@@ -61,7 +61,7 @@ func syncOnce(ctx context.Context, p *peers, o SyncOptions, logger *slog.Logger)
 	// Nothing is ever written to this queue: it lets the workers feed each
 	// safekeeper up to the start of the term, where the queue begins.
 	q := endOfWAL{d}
-	t := newTerm(d, q, p, m, logger)
+	t := newTerm(d, p, logger).pushing(q, m)
 	g, gctx := errgroup.WithContext(ctx)
 	for peer := range p.conninfos {
 		g.Go(func() error { return newPusher(t, peer).run(gctx) })

@@ -10,30 +10,41 @@ import (
 	"github.com/walhaven/walhaven/wal"
 )
 
-// term is what the push workers of one proposer share.
+// term is one proposer with its peers: the director of push workers in the same
+// process.
 type term struct {
-	d       *replication.Proposing
-	queue   registrar
-	peers   *peers
-	metrics *metrics
-	logger  *slog.Logger
+	d      *replication.Proposing
+	peers  *peers
+	logger *slog.Logger
 	// heard is when each peer last answered while streaming, in nanoseconds of
 	// the queue's clock; 0 while it is not streaming.
 	heard []atomic.Int64
-	// stuck hears that a peer cannot be filled and why, and with "" that it has
-	// caught up; nil: nobody does.
-	stuck func(peer int, reason string)
+	// unfillable hears that a peer cannot be filled and why, and with "" that it
+	// has caught up; nil: nobody does.
+	unfillable func(peer int, reason string)
 }
 
-// report says that a peer cannot be filled, or with "" that it has caught up.
-func (t *term) report(peer int, reason string) {
-	if t.stuck != nil {
-		t.stuck(peer, reason)
+func newTerm(d *replication.Proposing, p *peers, l *slog.Logger) *term {
+	return &term{d: d, peers: p, logger: l, heard: make([]atomic.Int64, len(p.conninfos))}
+}
+
+// pushing is what push workers of this process work with.
+func (t *term) pushing(q registrar, m *metrics) *pushing {
+	return &pushing{director: t, queue: q, peers: t.peers, metrics: m, logger: t.logger}
+}
+
+func (t *term) positions() positions {
+	return positions{commit: t.d.CommitLSN(), truncate: t.d.TruncateLSN()}
+}
+
+func (t *term) donor() (peer int, upto wal.LSN, ok bool) { return t.d.Donor() }
+
+func (t *term) fail(err error) { t.d.Fail(err) }
+
+func (t *term) stuck(peer int, reason string) {
+	if t.unfillable != nil {
+		t.unfillable(peer, reason)
 	}
-}
-
-func newTerm(d *replication.Proposing, q registrar, p *peers, m *metrics, l *slog.Logger) *term {
-	return &term{d: d, queue: q, peers: p, metrics: m, logger: l, heard: make([]atomic.Int64, len(p.conninfos))}
 }
 
 // liveFor is how old a peer's last answer may be for it to count as live.
@@ -49,19 +60,7 @@ func (t *term) live() (n int) {
 	return n
 }
 
-// quorum says whether enough peers stream to commit.
 func (t *term) quorum() bool { return t.live() > len(t.heard)/2 }
-
-// bound is where an AppendRequest that begins at l must end at the latest: the
-// next switch of timelines, or 0.
-func (t *term) bound(l wal.LSN) wal.LSN {
-	for _, a := range t.d.Election().TLIHistory.Ancestors {
-		if l < a.Switch {
-			return a.Switch
-		}
-	}
-	return 0
-}
 
 // registrar hands out consumers of the queue.
 type registrar interface {
