@@ -18,6 +18,7 @@ SEEDS ?= 2000
 TIME  ?= 30s
 RUN   ?=
 COUNT ?= 6
+BENCH ?=
 CLUSTER_FLAGS ?=
 
 export PG
@@ -96,7 +97,11 @@ fuzz: check-go ## Fuzz each target (TIME=30s, RUN=pattern)
 	scripts/fuzz.sh $(TIME) 0 '$(RUN)'
 
 .PHONY: bench
-bench: check-go ## Benchmarks with benchstat (COUNT=6, RUN=pattern)
+bench: build pg ## Commits under walhaven and under what one would have instead (BENCH="-rounds 3 -time 20s")
+	$(GO) run ./bench/commits $(BENCH)
+
+.PHONY: bench-go
+bench-go: check-go ## Benchmarks of single functions with benchstat (COUNT=6, RUN=pattern)
 	@mkdir -p $(TOOLS)
 	$(GO) test -run '^$$' -bench '$(or $(RUN),.)' -benchmem -count $(COUNT) ./... | tee $(TOOLS)/bench.txt
 	$(GO) run $(BENCHSTAT) $(TOOLS)/bench.txt

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestParseStat(t *testing.T) {
+	p, err := parseStat([]byte("42 (a) b (c)) S 7 42 42 0 -1 4194560 1 2 3 4 100 20 3 1 20 0 1 0 99 1 2"))
+	require.NoError(t, err)
+	require.Equal(t, process{parent: 7, cpu: 1240 * time.Millisecond}, p)
+	_, err = parseStat([]byte("42 (a) S 7"))
+	require.Error(t, err)
+	_, err = parseStat(nil)
+	require.Error(t, err)
+}
+
+func TestOwnProcessIsFound(t *testing.T) {
+	all, err := processes()
+	require.NoError(t, err)
+	me, ok := all[os.Getpid()]
+	require.True(t, ok)
+	require.Equal(t, os.Getppid(), me.parent)
+	require.Contains(t, me.title, "commits.test")
+}
+
+func TestLatenciesAreThoseThatPgbenchLogged(t *testing.T) {
+	dir := t.TempDir()
+	_, err := readLatencies(dir)
+	require.Error(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "tx.1"), []byte("0 1 3000 0 1700000000 1\n0 2 1000 0 1700000000 2\n"), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "tx.1.1"), []byte("1 1 2000 0 1700000000 3\n1 2 10000 0 1700000000 3\n"), 0o600))
+	all, err := readLatencies(dir)
+	require.NoError(t, err)
+	require.Equal(t, []int64{1000, 2000, 3000, 10000}, all)
+	var c cell
+	c.summarise(all)
+	require.Equal(t, cell{mean: 4, p50: 3, p99: 10}, c)
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "tx.2"), []byte("progress\n"), 0o600))
+	_, err = readLatencies(dir)
+	require.Error(t, err)
+}
+
+// TestRatiosAreOfOneRound: the machine got twice as fast in the second round,
+// which must not show.
+func TestRatiosAreOfOneRound(t *testing.T) {
+	var cells []cell
+	for round, speed := range []float64{1, 2} {
+		for i, tps := range []float64{100, 150} {
+			cells = append(cells, cell{
+				system: i, round: round, workload: "tiny", clients: 4, tps: tps * speed,
+				mean: 1 / speed, p50: 2 / tps / speed, p99: 3 / tps / speed, cpu: 10,
+			})
+		}
+	}
+	var out strings.Builder
+	report(&out, plan{systems: []string{"C", "walhaven"}, workloads: []string{"tiny"}, clients: []int{4}, rounds: 2, seconds: time.Second}, cells)
+	require.Contains(t, out.String(), "| 4 | C | 150 | 67 % | 0.750 |")
+	require.Contains(t, out.String(), "Ratios to C")
+	require.Contains(t, out.String(), "| 4 | walhaven | 1.50 (1.50-1.50) | 0.67 (0.67-0.67) | 0.67 (0.67-0.67) | 1.00 (1.00-1.00) |")
+	require.NotContains(t, out.String(), "Ratios to walhaven")
+}

@@ -1,0 +1,140 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/walhaven/walhaven/compute"
+)
+
+// plan is what to measure.
+type plan struct {
+	systems, workloads []string
+	clients            []int
+	rounds             int
+	seconds, warm      time.Duration
+	scale              int
+	install            compute.Install
+	programs           string // walhaven's
+	dir                string
+}
+
+func main() {
+	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	err := run(ctx)
+	cancel()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "commits:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) (err error) {
+	var p plan
+	systems := flag.String("systems", "A C D-on walhaven", "systems to measure, in this order")
+	workloads := flag.String("workloads", "tiny tpcb", "tiny: one-row INSERTs; tpcb: pgbench's own")
+	clients := flag.String("clients", "1 4 16 64", "numbers of clients")
+	flag.IntVar(&p.rounds, "rounds", 3, "how often each system has its turn")
+	flag.DurationVar(&p.seconds, "time", 20*time.Second, "length of one measurement")
+	flag.DurationVar(&p.warm, "warm", 5*time.Second, "pgbench before a system's measurements, for full-page images and caches")
+	flag.IntVar(&p.scale, "scale", 20, "of pgbench")
+	flag.StringVar(&p.programs, "programs", "bin", "folder of walhaven's programs")
+	work := flag.String("dir", "", "work in this folder's file system (default: TMPDIR)")
+	flag.Parse()
+	p.systems, p.workloads = strings.Fields(*systems), strings.Fields(*workloads)
+	for _, c := range strings.Fields(*clients) {
+		n, err := strconv.Atoi(c)
+		if err != nil || n < 1 {
+			return fmt.Errorf("%q is no number of clients", c)
+		}
+		p.clients = append(p.clients, n)
+	}
+	if p.programs, err = filepath.Abs(p.programs); err != nil {
+		return err
+	}
+	p.install, err = compute.Find(ctx, compute.Want{Download: true, Progress: say})
+	if err != nil {
+		return err
+	}
+	if p.dir, err = os.MkdirTemp(*work, "walhaven-bench-"); err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(p.dir) }()
+	if err := os.Chmod(p.dir, 0o755); err != nil { //nolint:gosec // PostgreSQL's account has to enter it.
+		return err
+	}
+	cells, err := p.measure(ctx)
+	if err != nil {
+		return err
+	}
+	report(os.Stdout, p, cells)
+	return nil
+}
+
+func say(line string) { fmt.Fprintln(os.Stderr, time.Now().Format("15:04:05"), line) }
+
+// measure gives each system its turn in each round.
+func (p plan) measure(ctx context.Context) (cells []cell, err error) {
+	all := make([]system, len(p.systems))
+	defer func() {
+		for _, s := range all {
+			if s != nil {
+				s.remove()
+			}
+		}
+	}()
+	for round := range p.rounds {
+		for i, name := range p.systems {
+			if all[i] == nil {
+				say("making " + name)
+				if all[i], err = newSystem(ctx, p, name, filepath.Join(p.dir, strconv.Itoa(i))); err != nil {
+					return nil, fmt.Errorf("make %s: %w", name, err)
+				}
+			}
+			got, err := p.turn(ctx, round, i, all[i])
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", name, err)
+			}
+			cells = append(cells, got...)
+		}
+	}
+	return cells, nil
+}
+
+// turn starts a system, measures all its cells and stops it.
+func (p plan) turn(ctx context.Context, round, index int, s system) (cells []cell, err error) {
+	if err := s.start(ctx); err != nil {
+		return nil, fmt.Errorf("start: %w", err)
+	}
+	defer func() {
+		if stop := s.stop(context.WithoutCancel(ctx)); err == nil && stop != nil {
+			err = fmt.Errorf("stop: %w", stop)
+		}
+	}()
+	if _, err := s.server().Pgbench(ctx, "-n", "-M", "prepared", "-c", "16", "-j", "2", "-T", seconds(p.warm)); err != nil {
+		return nil, fmt.Errorf("warm up: %w", err)
+	}
+	for _, workload := range p.workloads {
+		for _, clients := range p.clients {
+			c, err := p.cell(ctx, s, workload, clients)
+			if err != nil {
+				return nil, fmt.Errorf("%s with %d clients: %w", workload, clients, err)
+			}
+			c.round, c.system = round, index
+			say(fmt.Sprintf("round %d, %-8s %s, %2d clients: %.0f/s, p50 %.3f ms, p99 %.3f ms, %.0f us of CPU",
+				round+1, p.systems[index], workload, clients, c.tps, c.p50, c.p99, c.cpu))
+			cells = append(cells, c)
+		}
+	}
+	return cells, nil
+}
+
+func seconds(d time.Duration) string { return strconv.Itoa(max(1, int(d.Seconds()))) }

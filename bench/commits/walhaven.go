@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"syscall"
+
+	"github.com/walhaven/walhaven/compute"
+	"github.com/walhaven/walhaven/operator"
+)
+
+// walhaven is a cluster as `walhaven up` makes it, without its pageserver.
+type walhaven struct {
+	up      operator.UpOptions
+	install compute.Install
+	cluster *operator.Cluster
+	primary *compute.Server
+}
+
+func newWalhaven(ctx context.Context, p plan, dir string) (_ system, err error) {
+	s := &walhaven{install: p.install, up: operator.UpOptions{
+		Dir: dir, BinDir: p.install.BinDir, Safekeepers: 3, Programs: p.programs, Out: io.Discard,
+	}}
+	defer func() {
+		if err != nil {
+			s.remove()
+		}
+	}()
+	if err := s.begin(ctx); err != nil {
+		return nil, err
+	}
+	if err := fill(ctx, s.primary, p.scale); err != nil {
+		return nil, err
+	}
+	if err := s.primary.Set(ctx, settings); err != nil {
+		return nil, err
+	}
+	return s, s.stop(ctx)
+}
+
+func (s *walhaven) begin(ctx context.Context) (err error) {
+	if s.cluster, err = operator.Up(ctx, s.up); err != nil {
+		return err
+	}
+	password, err := os.ReadFile(s.cluster.PasswordFile)
+	if err != nil {
+		return err
+	}
+	s.primary, err = compute.Open(compute.OpenOptions{
+		Install: s.install, DataDir: s.cluster.Postgres.DataDir, Password: strings.TrimSpace(string(password)),
+	})
+	return err
+}
+
+func (s *walhaven) start(ctx context.Context) error {
+	if err := s.begin(ctx); err != nil {
+		return err
+	}
+	for _, name := range s.cluster.Daemons() {
+		if strings.HasPrefix(name, "pageserver") {
+			if err := syscall.Kill(s.cluster.PID(name), syscall.SIGTERM); err != nil {
+				return fmt.Errorf("stop %s: %w", name, err)
+			}
+		}
+	}
+	return synchronous(ctx, s.primary, s.primary.Setting("synchronous_standby_names"), 1)
+}
+
+func (s *walhaven) stop(ctx context.Context) error {
+	return operator.Down(ctx, s.up.Dir, false, io.Discard)
+}
+
+func (s *walhaven) server() *compute.Server { return s.primary }
+
+func (s *walhaven) receivers() (pids []int) {
+	for _, name := range s.cluster.Daemons() {
+		if pid := s.cluster.PID(name); pid != 0 && !strings.HasPrefix(name, "pageserver") {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}
+
+func (s *walhaven) remove() { _ = operator.Down(context.Background(), s.up.Dir, true, io.Discard) }
