@@ -3,61 +3,59 @@ package shmqueue
 import (
 	"context"
 
+	"github.com/walhaven/walhaven/internal/invariant"
 	"github.com/walhaven/walhaven/wal"
 )
 
-// localConsumer reads from a Local queue.
-type localConsumer struct {
-	q       *Local
-	slot    *slot
+// consumer reads from a window, in whatever memory that lies. Whatever it finds
+// there it checks before use.
+type consumer struct {
+	w       *window
+	words   *slotWords
+	line    *slotLine
 	id      SlotID
-	revoked chan struct{}
+	wake    <-chan struct{}
+	revoked <-chan struct{}
+	freed   func() // tells a producer that waits to look again
+	close   func()
 	// seen is the checksum of the block that holds the byte before at, as far as
 	// at, if at is where the last frame ended inside a block.
 	at   wal.LSN
 	seen uint32
 }
 
-// Register implements Producer. Any goroutine may call it.
-func (q *Local) Register() (Consumer, error) {
-	id, s, err := q.take()
-	if err != nil {
-		return nil, err
-	}
-	return &localConsumer{q: q, slot: s, id: id, revoked: s.revoked}, nil
-}
+var _ Consumer = (*consumer)(nil)
 
-func (c *localConsumer) ID() SlotID               { return c.id }
-func (c *localConsumer) Head() wal.LSN            { return c.q.Head() }
-func (c *localConsumer) Floor() wal.LSN           { return c.q.Floor() }
-func (c *localConsumer) Wake() <-chan struct{}    { return c.slot.wake }
-func (c *localConsumer) Revoked() <-chan struct{} { return c.revoked }
+func (c *consumer) ID() SlotID               { return c.id }
+func (c *consumer) Head() wal.LSN            { return wal.LSN(c.w.head.Load()) }
+func (c *consumer) Floor() wal.LSN           { return wal.LSN(c.w.floor.Load()) }
+func (c *consumer) Wake() <-chan struct{}    { return c.wake }
+func (c *consumer) Revoked() <-chan struct{} { return c.revoked }
 
 // owner says whether the slot is still this consumer's.
-func (c *localConsumer) owner() bool {
-	return c.slot.generation.Load() == c.id.Generation
+func (c *consumer) owner() bool {
+	return c.line.generation.Load() == c.id.Generation && c.line.revoked.Load() != c.id.Generation
 }
 
-func (c *localConsumer) Unpin() {
-	if c.owner() && c.slot.pin.Load() != noPin {
-		c.slot.pin.Store(noPin)
-		c.q.freed()
+func (c *consumer) Unpin() {
+	// A slot that was taken away may be another's now, if it is of this process.
+	if c.line.generation.Load() == c.id.Generation && c.words.pin.Load() != noPin {
+		invariant.Point("shmqueue/unpin")
+		c.words.pin.Store(noPin)
+		c.freed()
 	}
 }
 
-func (c *localConsumer) Close() {
-	c.q.give(c.id)
-	c.q.freed()
-}
+func (c *consumer) Close() { c.close() }
 
-func (c *localConsumer) Next(ctx context.Context, from, limit wal.LSN) (Frame, error) {
+func (c *consumer) Next(ctx context.Context, from, limit wal.LSN) (Frame, error) {
 	for {
 		f, ok, err := c.Try(from, limit)
 		if ok || err != nil {
 			return f, err
 		}
 		select {
-		case <-c.slot.wake:
+		case <-c.wake:
 		case <-c.revoked:
 		case <-ctx.Done():
 			return Frame{}, context.Cause(ctx)
@@ -65,12 +63,7 @@ func (c *localConsumer) Next(ctx context.Context, from, limit wal.LSN) (Frame, e
 	}
 }
 
-func (c *localConsumer) Try(from, limit wal.LSN) (Frame, bool, error) {
-	select {
-	case <-c.revoked:
-		return Frame{}, false, ErrRevoked
-	default:
-	}
+func (c *consumer) Try(from, limit wal.LSN) (Frame, bool, error) {
 	if !c.owner() {
 		return Frame{}, false, ErrRevoked
 	}
@@ -80,10 +73,12 @@ func (c *localConsumer) Try(from, limit wal.LSN) (Frame, bool, error) {
 	}
 	// The pin stands before the floor is looked at, and the producer raises the
 	// floor before it looks at pins: one of the two notices.
-	if c.slot.pin.Swap(uint64(from)) < uint64(from) {
-		c.q.freed()
+	invariant.Point("shmqueue/pin/before")
+	if c.words.pin.Swap(uint64(from)) < uint64(from) {
+		c.freed()
 	}
-	if from < c.q.Floor() {
+	invariant.Point("shmqueue/pin/after")
+	if from < c.Floor() {
 		c.Unpin()
 		return Frame{}, false, ErrBehindFloor
 	}
@@ -96,34 +91,38 @@ func (c *localConsumer) Try(from, limit wal.LSN) (Frame, bool, error) {
 }
 
 // available says whether there is a byte at from below limit. If not, the
-// consumer is marked as waiting. The last frame may have ended above the head:
+// producer is asked for a wake-up. The last frame may have ended above the head:
 // what a publish adds to the descriptors counts before the head moves.
-func (c *localConsumer) available(from, limit wal.LSN) (bool, error) {
+func (c *consumer) available(from, limit wal.LSN) (bool, error) {
 	if limit != 0 && from >= limit {
 		return false, nil
 	}
-	for armed := false; ; armed = true {
+	for asked := false; ; asked = true {
 		// Closed is looked at before the head, so that nothing written before the
 		// end is missed.
-		closed := c.q.alive() != nil
-		switch head := c.q.Head(); {
+		closed := c.w.lines.closed.Load() != 0
+		head := c.Head()
+		switch floor := c.Floor(); {
+		case head < c.w.start || head > floor && head-floor > c.w.size():
+			return false, ErrCorrupt
 		case from < head:
 			return true, nil
 		case from > head && from != c.at:
 			return false, ErrAheadOfHead
 		case closed:
 			return false, ErrClosed
-		case armed:
+		case asked:
 			return false, nil
 		}
-		c.q.sleep(c.id.Index)
+		invariant.Point("shmqueue/ask")
+		c.words.asked.Add(1)
 	}
 }
 
 // frame builds the answer for pinned bytes at from.
-func (c *localConsumer) frame(from, limit wal.LSN) (Frame, error) {
-	f := Frame{Range: wal.Range{Start: from, End: from}, Published: c.q.block(from).stamp.Load()}
-	end := (from + MaxFrame) &^ (BlockSize - 1)
+func (c *consumer) frame(from, limit wal.LSN) (Frame, error) {
+	f := Frame{Range: wal.Range{Start: from, End: from}, Published: c.w.block(from).stamp.Load() + c.w.clock}
+	end := (from + min(MaxFrame, c.w.size())) &^ (BlockSize - 1)
 	for f.Range.End < end {
 		next, crc, more := c.piece(f.Range.End, limit)
 		if next == f.Range.End {
@@ -141,20 +140,20 @@ func (c *localConsumer) frame(from, limit wal.LSN) (Frame, error) {
 	if f.Range.End == from {
 		return Frame{}, ErrCorrupt
 	}
-	f.Parts[0], f.Parts[1] = c.q.slices(f.Range)
+	f.Parts[0], f.Parts[1] = c.w.slices(f.Range)
 	return f, nil
 }
 
 // piece takes what one block has from at on: its end and checksum, and whether
 // the next block may be looked at. An end of 0 means that the descriptor or the
 // bytes are not what they should be.
-func (c *localConsumer) piece(at, limit wal.LSN) (end wal.LSN, crc uint32, more bool) {
-	d := c.q.block(at)
-	start := wal.LSN(d.start.Load())
+func (c *consumer) piece(at, limit wal.LSN) (end wal.LSN, crc uint32, more bool) {
+	d := c.w.block(at)
+	start, want := wal.LSN(d.start.Load()), c.w.blockStart(at)
 	n, fillCRC := unpackFill(d.fill.Load())
 	blockEnd := at&^(BlockSize-1) + BlockSize
-	end = start + wal.LSN(n)
-	if start.PageStart() != at.PageStart() || start > at || end > blockEnd || end < at {
+	end = want + wal.LSN(n)
+	if start != want || d.generation.Load() != c.w.generation || end > blockEnd || end < at {
 		// A block that the producer has not begun yet still describes its last turn.
 		if at == at.PageStart() && start < at {
 			return at, 0, false
@@ -174,17 +173,17 @@ func (c *localConsumer) piece(at, limit wal.LSN) (end wal.LSN, crc uint32, more 
 
 // cut makes a checksum for a part of a block, after checking the whole: the
 // producer's own covers only what it published.
-func (c *localConsumer) cut(part, block wal.Range, want uint32) (wal.LSN, uint32, bool) {
-	if c.q.checksum(block) != want {
+func (c *consumer) cut(part, block wal.Range, want uint32) (wal.LSN, uint32, bool) {
+	if c.w.checksum(block) != want {
 		return 0, 0, false
 	}
-	return part.End, c.q.checksum(part), false
+	return part.End, c.w.checksum(part), false
 }
 
 // prefix is the checksum of the bytes of at's block before at.
-func (c *localConsumer) prefix(start, at wal.LSN) uint32 {
+func (c *consumer) prefix(start, at wal.LSN) uint32 {
 	if c.at == at {
 		return c.seen
 	}
-	return c.q.checksum(wal.Range{Start: start, End: at})
+	return c.w.checksum(wal.Range{Start: start, End: at})
 }

@@ -16,7 +16,10 @@
 // for nothing else: a consumer that falls behind that is cut loose and gets
 // ErrBehindFloor, and if it still holds a pin its slot is revoked first.
 //
-// Local is the twin for the goroutines of one process. The interfaces are those
-// that a version in shared memory implements. What the bytes mean, who counts as
-// a quorum, and where laggards are fed from is not known here.
+// Local is the queue for the goroutines of one process, Shared the one between
+// processes: the same window in a sealed memfd that others map to read, with a
+// page of its own for each consumer's pin. Code that sends works on Producer and
+// Consumer and does not know which it has. What lies where, and what each crash
+// does, is in docs/shared-memory-queue.md. What the bytes mean, who counts as a
+// quorum, and where laggards are fed from is not known here.
 package shmqueue

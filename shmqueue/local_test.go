@@ -55,7 +55,7 @@ func TestQueueAgreesWithPlainSlice(t *testing.T) {
 				n := rapid.IntRange(1, 40_000).Draw(t, "n")
 				// Only what needs no waiting: this test has one goroutine.
 				end := (m.start + wal.LSN(len(m.data)+n) + BlockSize - 1) &^ (BlockSize - 1)
-				if end > q.window.size() && end-q.window.size() > released {
+				if end > q.w.size() && end-q.w.size() > released {
 					t.Skip("would wait")
 				}
 				data := make([]byte, n)
@@ -205,7 +205,7 @@ func overwriteWhilePinned(t *testing.T, ignorePins bool) bool {
 		return isPattern(f)
 	}
 	// The producer gets as far as the pin and no further.
-	require.Eventually(t, q.needSpace.Load, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return q.w.needSpace.Load() != 0 }, 10*time.Second, time.Millisecond)
 	intact := isPattern(f)
 	c.Close()
 	require.NoError(t, g.Wait())
@@ -301,7 +301,7 @@ func TestConsumerIsToldOfTheEnd(t *testing.T) {
 func TestDamageInTheRingIsNoticedByTheChecksum(t *testing.T) {
 	q := newQueue(t, Options{Size: MinSize, Start: BlockSize})
 	require.NoError(t, q.Write(context.Background(), make([]byte, 3*BlockSize)))
-	q.data[2*BlockSize+17] ^= 1
+	q.w.data[2*BlockSize+17] ^= 1
 	c, err := q.Register()
 	require.NoError(t, err)
 	defer c.Close()

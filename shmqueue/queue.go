@@ -48,8 +48,8 @@ type Frame struct {
 	Parts [2][]byte
 	// CRC is the CRC-32C of the bytes, derived from what the producer computed.
 	CRC uint32
-	// Published is when the first bytes were published, in nanoseconds of the
-	// queue's clock (Now).
+	// Published is when the first bytes were published, in nanoseconds of this
+	// process's clock (Now), whichever process published them.
 	Published int64
 }
 
@@ -71,6 +71,13 @@ type Producer interface {
 	// checksums data before copying it, and blocks while there is no space. When
 	// it fails, a prefix of data may have been published.
 	Write(ctx context.Context, data []byte) error
+	// Reserve waits until n bytes, at most MaxFrame and half the ring, fit behind
+	// Head, and returns where they will lie: they can be read from a socket
+	// straight to there. Nobody sees them before Publish.
+	Reserve(ctx context.Context, n int) (parts [2][]byte, err error)
+	// Publish checksums and appends the first n bytes of what Reserve returned. The
+	// next call is Reserve again, or Write.
+	Publish(n int)
 	// Release says that bytes below upto may be overwritten. It never goes back;
 	// any goroutine may call it.
 	Release(upto wal.LSN)

@@ -1,89 +1,140 @@
 package shmqueue
 
 import (
-	"math"
 	"math/bits"
 	"sync"
 	"sync/atomic"
 
+	"github.com/walhaven/walhaven/internal/invariant"
 	"github.com/walhaven/walhaven/wal"
 )
 
-// noPin is the pin of a consumer that holds no bytes.
-const noPin = math.MaxUint64
-
-// slot is one consumer's place. The consumer writes pin; generation and the
-// revocation change only under the lock of the registry.
+// slot is what the producer knows of one consumer.
 type slot struct {
-	pin        atomic.Uint64
-	generation atomic.Uint32
+	words *slotWords
+	line  *slotLine
+	// wake and revoked are for a consumer of this process.
+	wake    chan struct{}
+	revoked chan struct{}
+	// bell wakes a consumer of another process; nil for one of this.
+	bell atomic.Pointer[bell]
+	// answered is the consumer's word asked when it was woken last.
+	answered uint64
+	// generation and isRevoked are what line says; that is never read back.
+	generation uint32
 	isRevoked  bool
-	wake       chan struct{}
-	revoked    chan struct{}
-	_          [32]byte
 }
 
-// registry hands out slots. Free ones lie in a circular buffer, so that a slot
-// rests as long as possible before it is used again.
+// ring wakes the consumer.
+func (s *slot) ring() {
+	if b := s.bell.Load(); b != nil {
+		b.ring()
+		return
+	}
+	signal(s.wake)
+}
+
+// registry hands out slots. It lies in the producer's own memory. Free slots lie
+// in a circular buffer, so that a slot rests as long as possible before it is
+// used again.
 type registry struct {
 	mu    sync.Mutex
 	slots [MaxSlots]slot
 	free  [MaxSlots]uint32
 	// taken and given count slots handed out and given back for ever.
 	taken, given uint64
-	// live and waiting have a bit for each slot that is handed out, and for each
-	// whose consumer sleeps.
-	live    atomic.Uint64
-	waiting atomic.Uint64
+	// live has a bit for each slot that is handed out.
+	live atomic.Uint64
+	// onRevoke is told of slots taken from consumers of other processes.
+	onRevoke func(SlotID)
 }
 
-func (r *registry) init() {
+// init takes words, one for each slot, and the lines that consumers see.
+func (r *registry) init(words func(i int) *slotWords, table []slotLine) {
 	for i := range r.slots {
-		r.slots[i].pin.Store(noPin)
-		r.slots[i].wake = make(chan struct{}, 1)
+		s := &r.slots[i]
+		s.words, s.line, s.wake = words(i), &table[i], make(chan struct{}, 1)
+		s.words.pin.Store(noPin)
 		r.free[i] = uint32(i)
 	}
 	r.given = MaxSlots
 }
 
-func (r *registry) take() (SlotID, *slot, error) {
+// take hands out a slot. prepare makes it ready under its new identity, before
+// the producer looks at it.
+func (r *registry) take(prepare func(SlotID, *slot) error) (SlotID, *slot, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.taken == r.given {
 		return SlotID{}, nil, ErrNoSlot
 	}
 	i := r.free[r.taken%MaxSlots]
-	r.taken++
 	s := &r.slots[i]
-	s.revoked, s.isRevoked = make(chan struct{}), false
+	id := SlotID{Index: i, Generation: s.generation + 1}
+	if err := prepare(id, s); err != nil {
+		return SlotID{}, nil, err
+	}
+	r.taken++
+	s.generation, s.isRevoked, s.revoked = id.Generation, false, make(chan struct{})
+	invariant.Point("shmqueue/slot/generation")
+	s.line.generation.Store(id.Generation)
+	invariant.Point("shmqueue/slot/live")
 	r.live.Or(1 << i)
-	return SlotID{Index: i, Generation: s.generation.Add(1)}, s, nil
+	return id, s, nil
 }
 
 // give takes a slot back. A second call for the same generation does nothing.
 func (r *registry) give(id SlotID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s := &r.slots[id.Index]
-	if s.generation.Load() != id.Generation {
+	if id.Index >= MaxSlots {
 		return
 	}
-	s.generation.Add(1)
-	s.pin.Store(noPin)
+	s := &r.slots[id.Index]
+	if s.generation != id.Generation || r.live.Load()&(1<<id.Index) == 0 {
+		return
+	}
+	s.generation++
+	s.line.generation.Store(s.generation)
 	r.live.And(^uint64(1 << id.Index))
+	if b := s.bell.Swap(nil); b != nil {
+		b.close()
+	} else {
+		s.words.pin.Store(noPin)
+	}
 	r.free[r.given%MaxSlots] = id.Index
 	r.given++
 }
 
 // revokeBelow takes the slots away whose pin lies below l.
 func (r *registry) revokeBelow(l wal.LSN) (revoked int) {
+	return r.revoke(func(s *slot) bool { return s.words.pin.Load() < uint64(l) })
+}
+
+// revoke takes the slots away that which chooses.
+func (r *registry) revoke(which func(*slot) bool) (revoked int) {
+	var others []SlotID
 	r.mu.Lock()
-	defer r.mu.Unlock()
-	for i := range r.slots {
-		if s := &r.slots[i]; !s.isRevoked && s.pin.Load() < uint64(l) {
-			s.isRevoked = true
-			close(s.revoked)
-			revoked++
+	for set := r.live.Load(); set != 0; set &= set - 1 {
+		i := bits.TrailingZeros64(set)
+		s := &r.slots[i]
+		if s.isRevoked || !which(s) {
+			continue
+		}
+		s.isRevoked = true
+		invariant.Point("shmqueue/slot/revoked")
+		s.line.revoked.Store(s.generation)
+		close(s.revoked)
+		s.ring()
+		revoked++
+		if s.bell.Load() != nil {
+			others = append(others, SlotID{Index: uint32(i), Generation: s.generation})
+		}
+	}
+	r.mu.Unlock()
+	for _, id := range others {
+		if r.onRevoke != nil {
+			r.onRevoke(id)
 		}
 	}
 	return revoked
@@ -93,23 +144,31 @@ func (r *registry) revokeBelow(l wal.LSN) (revoked int) {
 func (r *registry) lowestPin() uint64 {
 	low := uint64(noPin)
 	for set := r.live.Load(); set != 0; set &= set - 1 {
-		low = min(low, r.slots[bits.TrailingZeros64(set)].pin.Load())
+		low = min(low, r.slots[bits.TrailingZeros64(set)].words.pin.Load())
 	}
 	return low
 }
 
-// sleep marks the consumer of slot i as waiting. It must look at the head once
-// more before it waits: the producer moves the head before it looks at the
-// marks, so one of the two notices.
-func (r *registry) sleep(i uint32) { r.waiting.Or(1 << i) }
-
-// wakeWaiting signals the consumers that wait.
-func (r *registry) wakeWaiting() {
-	if r.waiting.Load() == 0 {
-		return
+// wakeAsking wakes the consumers that asked. A consumer asks, and then looks at
+// the head once more before it waits; the producer moves the head before it
+// looks at who asked: one of the two notices. Only the producer's goroutine
+// calls it.
+func (r *registry) wakeAsking() {
+	for set := r.live.Load(); set != 0; set &= set - 1 {
+		s := &r.slots[bits.TrailingZeros64(set)]
+		if n := s.words.asked.Load(); n != s.answered {
+			s.answered = n
+			s.ring()
+		}
 	}
-	for set := r.waiting.Swap(0); set != 0; set &= set - 1 {
-		signal(r.slots[bits.TrailingZeros64(set)].wake)
+}
+
+// wakeAll wakes every consumer.
+func (r *registry) wakeAll() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for set := r.live.Load(); set != 0; set &= set - 1 {
+		r.slots[bits.TrailingZeros64(set)].ring()
 	}
 }
 
