@@ -64,7 +64,7 @@ func (a *Accepting) makeDurable(e *consensus.Effects) error {
 func (a *Accepting) truncate(t *consensus.Truncation) error {
 	a.cuts++
 	if t.Prefix {
-		if err := a.log.SynthesizePrefix(); err != nil {
+		if err := a.makeUpPrefix(t.To); err != nil {
 			return err
 		}
 	}
@@ -74,6 +74,18 @@ func (a *Accepting) truncate(t *consensus.Truncation) error {
 	}
 	invariant.Point("accepting/truncate/after")
 	return nil
+}
+
+// makeUpPrefix fills the first segment up to the first record at start. A part
+// of the true bytes may be there, from a proposer that could send them; this one
+// cannot send the rest.
+func (a *Accepting) makeUpPrefix(start wal.LSN) error {
+	if first := a.segmentSize.SegmentStart(start); a.log.Positions().Write > first {
+		if err := a.log.Truncate(first, a.log.Control().History); err != nil {
+			return err
+		}
+	}
+	return a.log.SynthesizePrefix()
 }
 
 // withReasons fills in the reasons of switches that are known here: messages

@@ -542,3 +542,24 @@ func TestStatusColumns(t *testing.T) {
 		require.ErrorContains(t, err, column)
 	}
 }
+
+// A proposer that can send the bytes in front of the first record ended in the
+// middle of them; the next one cannot send them.
+func TestPrefixIsMadeUpOverAPartOfTheTrueOne(t *testing.T) {
+	n := newNode(t)
+	p := n.connect(t, ours)
+	p.lead(1)
+	all := someWAL(1000)
+	p.append(1, testBase, nil, 0)
+	p.response()
+	p.append(1, testBase, all[:16], 0)
+	require.Equal(t, testStart, p.response().FlushLSN, "nothing yet")
+
+	neons := n.connect(t, pushwal.Codec{Version: pushwal.Version3})
+	neons.greet()
+	neons.askVote(2)
+	require.True(t, neons.vote().VoteGiven)
+	neons.elected(2, testStart, pushwal.TermHistory{{Term: 0, LSN: testStart}, {Term: 2, LSN: testStart}})
+	neons.append(2, testStart, all[testStart-testBase:], 0)
+	require.Equal(t, testBase+wal.LSN(len(all)), neons.response().FlushLSN)
+}

@@ -79,6 +79,17 @@ func (s Status) CommittedHistory() wal.TimelineHistory {
 	return committedHistory(s.TLIHistory, s.CommitLSN)
 }
 
+// Look is what the consensus judges of the status; peer is for the caller to know
+// it by.
+func (s Status) Look(peer int) consensus.Look {
+	return consensus.Look{
+		Peer: peer, Node: s.NodeID, Incarnation: s.Incarnation, Joining: s.Joining,
+		SystemID: s.SystemID, PGVersion: s.PGVersion, SegmentSize: s.SegmentSize,
+		Config: s.Configuration, Term: s.Term, History: s.History, TLIHistory: s.TLIHistory,
+		FlushLSN: s.FlushLSN, CommitLSN: s.CommitLSN, TruncateLSN: s.TruncateLSN,
+	}
+}
+
 // StatusColumns are the columns of TIMELINE_STATUS, in order. The first two are
 // Neon's.
 var StatusColumns = []string{

@@ -10,6 +10,7 @@ import (
 
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/replication"
+	"github.com/walhaven/walhaven/replication/consensus"
 )
 
 const (
@@ -93,23 +94,23 @@ func (s *Server) askPeers(ctx context.Context, t *timeline, own replication.Stat
 	answers := s.queryPeers(ctx, t, otherMembers(own))
 	t.peers.set(answers)
 	settled = true
-	var best lesson
+	var best consensus.Lesson
 	var donor pushwal.Member
 	for _, a := range answers {
 		settled = settled && a.err == nil && a.status.CommitLSN == own.CommitLSN && a.status.FlushLSN == own.FlushLSN
 		if a.err != nil {
 			continue
 		}
-		if l, ok := learn(own, a.status); ok && l.commit > best.commit {
+		if l, ok := consensus.Learn(own.Look(0), a.status.Look(0)); ok && l.Commit > best.Commit {
 			best, donor = l, a.member
 		}
 	}
-	if best.commit == 0 {
+	if best.Commit == 0 {
 		return settled
 	}
 	if err := s.catchUp(ctx, t, donor, best); err != nil {
 		s.metrics.failed.Inc()
-		t.logger.Warn("catch up from peer", "peer", donor.ID, "from", best.start, "upto", best.upto, "err", err)
+		t.logger.Warn("catch up from peer", "peer", donor.ID, "from", best.Start, "upto", best.Upto, "err", err)
 		return false
 	}
 	t.logger.Info("caught up from peer", "peer", donor.ID, "commit_lsn", t.accepting.CommitLSN())

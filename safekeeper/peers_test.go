@@ -71,3 +71,23 @@ func TestNothingIsLearnedAcrossAVote(t *testing.T) {
 	require.Equal(t, o.start, members[1].lsn("commit_lsn"))
 	require.Equal(t, o.start, members[1].lsn("flush_lsn"))
 }
+
+// A member whose writer ended in the middle of the bytes in front of the first
+// record learns from a peer like an empty one.
+func TestMemberWithAPartOfThePrefixLearns(t *testing.T) {
+	o := builtOrigin(t, 1<<20)
+	members := []*node{startSafekeeper(t, 1, nil), startSafekeeper(t, 2, nil)}
+	o.found(t, members)
+	begun := propose(t, members[1], o, 1, nil)
+	begun.append(o.from+16, 0)
+	begun.waitFlush(o.start)
+	pa := propose(t, members[0], o, 1, nil)
+	pa.append(o.end(), 0)
+	pa.waitFlush(o.end())
+	pa.append(o.end(), o.end())
+	members[0].waitLSN("commit_lsn", o.end())
+	pa.close()
+	begun.close()
+	members[1].waitLSN("commit_lsn", o.end())
+	requireSameWAL(t, wal.Range{Start: o.from, End: o.end()}, members[0], members[1])
+}

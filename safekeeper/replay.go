@@ -13,16 +13,16 @@ import (
 	"github.com/walhaven/walhaven/protocol"
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/replication"
+	"github.com/walhaven/walhaven/replication/consensus"
 	"github.com/walhaven/walhaven/replication/receiver"
 	"github.com/walhaven/walhaven/wal"
-	"github.com/walhaven/walhaven/wal/walstore"
 )
 
 // catchUp takes a lesson: it repeats to the own acceptor, over an in-process
 // pipe, what the proposer of the lesson's term would have said, with bytes from
 // the donor, none of them above its commit position. Nothing but the ordinary
 // rules of the acceptor decides whether they are taken.
-func (s *Server) catchUp(ctx context.Context, t *timeline, donor pushwal.Member, l lesson) error {
+func (s *Server) catchUp(ctx context.Context, t *timeline, donor pushwal.Member, l consensus.Lesson) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	ours, theirs := net.Pipe()
@@ -72,7 +72,7 @@ func (s *Server) openDonor(ctx context.Context, t *timeline, donor pushwal.Membe
 // replay is the proposer's side of the pipe.
 type replay struct {
 	timeline *timeline
-	lesson   lesson
+	lesson   consensus.Lesson
 	stream   *protocol.CopyStream
 	codec    pushwal.Codec
 	config   pushwal.Configuration
@@ -90,7 +90,7 @@ func (r *replay) run(ctx context.Context, open openFunc) error {
 	var answers errgroup.Group
 	answers.Go(r.discardAnswers)
 	err := r.elect()
-	if err == nil && r.pos < r.lesson.upto {
+	if err == nil && r.pos < r.lesson.Upto {
 		err = r.copyWAL(ctx, open)
 	}
 	if err == nil {
@@ -105,7 +105,7 @@ func (r *replay) greet() error {
 	r.config = st.Configuration
 	g := pushwal.ProposerGreeting{
 		TTID: r.timeline.id, PGVersion: st.PGVersion, SystemID: st.SystemID,
-		SegmentSize: st.SegmentSize, TLI: r.lesson.tliHistory.Last,
+		SegmentSize: st.SegmentSize, TLI: r.lesson.TLIHistory.Last,
 	}
 	if _, err := rand.Read(g.Instance[:]); err != nil { // marks a sender of whole frames of ours
 		return fmt.Errorf("make instance: %w", err)
@@ -121,24 +121,19 @@ func (r *replay) greet() error {
 	return r.codec.DecodeAcceptorGreeting(msg, &answer)
 }
 
-// elect repeats the election's outcome. An empty log begins at its segment's
-// first byte, so that the true bytes in front of the first record come along.
+// elect repeats the election's outcome. A log that has no record yet begins at
+// its segment's first byte, though a part of the bytes in front of the first
+// record may be there: the true ones come along.
 func (r *replay) elect() error {
-	r.pos = r.lesson.start
-	c := r.timeline.store.Control()
-	if first := c.SegmentSize.SegmentStart(c.Start); isEmpty(r.timeline.store) && r.pos == c.Start {
-		r.pos = first
+	r.pos = r.lesson.Start
+	if c := r.timeline.store.Control(); r.pos == c.Start && r.timeline.store.Positions().Write < c.Start {
+		r.pos = c.SegmentSize.SegmentStart(c.Start)
 	}
 	m := pushwal.ProposerElected{
-		Generation: r.config.Generation, Term: r.lesson.term, StartStreamingAt: r.pos,
-		History: r.lesson.history, TLIHistory: r.lesson.tliHistory,
+		Generation: r.config.Generation, Term: r.lesson.Term, StartStreamingAt: r.pos,
+		History: r.lesson.History, TLIHistory: r.lesson.TLIHistory,
 	}
 	return r.send(r.codec.AppendProposerElected(nil, &m))
-}
-
-func isEmpty(s *walstore.Store) bool {
-	c := s.Control()
-	return s.Positions().Write == c.SegmentSize.SegmentStart(c.Start)
 }
 
 // donorStall is how long a donor may bring nothing. Then what came is what there
@@ -157,7 +152,7 @@ func (r *replay) copyWAL(ctx context.Context, open openFunc) error {
 	defer done()
 	stall := time.AfterFunc(donorStall, stop)
 	defer stall.Stop()
-	for r.pos < r.lesson.upto {
+	for r.pos < r.lesson.Upto {
 		at, data, err := donor.Next()
 		if err != nil && reading.Err() != nil && ctx.Err() == nil {
 			return nil
@@ -169,7 +164,7 @@ func (r *replay) copyWAL(ctx context.Context, open openFunc) error {
 		if at != r.pos {
 			return fmt.Errorf("donor sent WAL at %s, expected %s", at, r.pos)
 		}
-		if err := r.appendAll(data[:min(uint64(len(data)), uint64(r.lesson.upto-r.pos))]); err != nil {
+		if err := r.appendAll(data[:min(uint64(len(data)), uint64(r.lesson.Upto-r.pos))]); err != nil {
 			return err
 		}
 	}
@@ -191,7 +186,7 @@ func (r *replay) appendAll(data []byte) error {
 // frameLen is how much of data goes into one frame: of one timeline.
 func (r *replay) frameLen(data []byte) int {
 	n := min(len(data), pushwal.MaxAppend)
-	h := r.lesson.tliHistory
+	h := r.lesson.TLIHistory
 	if sw, _, ok := h.SwitchPoint(h.TLIAt(r.pos)); ok && r.pos+wal.LSN(n) > sw {
 		n = int(sw - r.pos)
 	}
@@ -202,8 +197,8 @@ func (r *replay) frameLen(data []byte) int {
 // position.
 func (r *replay) append(data []byte) error {
 	m := pushwal.AppendRequest{
-		Generation: r.config.Generation, Term: r.lesson.term, Begin: r.pos, End: r.pos + wal.LSN(len(data)),
-		CommitLSN: r.lesson.commit, TLI: r.lesson.tliHistory.TLIAt(r.pos), CRC: pushwal.Checksum(data), WAL: data,
+		Generation: r.config.Generation, Term: r.lesson.Term, Begin: r.pos, End: r.pos + wal.LSN(len(data)),
+		CommitLSN: r.lesson.Commit, TLI: r.lesson.TLIHistory.TLIAt(r.pos), CRC: pushwal.Checksum(data), WAL: data,
 	}
 	r.header = r.codec.AppendAppendRequestHeader(r.header[:0], &m)
 	if err := r.send(r.header, data); err != nil {
@@ -221,9 +216,9 @@ func (r *replay) announce(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, peerTimeout)
 	defer cancel()
-	_, err := r.timeline.accepting.WaitCommit(ctx, r.lesson.commit-1)
+	_, err := r.timeline.accepting.WaitCommit(ctx, r.lesson.Commit-1)
 	if err != nil {
-		return fmt.Errorf("wait for commit position %s: %w", r.lesson.commit, err)
+		return fmt.Errorf("wait for commit position %s: %w", r.lesson.Commit, err)
 	}
 	return nil
 }

@@ -134,20 +134,10 @@ func (p *peers) statuses(ctx context.Context) []seen {
 	return out
 }
 
-// lookOf turns an answer into what the consensus judges.
-func lookOf(peer int, s replication.Status) consensus.Look {
-	return consensus.Look{
-		Peer: peer, Node: s.NodeID, Incarnation: s.Incarnation, Joining: s.Joining,
-		SystemID: s.SystemID, PGVersion: s.PGVersion, SegmentSize: s.SegmentSize,
-		Config: s.Configuration, Term: s.Term, History: s.History, TLIHistory: s.TLIHistory,
-		FlushLSN: s.FlushLSN, CommitLSN: s.CommitLSN, TruncateLSN: s.TruncateLSN,
-	}
-}
-
 func looksOf(all []seen) (looks []consensus.Look) {
 	for i, s := range all {
 		if s.err == nil {
-			looks = append(looks, lookOf(i, s.Status))
+			looks = append(looks, s.Look(i))
 		}
 	}
 	return looks

@@ -6,9 +6,9 @@
 // and nodes (an acceptor with its driver and log). Its steps deliver, delay,
 // duplicate, reorder and lose messages, cut and heal links, crash nodes between
 // any two effects, with unsynced bytes kept, torn or lost, wipe nodes, promote
-// and restore servers, and let several writers compete. Logs are a model in
-// memory, or the real wal/walstore on a crashable file system with the model
-// beside it.
+// and restore servers, let several writers compete, and let nodes learn from each
+// other. Logs are a model in memory, or the real wal/walstore on a crashable file
+// system with the model beside it.
 //
 // There is no clock and no goroutine of its own, and every choice comes from the
 // seed, so that a failing schedule repeats. Protections that live in drivers can

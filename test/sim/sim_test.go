@@ -57,6 +57,7 @@ var expected = []string{
 	"network: connection broken", "network: duplicated", "network: partition changed", "network: reordered",
 	"node refuses: WAL position does not fit", "node refuses: protocol violation",
 	"node: WAL cut", "node: crash", "node: crash between effects", "node: sync", "node: wiped",
+	"peers: begins to learn", "peers: learned", "peers: refused: WAL position does not fit",
 	"proposer ends: PostgreSQL timeline does not fit", "proposer ends: WAL is not provably a continuation",
 	"proposer ends: a higher term exists", "proposer ends: another proposer took the term",
 	"proposer refuses: protocol violation", "proposer: campaign again",

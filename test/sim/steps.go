@@ -10,6 +10,9 @@ import (
 // next does one random step.
 func (wd *World) next() {
 	r := wd.rng
+	if r.IntN(10) == 0 {
+		wd.learn()
+	}
 	switch x := r.IntN(1000 + 10*wd.cfg.Strife); {
 	case x >= 1000:
 		wd.strife()

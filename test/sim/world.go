@@ -67,6 +67,7 @@ type World struct {
 	links   []*link
 	cut     map[[2]int]bool // writer, node: no message passes
 	servers []*server       // that a writer can be started for
+	lessons []*learning
 
 	nextConn   consensus.ConnID
 	nextWriter int
