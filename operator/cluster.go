@@ -29,6 +29,7 @@ type Cluster struct {
 	Walproposer  Walproposer    `toml:"walproposer"`
 	Safekeepers  []Node         `toml:"safekeepers"`
 	Pageservers  []Node         `toml:"pageservers,omitempty"`
+	Attached     *Attachment    `toml:"attached,omitempty"` // nil: `up` runs the server
 
 	dir string // the folder of the file
 }
@@ -39,6 +40,9 @@ type Postgres struct {
 	BinDir    string `toml:"bin_dir"`
 	SocketDir string `toml:"socket_dir"`
 	Port      int    `toml:"port"`
+	// ConnString is how the walproposer reaches the server; empty: over loopback,
+	// as `up` sets it up.
+	ConnString string `toml:"conninfo,omitempty"`
 }
 
 // Walproposer is the process beside PostgreSQL.

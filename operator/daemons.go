@@ -54,14 +54,20 @@ func (l *local) node(kind string, n Node, more []string) daemon {
 }
 
 func (l *local) walproposer() daemon {
-	return daemon{name: "walproposer", http: l.Walproposer.HTTP, args: []string{
+	args := []string{
 		filepath.Join(l.binDir, "walproposer"), "--in-process",
 		"--postgres", l.Postgres.Conninfo(),
 		"--safekeepers", strings.Join(l.safekeeperAddresses(), ","),
-		"--safekeeper-user", l.User, "--safekeeper-password-file", l.PasswordFile,
 		"--tenant-id", l.Tenant.String(), "--timeline", l.Timeline.String(),
-		"--listen-http", l.Walproposer.HTTP,
-	}}
+		"--listen-http", l.Walproposer.HTTP, "--slot", l.slot(),
+	}
+	if l.User != "" {
+		args = append(args, "--safekeeper-user", l.User)
+	}
+	if l.PasswordFile != "" {
+		args = append(args, "--safekeeper-password-file", l.PasswordFile)
+	}
+	return daemon{name: "walproposer", http: l.Walproposer.HTTP, args: args}
 }
 
 // StartDaemon starts one process of the cluster in dir by its name, as Up does

@@ -23,6 +23,9 @@ func Down(ctx context.Context, dir string, purge bool, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if c.Attached != nil {
+		return errAttached
+	}
 	l := &local{Cluster: c, out: out}
 	err = l.stopServer(ctx)
 	for _, name := range c.Daemons() {

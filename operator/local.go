@@ -143,6 +143,9 @@ func (c *Cluster) usersFile() string { return filepath.Join(c.dir, "users") }
 // Conninfo is how clients reach the server over TCP; the password is in the
 // file it names.
 func (p Postgres) Conninfo() string {
+	if p.ConnString != "" {
+		return p.ConnString
+	}
 	return fmt.Sprintf("host=127.0.0.1 port=%d user=%s dbname=postgres passfile=%s", p.Port, localUser, quoteConninfo(p.passFile()))
 }
 

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/walhaven/walhaven/internal/invariant"
 )
 
 func nodeName(kind string, id int) string { return kind + "-" + strconv.Itoa(id) }
@@ -88,6 +90,7 @@ func (l *local) start(p daemon) error {
 		return fmt.Errorf("start %s: %w", p.name, err)
 	}
 	l.children.Go(func() { _ = cmd.Wait() }) // reaped, so that it does not linger as a zombie
+	invariant.Point("operator/start/after")
 	ticks, _ := startTicks(cmd.Process.Pid)
 	return writeFileAtomic(l.pidFile(p.name), fmt.Appendf(nil, "%d %s\n", cmd.Process.Pid, ticks), 0o644)
 }
@@ -148,4 +151,12 @@ func postmasterPID(dataDir string) int {
 		return 0
 	}
 	return pid
+}
+
+// removeIfThere deletes a file that may be gone already.
+func removeIfThere(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove file: %w", err)
+	}
+	return nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/walhaven/walhaven/auth"
 	"github.com/walhaven/walhaven/compute"
+	"github.com/walhaven/walhaven/internal/invariant"
 	"github.com/walhaven/walhaven/protocol"
 	"github.com/walhaven/walhaven/walproposer"
 )
@@ -37,6 +38,9 @@ func Up(ctx context.Context, o UpOptions) (*Cluster, error) {
 	l, fresh, err := openLocal(o)
 	if err != nil {
 		return nil, err
+	}
+	if l.Attached != nil {
+		return nil, errAttached
 	}
 	install, err := compute.Find(ctx, l.want(o, fresh))
 	if err != nil {
@@ -179,9 +183,12 @@ func (l *local) found(ctx context.Context) error {
 	}
 	l.say("founding timeline %s (%s) of tenant %s on %s", l.Timeline, l.Name, l.Tenant, strings.Join(l.safekeeperAddresses(), ", "))
 	return walproposer.Found(ctx, walproposer.FoundOptions{
-		Postgres: l.server.Conninfo(), Safekeepers: conninfos,
-		Tenant: l.Tenant, Timeline: l.Timeline, Name: l.Name,
-		Progress: func(line string) { l.say("+ %s", line) },
+		Postgres: l.Postgres.Conninfo(), Safekeepers: conninfos,
+		Tenant: l.Tenant, Timeline: l.Timeline, Name: l.Name, Slot: l.slot(),
+		Progress: func(line string) {
+			l.say("+ %s", line)
+			invariant.Point("operator/found/before")
+		},
 	})
 }
 

@@ -53,10 +53,11 @@ func (s *Server) newTable() (*admin.Table, error) {
 		},
 		{
 			Name: "SHOW NODE", Tag: "SHOW", Help: "This safekeeper.",
-			Columns: admin.Text("node_id", "incarnation", "version", "started_at", "timelines"),
+			Columns: admin.Text("node_id", "incarnation", "version", "started_at", "timelines", "now", "disk_free_bytes"),
 			Handler: func(_ context.Context, _ *admin.Call, emit admin.Emit) error {
+				free, _ := s.disk.space()
 				return emit(s.dir.Identity.ID, s.dir.Identity.IncarnationHex(), daemon.Version(),
-					s.started.UTC().Format(time.RFC3339), len(s.timelines.list()))
+					s.started.UTC().Format(time.RFC3339), len(s.timelines.list()), time.Now().UTC().Format(time.RFC3339Nano), free)
 			},
 		},
 		{

@@ -18,6 +18,8 @@ type cli struct {
 
 	Up      upCmd      `cmd:"" help:"Start PostgreSQL with its safekeepers, pageserver and walproposer on this machine."`
 	Down    downCmd    `cmd:"" help:"Stop what up has started."`
+	Attach  attachCmd  `cmd:"" help:"Make commits of a running PostgreSQL wait for a quorum of safekeepers, without a restart."`
+	Detach  detachCmd  `cmd:"" help:"Let the server work as before attach; needs no safekeeper."`
 	Status  statusCmd  `cmd:"" help:"Say whether commits are safe, and how each part is."`
 	Check   checkCmd   `cmd:"" help:"Check each part; exits with 1 when one fails, or as a Nagios plugin."`
 	Waldump waldumpCmd `cmd:"" help:"Print WAL records with their block references."`
