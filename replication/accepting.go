@@ -55,8 +55,7 @@ type Accepting struct {
 	sessions map[consensus.ConnID]*pushSession
 	lastConn consensus.ConnID
 	closed   error // why no session may begin any more
-	writer   pushwal.Instance
-	heard    time.Time // when a writer was last heard; zero = never
+	presence presence
 	// cuts counts what makes a read of uncommitted WAL stale: truncations and
 	// rebuilt acceptors.
 	cuts    uint64
@@ -82,7 +81,7 @@ func NewAccepting(o AcceptingOptions) (*Accepting, error) {
 	}
 	a := &Accepting{
 		node: o.NodeID, log: o.Log, logger: o.Logger, metrics: o.Metrics,
-		sessions: make(map[consensus.ConnID]*pushSession),
+		sessions: make(map[consensus.ConnID]*pushSession), presence: presence{began: time.Now()},
 	}
 	if err := a.restore(); err != nil {
 		return nil, err

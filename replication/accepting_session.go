@@ -60,6 +60,7 @@ type pushSession struct {
 	codec     pushwal.Codec
 	recovery  bool
 	instance  pushwal.Instance
+	asked     time.Time // when it last asked for office, zero once it has it; under accepting.mu
 	out       outbox
 
 	// Of the session's goroutine.
@@ -238,32 +239,6 @@ func (s *pushSession) stepLocked(m pushwal.ProposerMessage) error {
 	}
 	s.note(m)
 	return nil
-}
-
-// note keeps the books of who writes. A message of a lower term was refused and
-// does not count.
-func (s *pushSession) note(m pushwal.ProposerMessage) {
-	a := s.accepting
-	switch m := m.(type) {
-	case *pushwal.ProposerGreeting:
-		s.instance = m.Instance
-		return
-	case *pushwal.ProposerElected:
-		if m.Term != a.Term() {
-			return
-		}
-	case *pushwal.AppendRequest:
-		if m.Term != a.Term() {
-			return
-		}
-		s.unsynced += len(m.WAL)
-		a.metrics.requests.Inc()
-	default:
-		return
-	}
-	if !s.recovery && s.instance != pushwal.Headless {
-		a.writer, a.heard = s.instance, time.Now()
-	}
 }
 
 // owe notes that a sync is owed to the proposer.

@@ -208,6 +208,7 @@ func (d *Proposing) finish(e *consensus.ProposerEffects, wake bool) {
 	if e.Commit != 0 && d.o.Commit != nil {
 		invariant.Point("proposing/commit/before-report")
 		d.o.Commit(e.Commit)
+		invariant.Point("proposing/commit/before-announce")
 	}
 	if wake {
 		d.wakeLinks()

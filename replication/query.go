@@ -3,7 +3,9 @@ package replication
 import (
 	"context"
 	"fmt"
+	"math"
 	"strconv"
+	"time"
 
 	"github.com/walhaven/walhaven/wal"
 )
@@ -70,6 +72,30 @@ func (p *rowParser) lsn(column string) (l wal.LSN) {
 func (p *rowParser) uint(column string, bits int) (n uint64) {
 	p.parse(column, func(v string) (err error) { n, err = strconv.ParseUint(v, 10, bits); return })
 	return n
+}
+
+// age reads milliseconds, negative = never.
+func (p *rowParser) age(column string) (d time.Duration) {
+	p.parse(column, func(v string) error {
+		ms, err := strconv.ParseInt(v, 10, 64)
+		if d = -1; ms >= 0 {
+			d = min(time.Duration(ms), longAgo) * time.Millisecond
+		}
+		return err
+	})
+	return d
+}
+
+// longAgo bounds ages that are read, in milliseconds, so that none overflows.
+const longAgo = time.Duration(math.MaxInt64) / time.Millisecond
+
+// newAge is age of a column that older programs do not have; absent is its value
+// then.
+func (p *rowParser) newAge(column string, absent time.Duration) time.Duration {
+	if _, ok := p.row[column]; !ok {
+		return absent
+	}
+	return p.age(column)
 }
 
 func (p *rowParser) bool(column string) (b bool) {

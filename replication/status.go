@@ -40,6 +40,12 @@ type Status struct {
 	// ago it was heard, negative = never.
 	Writer    pushwal.Instance
 	WriterAge time.Duration
+	// CandidateAge is how long ago a server's proposer was heard that compares WAL
+	// or asks for office, HeadlessAge a headless run; negative = there is none.
+	CandidateAge, HeadlessAge time.Duration
+	// Up is how long the safekeeper has had the timeline open: what it did not
+	// hear before that it cannot know of. 0 = an older safekeeper, which does not say.
+	Up time.Duration
 
 	// Of a local acceptor only, not among the columns.
 	ID          wal.TTID
@@ -61,16 +67,22 @@ func (a *Accepting) Status() Status {
 		History: a.acceptor.History(), TLIHistory: a.withReasons(state.TLIHistory),
 		FlushLSN: a.acceptor.FlushLSN(), CommitLSN: state.CommitLSN, TruncateLSN: state.TruncateLSN,
 		RemoteConsistentLSN: state.RemoteConsistentLSN, BackupLSN: state.BackupLSN,
-		Writer: a.writer, WriterAge: -1,
-		ID: state.ID, Accepted: state.Accepted, WriterHeard: a.heard, Err: a.acceptor.Err(),
+		Writer: a.presence.writer, WriterAge: ageOf(a.presence.heard),
+		CandidateAge: ageOf(a.candidate()), HeadlessAge: ageOf(a.presence.headless), Up: time.Since(a.presence.began),
+		ID: state.ID, Accepted: state.Accepted, WriterHeard: a.presence.heard, Err: a.acceptor.Err(),
 	}
 	if a.closed != nil && s.Err == nil {
 		s.Err = a.closed
 	}
-	if !a.heard.IsZero() {
-		s.WriterAge = time.Since(a.heard)
-	}
 	return s
+}
+
+// Silence is how long no server's proposer has written here for certain.
+func (s Status) Silence() time.Duration {
+	if s.WriterAge >= 0 {
+		return s.WriterAge
+	}
+	return s.Up
 }
 
 // CommittedHistory is TLIHistory without the timelines of which no byte is
@@ -97,16 +109,14 @@ var StatusColumns = []string{
 	"members", "incarnation", "joining", "system_id", "pg_version", "wal_segment_size", "tli",
 	"tli_history", "start_lsn", "oldest_lsn", "writer", "writer_age_ms",
 	"new_members", "incarnations", "truncate_lsn", "remote_consistent_lsn", "backup_lsn",
+	"candidate_age_ms", "headless_age_ms", "up_ms",
 }
 
 // Values are the columns' values as text, in the order of StatusColumns.
 func (s Status) Values() []any {
-	writer, age := "", "-1"
+	writer := ""
 	if !s.Writer.IsZero() {
 		writer = s.Writer.String()
-	}
-	if s.WriterAge >= 0 {
-		age = strconv.FormatInt(s.WriterAge.Milliseconds(), 10)
 	}
 	joining := "f"
 	if s.Joining {
@@ -119,10 +129,19 @@ func (s Status) Values() []any {
 		FormatMembers(s.Configuration.Members), s.Incarnation.String(), joining,
 		s.SystemID.String(), number(uint64(s.PGVersion)), number(uint64(s.SegmentSize)),
 		number(uint64(s.TLIHistory.Last)), string(s.TLIHistory.Format()), s.Start.String(), s.Oldest.String(),
-		writer, age,
+		writer, formatAge(s.WriterAge),
 		FormatMembers(s.Configuration.NewMembers), FormatIncarnations(s.Configuration), s.TruncateLSN.String(),
 		s.RemoteConsistentLSN.String(), s.BackupLSN.String(),
+		formatAge(s.CandidateAge), formatAge(s.HeadlessAge), formatAge(s.Up),
 	}
+}
+
+// formatAge writes milliseconds, -1 for never.
+func formatAge(d time.Duration) string {
+	if d < 0 {
+		return "-1"
+	}
+	return strconv.FormatInt(d.Milliseconds(), 10)
 }
 
 // ParseStatus reads a row of TIMELINE_STATUS, as from Query.
@@ -136,7 +155,6 @@ func ParseStatus(row Row) (Status, error) {
 		Term: wal.Term(p.uint("term", 64)), LastLogTerm: wal.Term(p.uint("last_log_term", 64)),
 		FlushLSN: p.lsn("flush_lsn"), CommitLSN: p.lsn("commit_lsn"), TruncateLSN: p.lsn("truncate_lsn"),
 		RemoteConsistentLSN: p.lsn("remote_consistent_lsn"), BackupLSN: p.lsn("backup_lsn"),
-		WriterAge: -1,
 	}
 	s.Configuration.Generation = pushwal.Generation(p.uint("generation", 32))
 	tli := wal.TLI(p.uint("tli", 32))
@@ -157,13 +175,9 @@ func ParseStatus(row Row) (Status, error) {
 		}
 		return
 	})
-	p.parse("writer_age_ms", func(v string) error {
-		ms, err := strconv.ParseInt(v, 10, 64)
-		if ms >= 0 {
-			s.WriterAge = time.Duration(ms) * time.Millisecond
-		}
-		return err
-	})
+	s.WriterAge = p.age("writer_age_ms")
+	s.CandidateAge, s.HeadlessAge = p.newAge("candidate_age_ms", -1), p.newAge("headless_age_ms", -1)
+	s.Up = p.newAge("up_ms", 0)
 	if p.err != nil {
 		return Status{}, fmt.Errorf("parse timeline status: %w", p.err)
 	}

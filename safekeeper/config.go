@@ -31,6 +31,8 @@ type Config struct {
 	MaxSlotWALKeepSize config.Bytes `name:"max-slot-wal-keep-size" default:"10GiB" help:"A slot further behind than this is invalidated, and a member is not waited for; 0 for never."`
 	MinFreeDisk        config.Bytes `name:"min-free-disk" default:"0" help:"Free space below which /readyz fails; 0 takes 5 % of the disk, at least 1GiB."`
 
+	HeadlessAfter time.Duration `name:"headless-after" default:"5s" help:"How long no walproposer must have been heard before the lowest live member settles the end of WAL by itself; 0 for never."`
+
 	AllowImplicitTimelines bool `name:"allow-implicit-timelines" help:"Let a proposer that asks for it create a timeline, as Neon's walproposer expects."`
 
 	WALSenderTimeout time.Duration `name:"wal-sender-timeout" default:"60s" help:"A receiver of WAL that is silent for so long is disconnected."`
@@ -58,5 +60,6 @@ func DefaultConfig() Config {
 	return Config{
 		ListenPG: "127.0.0.1:5454", Peer: access.DefaultPeerConfig(),
 		WALKeepSize: 1 << 30, MaxSlotWALKeepSize: 10 << 30, WALSenderTimeout: time.Minute,
+		HeadlessAfter: 5 * time.Second,
 	}
 }

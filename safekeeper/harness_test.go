@@ -136,6 +136,7 @@ func startSafekeeper(t *testing.T, id uint64, edit func(*safekeeper.Config)) *no
 		c := safekeeper.DefaultConfig()
 		c.ID, c.DataDir, c.ListenHTTP = id, dir, ""
 		c.MinFreeDisk = 1
+		c.HeadlessAfter = 0 // the tests' proposers are silent for as long as they like
 		if edit != nil {
 			edit(&c)
 		}

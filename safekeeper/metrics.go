@@ -6,18 +6,22 @@ import (
 
 // metrics of the process, beside those of the packages that it assembles.
 type metrics struct {
-	failed prometheus.Counter
+	failed       prometheus.Counter
+	settled      prometheus.Counter
+	settleFailed prometheus.Counter
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Namespace: "walhaven", Subsystem: program, Name: name, Help: help})
+	}
 	m := &metrics{
-		failed: prometheus.NewCounter(prometheus.CounterOpts{
-			Namespace: "walhaven", Subsystem: program, Name: "peer_catchups_failed_total",
-			Help: "Attempts to take over committed WAL from a peer that failed.",
-		}),
+		failed:       counter("peer_catchups_failed_total", "Attempts to take over committed WAL from a peer that failed."),
+		settled:      counter("headless_syncs_total", "Times that this member settled the end of WAL because no walproposer was heard."),
+		settleFailed: counter("headless_syncs_failed_total", "Attempts to settle the end of WAL that failed."),
 	}
 	if reg != nil {
-		reg.MustRegister(m.failed)
+		reg.MustRegister(m.failed, m.settled, m.settleFailed)
 	}
 	return m
 }

@@ -73,6 +73,7 @@ func (p *peerTable) list() []peer {
 // that this node lacks.
 func (s *Server) watchPeers(ctx context.Context, t *timeline) {
 	wait := peersEvery
+	settling := &settler{s: s, t: t}
 	for {
 		sleep(ctx, wait)
 		if ctx.Err() != nil {
@@ -83,17 +84,22 @@ func (s *Server) watchPeers(ctx context.Context, t *timeline) {
 		if own.WriterAge >= 0 && own.WriterAge < writerQuiet {
 			continue
 		}
-		if s.askPeers(ctx, t, own) {
+		answers, settled := s.askPeers(ctx, t, own)
+		if settled {
 			wait = peersSettled
+			continue
 		}
+		// A proposer may have come while the others were asked.
+		settling.consider(ctx, t.accepting.Status(), answers)
 	}
 }
 
-// askPeers is one round; settled says that nobody knows more than anybody else.
-func (s *Server) askPeers(ctx context.Context, t *timeline, own replication.Status) (settled bool) {
-	answers := s.queryPeers(ctx, t, otherMembers(own))
+// askPeers is one round; settled says that nobody knows more than anybody else,
+// and that nothing is left to be known.
+func (s *Server) askPeers(ctx context.Context, t *timeline, own replication.Status) (answers []peer, settled bool) {
+	answers = s.queryPeers(ctx, t, otherMembers(own))
 	t.peers.set(answers)
-	settled = true
+	settled = own.CommitLSN == own.FlushLSN
 	var best consensus.Lesson
 	var donor pushwal.Member
 	for _, a := range answers {
@@ -106,15 +112,15 @@ func (s *Server) askPeers(ctx context.Context, t *timeline, own replication.Stat
 		}
 	}
 	if best.Commit == 0 {
-		return settled
+		return answers, settled
 	}
 	if err := s.catchUp(ctx, t, donor, best); err != nil {
 		s.metrics.failed.Inc()
 		t.logger.Warn("catch up from peer", "peer", donor.ID, "from", best.Start, "upto", best.Upto, "err", err)
-		return false
+		return answers, false
 	}
 	t.logger.Info("caught up from peer", "peer", donor.ID, "commit_lsn", t.accepting.CommitLSN())
-	return false
+	return answers, false
 }
 
 // otherMembers are the members of both sets without this node, each once.

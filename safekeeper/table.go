@@ -127,6 +127,8 @@ func (s *Server) timelineStatus(_ context.Context, call *admin.Call, emit admin.
 }
 
 func walDigest(ctx context.Context, t *timeline, call *admin.Call, emit admin.Emit) error {
+	t.accepting.NoteComparison()
+	defer t.accepting.NoteComparison()
 	return walcmd.DigestCall(ctx, t.store, call, emit)
 }
 

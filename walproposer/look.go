@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/walhaven/walhaven/replication/consensus"
+	"github.com/walhaven/walhaven/replication/headless"
 	"github.com/walhaven/walhaven/wal"
 )
 
@@ -20,7 +21,7 @@ type view struct {
 }
 
 // errNoQuorum says that too few safekeepers answered.
-var errNoQuorum = errors.New("no majority of the safekeepers answers")
+var errNoQuorum = headless.ErrNoQuorum
 
 // look asks everyone once, touching no term.
 func (s *session) look(ctx context.Context) (view, error) {

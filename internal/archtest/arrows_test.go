@@ -18,7 +18,7 @@ var rows = [][]string{
 	{"operator"},
 	// Wiring: picks implementations for interfaces, sees configuration.
 	{"safekeeper", "pageserver", "walproposer"},
-	{"internal/access", "internal/walcmd"},
+	{"internal/access", "internal/walcmd", "replication/headless"},
 	{"internal/daemon", "internal/config"},
 	// Moving WAL and pages.
 	{"replication", "replication/sender", "replication/receiver", "ingest", "pageread", "backup", "auth", "compute"},

@@ -18,8 +18,8 @@ type ProposerConfig struct {
 	// Peers is how many peers there are; events name them by index.
 	Peers int
 	// MinTerm is the highest term that looking found; the campaign is for one above.
-	// Unless headless, a node that greets with a higher one ends the proposer with
-	// ErrHigherTerm before any vote is asked for: look again.
+	// A node that greets with a higher one ends the proposer with ErrHigherTerm
+	// before any vote is asked for: look again.
 	MinTerm wal.Term
 	// Members is the membership that looking found. Who knows another one of that
 	// generation is no party to the campaign. Empty: whoever greets first is
@@ -58,7 +58,6 @@ type Proposer struct {
 	nodes map[pushwal.NodeID]*node
 	el    electorate // by conf and, without one, by the nodes behind the peers
 
-	heard    wal.Term // highest of greetings, while collecting
 	term     wal.Term
 	patience int // ticks left to wait for votes that would still elect
 
@@ -114,7 +113,7 @@ func (c *ProposerConfig) own() *wal.TimelineHistory {
 // NewProposer returns a proposer that waits for greetings.
 func NewProposer(c ProposerConfig) *Proposer {
 	return &Proposer{
-		c: c, conf: c.Members, heard: c.MinTerm, patience: tickPatience,
+		c: c, conf: c.Members, patience: tickPatience,
 		peers: make([]peer, c.Peers), nodes: make(map[pushwal.NodeID]*node),
 	}
 }

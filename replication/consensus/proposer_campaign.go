@@ -13,7 +13,7 @@ func (p *Proposer) maybeCampaign(e *ProposerEffects) {
 		return p.counts(id) && slices.ContainsFunc(p.peers, func(o peer) bool { return o.connected && o.node.id == id })
 	}
 	if p.el.quorum(connected) {
-		p.campaign(e, p.heard+1)
+		p.campaign(e, p.c.MinTerm+1)
 	}
 }
 

@@ -20,14 +20,13 @@ func (p *Proposer) greeted(e *ProposerEffects, i int, g *pushwal.AcceptorGreetin
 	}
 	if p.voter(n) {
 		switch {
-		case p.phase == collecting && !p.c.Headless && g.Term > p.c.MinTerm:
+		case p.phase == collecting && g.Term > p.c.MinTerm:
 			// Somebody campaigned since the look, and may be writing: this proposer's
-			// proof is stale, and its votes would depose that one.
+			// proof is stale, and its votes would depose that one. The same holds for a
+			// headless run, which was started because nobody wrote.
 			e.Fatal = p.lookAgain(n.id, g.Term)
 			return nil
-		case p.phase == collecting:
-			p.heard = max(p.heard, g.Term)
-		case g.Term > p.term:
+		case p.phase != collecting && g.Term > p.term:
 			e.Fatal = p.higherTerm(n.id, g.Term)
 			return nil
 		}

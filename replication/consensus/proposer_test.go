@@ -99,10 +99,12 @@ func TestTermsNewerThanTheLookAreNotOutbid(t *testing.T) {
 	p = bare(3, after(4))
 	require.Nil(t, run(t, p, hello(1, gen1, 4), joining).Fatal, "what does not vote does not hinder")
 
-	// A headless run has no proof that could be stale: it goes above everyone.
+	// A headless run was started because nobody wrote: somebody does now, perhaps.
 	p = bare(3, func(c *ProposerConfig) { c.MinTerm, c.Headless = 4, true })
 	run(t, p, hello(1, gen1, 4))
-	require.Equal(t, wal.Term(6), run(t, p, hello(2, gen1, 5)).Send[0].Msg.(*pushwal.VoteRequest).Term)
+	e = run(t, p, hello(2, gen1, 5))
+	require.ErrorIs(t, e.Fatal, ErrHigherTerm)
+	require.Empty(t, e.Send)
 }
 
 func TestR2StartIsTheBestPositionTermFirst(t *testing.T) {

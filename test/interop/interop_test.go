@@ -16,7 +16,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/walhaven/walhaven/compute"
 	"github.com/walhaven/walhaven/compute/computetest"
 	"github.com/walhaven/walhaven/test/cluster"
 	"github.com/walhaven/walhaven/wal"
@@ -139,22 +138,7 @@ func advance(t *testing.T, c *cluster.Cluster, n int) {
 func standby(t *testing.T, c *cluster.Cluster) {
 	ctx, cancel := context.WithTimeout(context.Background(), cluster.Deadline)
 	defer cancel()
-	dir := filepath.Join(computetest.TempDir(t), "standby")
-	out, err := exec.Command("cp", "-a", filepath.Join(c.Dir(), "base"), dir).CombinedOutput()
-	require.NoError(t, err, "%s", out)
-	host, port, _ := strings.Cut(c.Safekeepers[1].PG, ":")
-	follower, err := compute.Open(compute.OpenOptions{
-		Install: c.Server.Install(), DataDir: dir, Password: password(t, c), NewPort: true,
-		Settings: map[string]string{
-			"primary_conninfo":          "host=" + host + " port=" + port + " user=" + c.User + " password=" + password(t, c),
-			"synchronous_standby_names": "",
-			"hot_standby":               "on",
-		},
-	})
-	require.NoError(t, err)
-	require.NoError(t, follower.WriteFile("standby.signal", nil))
-	require.NoError(t, follower.Start(ctx, compute.StartOptions{}))
-	defer follower.Kill() //nolint:errcheck // The test is over.
+	follower := c.Standby(c.Safekeepers[1].PG)
 	require.NoError(t, c.Server.Exec(ctx, "CREATE TABLE followed AS SELECT generate_series(1, 1000) AS i"))
 	c.Eventually("the standby has the rows", func() bool {
 		n, err := follower.QueryValue(ctx, "SELECT count(*) FROM followed")

@@ -43,7 +43,7 @@ func (wd *World) newWriter(s *server) *writer {
 	if s != nil {
 		c.TLIHistory = s.tli
 	}
-	if s != nil || wd.rng.IntN(2) == 0 {
+	if s != nil || wd.rng.IntN(8) > 0 {
 		c.MinTerm = wd.look()
 	}
 	w.p = consensus.NewProposer(c)
