@@ -21,6 +21,16 @@ type metrics struct {
 	reconnects prometheus.Counter
 	feeds      prometheus.Counter
 	slotRoom   prometheus.Gauge
+	walRate    prometheus.Gauge
+	walFree    prometheus.Gauge
+	walLasts   prometheus.Gauge
+}
+
+// outlook exports how long PostgreSQL can keep WAL.
+func (m *metrics) outlook(f forecast) {
+	m.walRate.Set(f.rate)
+	m.walFree.Set(float64(f.free))
+	m.walLasts.Set(f.lasts)
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -33,6 +43,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 			Name: "walhaven_walproposer_" + name, Help: help, Buckets: replication.CommitBuckets(),
 		})
 	}
+	gauge := func(name, help string) prometheus.Gauge {
+		return f.NewGauge(prometheus.GaugeOpts{Name: "walhaven_walproposer_" + name, Help: help})
+	}
 	return &metrics{
 		proposing:  replication.NewProposingMetrics(reg),
 		queueWait:  histogram("queue_wait_seconds", "Time that WAL waited in the queue before it was sent to a safekeeper."),
@@ -43,10 +56,10 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		sessions:   counter("sessions_total", "Connections to PostgreSQL that were begun."),
 		reconnects: counter("safekeeper_disconnects_total", "Connections to safekeepers that ended or failed."),
 		feeds:      counter("laggard_feeds_total", "Times that a safekeeper had fallen behind the queue and was fed from another."),
-		slotRoom: f.NewGauge(prometheus.GaugeOpts{
-			Name: "walhaven_walproposer_slot_headroom_bytes",
-			Help: "WAL that PostgreSQL may still write before it invalidates the replication slot; -1 without a limit.",
-		}),
+		slotRoom:   gauge("slot_headroom_bytes", "WAL that PostgreSQL may still write before it invalidates the replication slot; -1 without a limit."),
+		walRate:    gauge("postgres_wal_bytes_per_second", "WAL that PostgreSQL writes, over the last minute."),
+		walFree:    gauge("postgres_disk_free_bytes", "Free space where PostgreSQL's pg_wal is; -1 when it is not to be seen from here."),
+		walLasts:   gauge("postgres_wal_lasts_seconds", "How long PostgreSQL can keep WAL that no quorum takes, at that rate: until its disk is full or its slot is given up; +Inf without end, NaN when not known."),
 	}
 }
 

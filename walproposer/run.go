@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/walhaven/walhaven/replication/consensus"
@@ -52,6 +53,11 @@ func (w *Walproposer) Status() Status { return w.state.status() }
 // another one (a *Refusal).
 func (w *Walproposer) Run(ctx context.Context) error {
 	w.logger.Info("walproposer starts", "instance", w.o.Instance, "safekeepers", len(w.o.Safekeepers), "slot", w.o.Slot)
+	watching, stop := context.WithCancel(ctx)
+	var watcher sync.WaitGroup
+	watcher.Go(func() { w.state.outlook.watch(watching, w.o, w.logger, w.metrics, w.state.acknowledged) })
+	defer watcher.Wait()
+	defer stop()
 	wait, deposed, takeover := sessionFirst, false, w.o.Takeover
 	for {
 		began := time.Now()

@@ -46,10 +46,11 @@ type state struct {
 
 	stuck    map[int]string // by peer: why it cannot be filled
 	postgres *daemon.Check
+	outlook  *outlook
 }
 
 func newState(h *daemon.Health) *state {
-	s := &state{stuck: map[int]string{}, phase: stateConnecting, since: time.Now(), reason: "starting"}
+	s := &state{outlook: newOutlook(), stuck: map[int]string{}, phase: stateConnecting, since: time.Now(), reason: "starting"}
 	if h != nil {
 		h.CheckFunc("quorum", s.acknowledged)
 		h.CheckFunc("members", s.filled)
@@ -139,9 +140,9 @@ func (s *state) acknowledged() (bool, string) {
 	defer s.mu.Unlock()
 	switch {
 	case s.phase != stateStreaming || s.d == nil:
-		return false, string(s.phase) + ": " + s.reason
+		return false, string(s.phase) + ": " + s.reason + s.outlook.forecast().String()
 	case s.d.OldestUncommitted() > stalledAfter:
-		return false, fmt.Sprintf("WAL has been waiting for a quorum for %s", s.d.OldestUncommitted().Round(time.Second))
+		return false, fmt.Sprintf("WAL has been waiting for a quorum for %s%s", s.d.OldestUncommitted().Round(time.Second), s.outlook.forecast())
 	}
 	return true, ""
 }
