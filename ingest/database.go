@@ -1,0 +1,179 @@
+package ingest
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/walhaven/walhaven/pagekey"
+	"github.com/walhaven/walhaven/pagestore"
+	"github.com/walhaven/walhaven/redo/page"
+	"github.com/walhaven/walhaven/wal"
+	"github.com/walhaven/walhaven/wal/walrecord"
+)
+
+// Operations of resource managers Database, Tablespace and RelMap. 14 has one
+// way to create a database and drops with the number that is the second one
+// since.
+const (
+	databaseCopy   = 0x00
+	databaseCreate = 0x10
+	databaseDrop   = 0x20
+	databaseDrop14 = 0x10
+
+	tablespaceCreate = 0x00
+	tablespaceDrop   = 0x10
+
+	// maxRelMap bounds pg_filenode.map: 512 bytes, 524 from version 16 on.
+	maxRelMap = 8192
+)
+
+// place is a database's folder in a tablespace.
+type place struct{ space, db uint32 }
+
+func (in *Ingester) database(r *walrecord.Record) error {
+	b := read(r.MainData)
+	op := r.Op()
+	if r.Major == 14 && op == databaseDrop14 {
+		op = databaseDrop
+	}
+	switch op {
+	case databaseCopy:
+		db, space, sourceDB, sourceSpace := b.u32(), b.u32(), b.u32(), b.u32()
+		if b.bad {
+			return errTruncated
+		}
+		in.eventDatabase(r, EventDatabaseCreated, place{space, db})
+		return in.copyDatabase(place{sourceSpace, sourceDB}, place{space, db}, r.End)
+	case databaseCreate:
+		db, space := b.u32(), b.u32()
+		if b.bad {
+			return errTruncated
+		}
+		in.eventDatabase(r, EventDatabaseCreated, place{space, db})
+		in.add(pagekey.Database(space, db), r.End, pagestore.Image, nil)
+		return nil
+	case databaseDrop:
+		db := b.u32()
+		spaces := b.counted(4)
+		if b.bad {
+			return errTruncated
+		}
+		for s := read(spaces); len(s.rest) > 0; {
+			at := place{s.u32(), db}
+			in.eventDatabase(r, EventDatabaseDropped, at)
+			in.dropDatabase(at, r.End)
+		}
+		return nil
+	}
+	return errUnknown
+}
+
+// dropDatabase removes everything of a database in a tablespace.
+func (in *Ingester) dropDatabase(p place, lsn wal.LSN) {
+	for f := range in.sizes.known {
+		if f.rel.Tablespace == p.space && f.rel.Database == p.db {
+			in.sizes.known[f] = relSize{}
+		}
+	}
+	in.drop(pagekey.RelationsOf(p.space, p.db), lsn)
+	in.drop(pagekey.DatabaseBlocks(p.space, p.db), lsn)
+	in.add(pagekey.RelMap(p.space, p.db), lsn, pagestore.Tombstone, nil)
+	in.add(pagekey.Database(p.space, p.db), lsn, pagestore.Tombstone, nil)
+}
+
+// copyDatabase copies a database's files as they are before the record. The
+// server has written all of it by then, and lets nobody change it; the record
+// stands alone, so that all before it has been put.
+func (in *Ingester) copyDatabase(from, to place, lsn wal.LSN) error {
+	in.dropDatabase(to, lsn)
+	in.add(pagekey.Database(to.space, to.db), lsn, pagestore.Image, nil)
+	if err := in.copyRelMap(from, to, lsn); err != nil {
+		return err
+	}
+	err := in.scanDatabase(pagekey.RelationsOf(from.space, from.db), func(ref *pagekey.Ref, v *pagestore.Value) error {
+		blocks, err := pagekey.ParseSize(v.Image)
+		if err != nil {
+			return err
+		}
+		rel := walrecord.RelFile{Tablespace: to.space, Database: to.db, Relation: ref.Rel.Relation}
+		in.setSize(relFork{rel, ref.Fork}, blocks, lsn)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("copy database %d: %w", from.db, err)
+	}
+	var (
+		replay pagekey.Replayer
+		p      page.Page
+	)
+	err = in.scanDatabase(pagekey.DatabaseBlocks(from.space, from.db), func(ref *pagekey.Ref, v *pagestore.Value) error {
+		key := pagekey.Block(ref.Rel, ref.Fork, ref.Block)
+		if err := replay.Page(key, v, &p); err != nil {
+			return err
+		}
+		at := len(in.out.arena)
+		in.out.arena = pagekey.AppendPage(in.out.arena, &p)
+		rel := walrecord.RelFile{Tablespace: to.space, Database: to.db, Relation: ref.Rel.Relation}
+		in.addFrom(at, pagekey.Block(rel, ref.Fork, ref.Block), lsn, pagestore.Image)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("copy database %d: %w", from.db, err)
+	}
+	return nil
+}
+
+func (in *Ingester) scanDatabase(r pagestore.KeyRange, f func(ref *pagekey.Ref, v *pagestore.Value) error) error {
+	return in.tl.Scan(in.ctx, r, in.tl.LastLSN(), pagestore.ScanOptions{}, func(key pagestore.Key, v *pagestore.Value) (bool, error) {
+		ref, err := pagekey.Parse(key)
+		if err == nil {
+			err = f(&ref, v)
+		}
+		return err == nil, err
+	})
+}
+
+func (in *Ingester) copyRelMap(from, to place, lsn wal.LSN) error {
+	return in.scanDatabase(oneKey(pagekey.RelMap(from.space, from.db)), func(_ *pagekey.Ref, v *pagestore.Value) error {
+		in.addCopy(pagekey.RelMap(to.space, to.db), lsn, v.Image)
+		return nil
+	})
+}
+
+func oneKey(k pagestore.Key) pagestore.KeyRange { return pagestore.KeyRange{Start: k, End: k.Next()} }
+
+func (in *Ingester) tablespace(r *walrecord.Record) error {
+	b := read(r.MainData)
+	oid := b.u32()
+	if b.bad {
+		return errTruncated
+	}
+	switch r.Op() {
+	case tablespaceCreate:
+		path, _, ok := bytes.Cut(b.rest, []byte{0})
+		if !ok {
+			return errTruncated
+		}
+		in.addCopy(pagekey.Tablespace(oid), r.End, path)
+	case tablespaceDrop:
+		in.add(pagekey.Tablespace(oid), r.End, pagestore.Tombstone, nil)
+	default:
+		return errUnknown
+	}
+	return nil
+}
+
+func (in *Ingester) relMap(r *walrecord.Record) error {
+	b := read(r.MainData)
+	db, space, size := b.u32(), b.u32(), b.u32()
+	if size > maxRelMap {
+		return errTruncated
+	}
+	content := b.bytes(int(size))
+	if b.bad {
+		return errTruncated
+	}
+	in.addCopy(pagekey.RelMap(space, db), r.End, content)
+	in.eventRelMap(r, place{space, db})
+	return nil
+}

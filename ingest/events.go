@@ -1,0 +1,177 @@
+package ingest
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/walhaven/walhaven/pagekey"
+	"github.com/walhaven/walhaven/pagestore"
+	"github.com/walhaven/walhaven/wal"
+	"github.com/walhaven/walhaven/wal/walrecord"
+)
+
+// EventKind is what an event of the index says. The numbers are part of the
+// stored format.
+type EventKind uint8
+
+// The kinds of events.
+const (
+	EventCommit          EventKind = 1 // a commit, sampled: later than every one before it
+	EventDrop            EventKind = 2 // a commit that removed files: DROP, and rewrites of any kind
+	EventTruncate        EventKind = 3 // TRUNCATE, as wal_level=logical tells it: Rel.Relation is the table's OID
+	EventCut             EventKind = 4 // files cut: by vacuum, and by TRUNCATE of a table made in the same transaction
+	EventCreate          EventKind = 5 // a new relfilenumber
+	EventRelMap          EventKind = 6 // relfilenumbers of mapped catalogs changed
+	EventRestorePoint    EventKind = 7
+	EventCheckpoint      EventKind = 8
+	EventGap             EventKind = 9  // a record was cut short by a crash and given up
+	EventTimeline        EventKind = 10 // recovery ended on a new TLI
+	EventDatabaseCreated EventKind = 11
+	EventDatabaseDropped EventKind = 12
+	lastEvent                      = EventDatabaseDropped
+)
+
+var eventNames = [...]string{
+	"", "commit", "drop", "truncate", "cut", "create", "relation map", "restore point", "checkpoint", "gap", "timeline",
+	"create database", "drop database",
+}
+
+func (k EventKind) String() string {
+	if k > 0 && k <= lastEvent {
+		return eventNames[k]
+	}
+	return fmt.Sprintf("event %d", uint8(k))
+}
+
+// sampleInterval is the least time between two commits in the index. Times in
+// between are known to this precision.
+const sampleInterval = 100_000 // microseconds
+
+// event adds an event. Its value is time i64, xid u32, then what its kind has:
+// relations of 12 bytes each, a name, or two numbers of 8 bytes.
+func (in *Ingester) event(kind EventKind, r *walrecord.Record, at wal.Timestamp, xid uint32, more func(b []byte) []byte) {
+	from := len(in.out.arena)
+	b := binary.LittleEndian.AppendUint64(in.out.arena, uint64(at))
+	b = binary.LittleEndian.AppendUint32(b, xid)
+	if more != nil {
+		b = more(b)
+	}
+	in.out.arena = b
+	n := uint32(0)
+	for i := len(in.out.entries) - 1; i >= 0 && in.out.entries[i].LSN == r.End; i-- {
+		if k := in.out.entries[i].Key; k == pagekey.Event(uint8(kind), r.End, n) {
+			n++ // Only Database/DROP has several.
+		}
+	}
+	in.addFrom(from, pagekey.Event(uint8(kind), r.End, n), r.End, pagestore.Image)
+}
+
+// eventCommit enters a commit that is the latest so far, now and then, and what
+// it dropped.
+func (in *Ingester) eventCommit(r *walrecord.Record, x *xact) {
+	if x.time >= in.state.commitTime+sampleInterval || in.state.commitTime == 0 {
+		in.state.commitTime = x.time
+		in.putState(stateCommitTime, r.End, uint64(x.time))
+		in.event(EventCommit, r, x.time, x.xid, nil)
+	}
+	if len(x.relations) > 0 {
+		in.event(EventDrop, r, x.time, x.xid, func(b []byte) []byte { return append(b, x.relations...) })
+	}
+}
+
+func appendRel(b []byte, rel walrecord.RelFile) []byte {
+	b = binary.LittleEndian.AppendUint32(b, rel.Tablespace)
+	b = binary.LittleEndian.AppendUint32(b, rel.Database)
+	return binary.LittleEndian.AppendUint32(b, rel.Relation)
+}
+
+// eventTruncate is Heap/TRUNCATE: database, number of tables, flags, OIDs at 12.
+func (in *Ingester) eventTruncate(r *walrecord.Record) error {
+	b := read(r.MainData)
+	db, n := b.u32(), b.u32()
+	b.bytes(4)
+	if uint64(n)*4 > uint64(len(b.rest)) {
+		return errTruncated
+	}
+	oids := b.bytes(int(n) * 4)
+	if b.bad {
+		return errTruncated
+	}
+	in.event(EventTruncate, r, in.state.commitTime, r.XID, func(out []byte) []byte {
+		for o := read(oids); len(o.rest) > 0; {
+			out = appendRel(out, walrecord.RelFile{Database: db, Relation: o.u32()})
+		}
+		return out
+	})
+	return nil
+}
+
+func (in *Ingester) eventCreate(r *walrecord.Record, rel walrecord.RelFile) {
+	in.event(EventCreate, r, in.state.commitTime, r.XID, func(b []byte) []byte { return appendRel(b, rel) })
+}
+
+func (in *Ingester) eventCut(r *walrecord.Record, rel walrecord.RelFile, blocks uint32) {
+	in.event(EventCut, r, in.state.commitTime, r.XID, func(b []byte) []byte {
+		return binary.LittleEndian.AppendUint32(appendRel(b, rel), blocks)
+	})
+}
+
+func (in *Ingester) eventRelMap(r *walrecord.Record, p place) {
+	in.event(EventRelMap, r, in.state.commitTime, r.XID, func(b []byte) []byte {
+		return appendRel(b, walrecord.RelFile{Tablespace: p.space, Database: p.db})
+	})
+}
+
+func (in *Ingester) eventDatabase(r *walrecord.Record, kind EventKind, p place) {
+	in.event(kind, r, in.state.commitTime, r.XID, func(b []byte) []byte {
+		return appendRel(b, walrecord.RelFile{Tablespace: p.space, Database: p.db})
+	})
+}
+
+// eventRestorePoint: time, a name of at most 63 bytes and zeroes.
+func (in *Ingester) eventRestorePoint(r *walrecord.Record) error {
+	b := read(r.MainData)
+	at := b.time()
+	if b.bad || len(b.rest) > maxRestorePoint {
+		return errTruncated
+	}
+	in.event(EventRestorePoint, r, at, r.XID, func(out []byte) []byte { return append(out, b.rest...) })
+	return nil
+}
+
+// maxRestorePoint bounds a restore point's name in bytes (MAXFNAMELEN).
+const maxRestorePoint = 64
+
+func (in *Ingester) eventCheckpoint(r *walrecord.Record, checkpoint []byte) {
+	// A checkpoint has the second in which it began (pg_time_t).
+	seconds := int64(binary.LittleEndian.Uint64(checkpoint[checkpointTime:]))
+	at := wal.Timestamp((seconds - postgresEpoch) * 1_000_000)
+	in.event(EventCheckpoint, r, at, 0, func(b []byte) []byte {
+		b = append(b, checkpoint[checkpointRedo:checkpointRedo+8]...)
+		return binary.LittleEndian.AppendUint64(b, uint64(r.Op()))
+	})
+}
+
+const postgresEpoch = 946684800 // 2000-01-01 in Unix seconds
+
+// eventTorn is XLOG/OVERWRITE_CONTRECORD: the LSN of the record that was given
+// up, and when.
+func (in *Ingester) eventTorn(r *walrecord.Record) error {
+	b := read(r.MainData)
+	torn, at := b.lsn(), b.time()
+	if b.bad {
+		return errTruncated
+	}
+	in.eventNumbers(EventGap, r, at, uint64(torn), uint64(r.Start))
+	return nil
+}
+
+func (in *Ingester) eventTimeline(r *walrecord.Record, at wal.Timestamp, tli, before uint32) {
+	in.eventNumbers(EventTimeline, r, at, uint64(tli), uint64(before))
+}
+
+func (in *Ingester) eventNumbers(kind EventKind, r *walrecord.Record, at wal.Timestamp, x, y uint64) {
+	in.event(kind, r, at, r.XID, func(b []byte) []byte {
+		return binary.LittleEndian.AppendUint64(binary.LittleEndian.AppendUint64(b, x), y)
+	})
+}

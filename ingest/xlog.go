@@ -1,0 +1,129 @@
+package ingest
+
+import (
+	"encoding/binary"
+
+	"github.com/walhaven/walhaven/pagekey"
+	"github.com/walhaven/walhaven/wal/walrecord"
+)
+
+func (in *Ingester) xlog(r *walrecord.Record) error {
+	b := read(r.MainData)
+	switch r.Op() {
+	case xlogCheckpointShutdown, xlogCheckpointOnline:
+		return in.checkpoint(r)
+	case xlogNextOID:
+		in.state.put32(checkpointNextOID, b.u32())
+		in.putCheckpoint(r.End)
+	case xlogParameterChange:
+		return in.parameters(r)
+	case xlogFPWChange:
+		in.state.checkpoint[checkpointFullPageWrites] = b.u8() & 1
+		in.putCheckpoint(r.End)
+	case xlogEndOfRecovery:
+		return in.endOfRecovery(r)
+	case xlogRestorePoint:
+		return in.eventRestorePoint(r)
+	case xlogOverwriteContrecord:
+		return in.eventTorn(r)
+	}
+	if b.bad {
+		return errTruncated
+	}
+	return nil
+}
+
+// checkpoint takes a checkpoint's counters over: as they are from one at
+// shutdown, those that are ahead from one online, which was begun before.
+func (in *Ingester) checkpoint(r *walrecord.Record) error {
+	b := read(r.MainData)
+	c := b.bytes(checkpointSize)
+	if b.bad {
+		return errTruncated
+	}
+	s := &in.state
+	nextXID := binary.LittleEndian.Uint64(c[checkpointNextXID:])
+	if r.Op() == xlogCheckpointShutdown {
+		copy(s.checkpoint[:], c)
+		s.storedXID = roundXID(nextXID)
+	} else {
+		s.storedXID = max(s.storedXID, roundXID(nextXID))
+		in.onlineCheckpoint(c)
+	}
+	in.eventCheckpoint(r, c)
+	s.control.setCheckpoint(r.Start, c)
+	in.putCheckpoint(r.End)
+	in.putControl(r.End)
+	return nil
+}
+
+func (in *Ingester) onlineCheckpoint(c []byte) {
+	s := &in.state
+	s.copyFrom(c, checkpointRedo, checkpointNextXID) // Up to and with wal_level.
+	s.copyFrom(c, checkpointTime, 8)
+	s.copyFrom(c, checkpointOldestActiveXID, 4)
+	ahead := func(at, with int) {
+		if int32(binary.LittleEndian.Uint32(c[at:])-s.u32(at)) > 0 {
+			s.copyFrom(c, at, with)
+		}
+	}
+	ahead(checkpointNextMulti, 4)
+	ahead(checkpointNextMultiOffset, 4)
+	ahead(checkpointOldestXID, 8) // With its database.
+	ahead(checkpointOldestMulti, 8)
+	ahead(checkpointOldestCommitTS, 4)
+	ahead(checkpointNewestCommitTS, 4)
+}
+
+// parameters takes changed settings over. Commit timestamps begin, or go, with
+// track_commit_timestamp (CommitTsParameterChange).
+func (in *Ingester) parameters(r *walrecord.Record) error {
+	s := &in.state
+	before := s.control.trackCommitTS()
+	if err := s.control.setParameters(r.MainData); err != nil {
+		return err
+	}
+	s.settings = s.control.settings()
+	if r.Major == 0 || r.Major >= 17 {
+		copy(s.checkpoint[checkpointWALLevel:checkpointWALLevel+4], s.control[controlWALLevel:])
+		in.putCheckpoint(r.End)
+	}
+	in.putControl(r.End)
+	if before == s.control.trackCommitTS() {
+		return nil
+	}
+	if before {
+		return in.dropSLRU(pagekey.CommitTS, r.End)
+	}
+	// A server changes parameters as it starts, behind the checkpoint of when it
+	// stopped: that one's next xid is exact.
+	next := binary.LittleEndian.Uint32(s.control.checkpoint()[checkpointNextXID:])
+	return in.zeroPage(pagekey.CommitTS, uint64(next)/pagekey.CommitTSPerPage, r.End, true)
+}
+
+// endOfRecovery begins a timeline: time, the new TLI, the one before, and from
+// 17 on wal_level.
+func (in *Ingester) endOfRecovery(r *walrecord.Record) error {
+	b := read(r.MainData)
+	at, tli, before := b.time(), b.u32(), b.u32()
+	if b.bad {
+		return errTruncated
+	}
+	in.state.put32(checkpointTLI, tli)
+	in.state.put32(checkpointPrevTLI, before)
+	in.putCheckpoint(r.End)
+	in.eventTimeline(r, at, tli, before)
+	return nil
+}
+
+// runningXacts is the answer to "which transactions run": the next xid is in it.
+func (in *Ingester) runningXacts(r *walrecord.Record) error {
+	b := read(r.MainData)
+	b.bytes(12)
+	next, oldest := b.u32(), b.u32()
+	if b.bad {
+		return errTruncated
+	}
+	in.state.put32(checkpointOldestActiveXID, oldest)
+	return in.advanceXID(next-1, r.End)
+}
