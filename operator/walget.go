@@ -125,8 +125,12 @@ func viewOf(answers []nodeView) (quorumView, error) {
 		return v, errors.Join(ErrNoQuorum, err)
 	}
 	for i, a := range answered {
-		if !counts[i] {
+		switch {
+		case !counts[i]:
 			failures = append(failures, fmt.Errorf("safekeeper %d: it is not the member that the others know", a.ID))
+			continue
+		case slices.ContainsFunc(v.nodes, func(n nodeView) bool { return n.status.NodeID == a.status.NodeID }):
+			failures = append(failures, fmt.Errorf("safekeeper %d: node %d answers at another address, too", a.ID, a.status.NodeID))
 			continue
 		}
 		v.add(a)

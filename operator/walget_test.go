@@ -52,3 +52,16 @@ func TestJoiningNodeDoesNotTellTheEndOfWAL(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, v.settled)
 }
+
+// Without a membership there is only the list; a safekeeper that is in it under
+// two addresses is one.
+func TestOneNodeUnderTwoAddressesIsOne(t *testing.T) {
+	a := answerOf(1, 0x2000, 1)
+	a.status.Configuration = pushwal.Configuration{}
+	again := a
+	again.ID = 2
+	down := nodeView{Node: Node{ID: 3}, err: ErrNoQuorum}
+	_, err := viewOf([]nodeView{a, again, down})
+	require.ErrorIs(t, err, ErrNoQuorum)
+	require.ErrorContains(t, err, "at another address")
+}

@@ -40,6 +40,7 @@ func TestFoundingIsExplicitAndIdempotent(t *testing.T) {
 		"bad start":         {statement("start_lsn '"+o.start.String(), "start_lsn '0/300001"), "22023", "not the position of a record"},
 		"bad version":       {statement("150020", "120005"), "22023", "not supported"},
 		"other incarnation": {statement("members", "incarnations '1=00112233445566778899aabbccddeeff', members"), "22023", "its data directory is another one"},
+		"later generation":  {statement("members '1=", "generation '2', members '1="), "22023", "generation 1"},
 		"bad segment size":  {statement("'1MB'", "'12345'"), "22023", "power of two"},
 	} {
 		_, err := sk.query(tc.sql)

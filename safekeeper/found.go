@@ -86,6 +86,10 @@ func (f *founding) check() error {
 	case len(f.config.Members) == 0:
 		return invalid("members is required").
 			WithHint("Name all members, like members '1=host1:5454,2=host2:5454,3=host3:5454'.")
+	case f.config.Generation > 1 && !f.joining:
+		// The highest generation is believed. Later ones than the first are chosen by
+		// the members, not founded.
+		return invalid("a timeline is founded in membership generation 1, not in %d", f.config.Generation)
 	}
 	if err := f.config.Validate(); err != nil {
 		return invalid("%w", err)

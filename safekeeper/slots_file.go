@@ -28,6 +28,11 @@ func loadSlots(fs vfs.FS, dir string) ([]slot, error) {
 		return nil, fmt.Errorf("load replication slots: %w", err)
 	}
 	slots, err := parseSlots(content)
+	if err == nil {
+		// Retention goes by these from now on; a power failure must not bring back
+		// older ones, for a process that was killed had not made the name durable.
+		err = datadir.SyncDir(fs, dir)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("load replication slots: %w", err)
 	}

@@ -96,6 +96,25 @@ func TestSealedFileSurvivesCrash(t *testing.T) {
 	require.Equal(t, "new\n", got)
 }
 
+// A process that was killed right after the rename leaves a name that only the
+// page cache has: whoever goes by the identity makes it durable first.
+func TestIdentityThatWasReadIsDurable(t *testing.T) {
+	fs := vfs.NewCrashableMem()
+	require.NoError(t, fs.MkdirAll("d", 0o700))
+	require.NoError(t, SyncDir(fs, ""))
+	made := Identity{Program: "safekeeper", ID: 3, Incarnation: [16]byte{1}}
+	require.NoError(t, WriteSealed(fs, "d", "new", made.format()))
+	require.NoError(t, fs.Rename("d/new", "d/"+IdentityFile))
+	got, err := loadOrFound(fs, "d", "safekeeper", 3)
+	require.NoError(t, err)
+	require.Equal(t, made, got)
+
+	crashed := fs.CrashClone(vfs.CrashCloneCfg{})
+	got, err = loadOrFound(crashed, "d", "safekeeper", 3)
+	require.NoError(t, err)
+	require.Equal(t, made, got)
+}
+
 func sealedBytes(t *testing.T, fs vfs.FS, path string) []byte {
 	t.Helper()
 	f, err := fs.Open(path)

@@ -65,6 +65,10 @@ func loadOrFound(fs vfs.FS, dir, program string, id uint64) (Identity, error) {
 	content, err := ReadSealed(fs, dir, IdentityFile)
 	switch {
 	case err == nil:
+		// Whoever made it may have been killed before its name was durable.
+		if err := SyncDir(fs, dir); err != nil {
+			return Identity{}, err
+		}
 		return checkIdentity(dir, content, program, id)
 	case !errors.Is(err, os.ErrNotExist):
 		return Identity{}, err

@@ -158,9 +158,10 @@ func (a *Acceptor) History() pushwal.TermHistory { return cutHistory(a.state.His
 func (a *Acceptor) LastLogTerm() wal.Term { return lastTerm(a.History()) }
 
 // Joining says whether this node neither votes nor counts: it is being filled,
-// or its data directory is not the one that the membership means.
+// its data directory is not the one that the membership means, or committed WAL
+// is missing in it (Err).
 func (a *Acceptor) Joining() bool {
-	return a.state.Joining || lostData(a.state.Configuration, a.id, a.state.Incarnation)
+	return a.lost != nil || a.state.Joining || lostData(a.state.Configuration, a.id, a.state.Incarnation)
 }
 
 // Writer is the instance of the proposer that is followed in the current term,

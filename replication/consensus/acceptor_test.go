@@ -309,6 +309,7 @@ func TestC6LostCommittedWALIsNoticed(t *testing.T) {
 	s.CommitLSN = testStart + 100
 	a := NewAcceptor(1, s, Positions{Write: testStart + 50, FlushRecord: testStart + 50})
 	require.ErrorIs(t, a.Err(), ErrHistory)
+	require.True(t, a.Joining(), "nobody may count it")
 	_, err := a.Step(1, greeting())
 	require.ErrorIs(t, err, ErrHistory)
 	require.NoError(t, NewAcceptor(1, s, Positions{Write: testStart + 100, FlushRecord: testStart + 100}).Err())

@@ -9,14 +9,6 @@ import (
 	"github.com/walhaven/walhaven/wal"
 )
 
-// terms makes a history of term, position pairs.
-func terms(entries ...uint64) (h pushwal.TermHistory) {
-	for i := 0; i < len(entries); i += 2 {
-		h = append(h, pushwal.TermLSN{Term: wal.Term(entries[i]), LSN: wal.LSN(entries[i+1])})
-	}
-	return h
-}
-
 func TestCommonEnd(t *testing.T) {
 	type log struct {
 		history pushwal.TermHistory
@@ -26,11 +18,11 @@ func TestCommonEnd(t *testing.T) {
 		a, b log
 		want wal.LSN
 	}{
-		"same proposer, other length": {log{terms(0, 10, 1, 20), 50}, log{terms(0, 10, 1, 20), 90}, 50},
-		"other proposer":              {log{terms(0, 10, 1, 20), 50}, log{terms(0, 10, 2, 30), 90}, 20},
-		"ends before the fork":        {log{terms(0, 10, 1, 20), 25}, log{terms(0, 10, 1, 20, 2, 30), 90}, 25},
-		"nothing in common":           {log{terms(0, 10), 50}, log{terms(0, 11), 50}, 0},
-		"empty":                       {log{}, log{terms(0, 11), 50}, 0},
+		"same proposer, other length": {log{history(0, 10, 1, 20), 50}, log{history(0, 10, 1, 20), 90}, 50},
+		"other proposer":              {log{history(0, 10, 1, 20), 50}, log{history(0, 10, 2, 30), 90}, 20},
+		"ends before the fork":        {log{history(0, 10, 1, 20), 25}, log{history(0, 10, 1, 20, 2, 30), 90}, 25},
+		"nothing in common":           {log{history(0, 10), 50}, log{history(0, 11), 50}, 0},
+		"empty":                       {log{}, log{history(0, 11), 50}, 0},
 	} {
 		require.Equal(t, tc.want, commonEnd(tc.a.history, tc.a.end, tc.b.history, tc.b.end), name)
 		require.Equal(t, tc.want, commonEnd(tc.b.history, tc.b.end, tc.a.history, tc.a.end), name)
@@ -41,7 +33,7 @@ func TestLearn(t *testing.T) {
 	at := func(h pushwal.TermHistory, flush, commit wal.LSN, term wal.Term) Look {
 		return Look{History: h, FlushLSN: flush, CommitLSN: commit, Term: term, TLIHistory: wal.TimelineHistory{Last: 1}}
 	}
-	same := terms(0, 10, 1, 20, 2, 50)
+	same := history(0, 10, 1, 20, 2, 50)
 	peer := at(same, 100, 90, 2)
 	joining := peer
 	joining.Joining = true
@@ -51,18 +43,18 @@ func TestLearn(t *testing.T) {
 	}{
 		"laggard of the same proposer":     {at(same, 60, 55, 2), peer, &Lesson{Term: 2, History: same, Start: 60, Upto: 90, Commit: 90}},
 		"has the bytes, learns the commit": {at(same, 100, 55, 2), peer, &Lesson{Term: 2, History: same, Start: 100, Upto: 100, Commit: 90}},
-		"slept through a term":             {at(terms(0, 10, 1, 20), 40, 40, 1), peer, &Lesson{Term: 2, History: same, Start: 40, Upto: 90, Commit: 90}},
+		"slept through a term":             {at(history(0, 10, 1, 20), 40, 40, 1), peer, &Lesson{Term: 2, History: same, Start: 40, Upto: 90, Commit: 90}},
 		"uncommitted tail of a deposed proposer is cut": {
-			at(terms(0, 10, 1, 20), 70, 40, 1), peer, &Lesson{Term: 2, History: same, Start: 50, Upto: 90, Commit: 90},
+			at(history(0, 10, 1, 20), 70, 40, 1), peer, &Lesson{Term: 2, History: same, Start: 50, Upto: 90, Commit: 90},
 		},
 		"peer elected, WAL not there yet": {
-			at(terms(0, 10, 1, 20), 40, 40, 1), at(same, 45, 45, 2), &Lesson{Term: 1, History: terms(0, 10, 1, 20), Start: 40, Upto: 45, Commit: 45},
+			at(history(0, 10, 1, 20), 40, 40, 1), at(same, 45, 45, 2), &Lesson{Term: 1, History: history(0, 10, 1, 20), Start: 40, Upto: 45, Commit: 45},
 		},
 		"peer knows less":                    {at(same, 100, 90, 2), peer, nil},
 		"voted for a higher term":            {at(same, 60, 55, 3), peer, nil},
 		"peer is joining":                    {at(same, 60, 55, 2), joining, nil},
-		"would cut below the own commit":     {at(terms(0, 10, 1, 20), 70, 60, 1), peer, nil},
-		"another timeline under the same ID": {at(terms(0, 12), 60, 12, 0), peer, nil},
+		"would cut below the own commit":     {at(history(0, 10, 1, 20), 70, 60, 1), peer, nil},
+		"another timeline under the same ID": {at(history(0, 12), 60, 12, 0), peer, nil},
 	} {
 		got, ok := Learn(tc.own, tc.peer)
 		require.Equal(t, tc.want != nil, ok, name)
@@ -79,8 +71,8 @@ func TestLearn(t *testing.T) {
 func TestLearnedTimelinesAreCommitted(t *testing.T) {
 	begun := wal.TimelineHistory{Last: 2, Ancestors: []wal.HistoryEntry{{TLI: 1, Switch: 90}}}
 	one := wal.TimelineHistory{Last: 1}
-	own := Look{History: terms(0, 10, 1, 20), FlushLSN: 40, CommitLSN: 40, Term: 1, TLIHistory: one}
-	peer := Look{History: terms(0, 10, 1, 20, 2, 90), FlushLSN: 90, CommitLSN: 90, Term: 2, TLIHistory: begun}
+	own := Look{History: history(0, 10, 1, 20), FlushLSN: 40, CommitLSN: 40, Term: 1, TLIHistory: one}
+	peer := Look{History: history(0, 10, 1, 20, 2, 90), FlushLSN: 90, CommitLSN: 90, Term: 2, TLIHistory: begun}
 	l, ok := Learn(own, peer)
 	require.True(t, ok)
 	require.True(t, one.Equal(l.TLIHistory))

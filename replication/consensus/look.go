@@ -32,7 +32,7 @@ type Survey struct {
 	// only the fields up to CommitLSN are set.
 	Quorum    bool
 	Config    pushwal.Configuration // for ProposerConfig.Members; see Believe
-	MaxTerm   wal.Term              // for ProposerConfig.MinTerm
+	MaxTerm   wal.Term              // for ProposerConfig.MinTerm: of those that count
 	CommitLSN wal.LSN               // highest that was seen
 	// Proof is what the votes would ask for if nothing moves until then.
 	Proof ProofRequest
@@ -49,7 +49,6 @@ func Evaluate(c ProposerConfig, looks []Look) (Survey, error) {
 		if err := checkLook(c, l); err != nil {
 			return s, err
 		}
-		s.MaxTerm = max(s.MaxTerm, l.Term)
 		s.CommitLSN = max(s.CommitLSN, l.CommitLSN)
 	}
 	members, counts, err := Believe(looks)
@@ -63,6 +62,7 @@ func Evaluate(c ProposerConfig, looks []Look) (Survey, error) {
 		if !counts[i] {
 			continue
 		}
+		s.MaxTerm = max(s.MaxTerm, l.Term)
 		if slices.ContainsFunc(ballots, func(b ballot) bool { return b.node == l.Node }) {
 			continue
 		}

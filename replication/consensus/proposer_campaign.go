@@ -64,6 +64,9 @@ func (p *Proposer) voted(e *ProposerEffects, i int, r *pushwal.VoteResponse) err
 	if err := p.checkVote(n, r); err != nil {
 		return err
 	}
+	if p.phase == leading && r.FlushLSN < n.flush {
+		return n.setBack(r.FlushLSN)
+	}
 	n.asked = false
 	o.position = &ballot{
 		peer: i, node: n.id, flush: r.FlushLSN, truncate: r.TruncateLSN,
@@ -105,6 +108,16 @@ func (p *Proposer) checkVote(n *node, r *pushwal.VoteResponse) error {
 		return bad(ErrProtocol, "node %d has WAL of term %d before anyone can have written it", n.id, last)
 	}
 	return nil
+}
+
+// setBack takes back what a node had acknowledged in this term: it came back with
+// less, whether its disk lost it or somebody put an older copy there. It counts
+// again for what it acknowledges from now on.
+func (n *node) setBack(to wal.LSN) *Error {
+	err := errf(ErrHistory, "node %d holds WAL up to %s only, but had acknowledged %s in this term: its disk lost WAL, or was replaced by an older copy",
+		n.id, to, n.flush).node(n.id).at(to)
+	n.flush, n.persisted = 0, 0
+	return err
 }
 
 // evaluate counts the votes.

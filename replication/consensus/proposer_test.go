@@ -2,6 +2,7 @@ package consensus
 
 import (
 	"errors"
+	"math"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -179,6 +180,24 @@ func TestAcknowledgementsOfDisconnectedNodesStay(t *testing.T) {
 	require.Equal(t, testStart+200, run(t, p, ack(2, 5, start+200)).Commit)
 	_, err := p.Step(ack(1, 5, start+400))
 	require.ErrorIs(t, err, ErrProtocol, "not connected")
+}
+
+// A node whose disk lost what it had acknowledged, or was replaced by an older
+// copy, is the same incarnation: it counts for what it holds now.
+func TestWALThatANodeLostDoesNotCount(t *testing.T) {
+	p := leader(t)
+	run(t, p, ack(1, 5, start+300), hello(1, gen1, 5))
+	h := history(0, start, 4, start, 5, start+100)
+	less := ballotOf(1, 5, start+150, h)
+	less.Response.VoteGiven = false
+	_, err := p.Step(less)
+	require.ErrorIs(t, err, ErrHistory)
+	require.ErrorContains(t, err, "had acknowledged")
+	require.Zero(t, run(t, p, ack(2, 5, start+200)).Commit, "nobody else has it")
+
+	run(t, p, hello(1, gen1, 5))
+	require.Len(t, run(t, p, less).Stream, 1, "it is filled again")
+	require.Equal(t, testStart+150, run(t, p, ack(1, 5, start+150)).Commit)
 }
 
 func TestWipedNodeLosesItsVoteAndAcknowledgements(t *testing.T) {
@@ -531,6 +550,11 @@ func TestEvaluate(t *testing.T) {
 	s, err = Evaluate(c, []Look{look(1, testStart+5), wiped})
 	require.NoError(t, err)
 	require.False(t, s.Quorum)
+
+	wiped.Term = math.MaxUint64
+	s, err = Evaluate(c, []Look{look(1, testStart+5), wiped, look(3, testStart+7)})
+	require.NoError(t, err)
+	require.Equal(t, wal.Term(3), s.MaxTerm, "who does not count does not drive terms up")
 
 	foreign := look(2, testStart)
 	foreign.SystemID = 8

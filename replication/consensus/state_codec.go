@@ -137,7 +137,7 @@ func (s *State) UnmarshalBinary(b []byte) error {
 
 func (s *State) validate() error {
 	switch {
-	case !s.History.Valid(), lastTerm(s.History) > s.Term:
+	case !s.History.Valid(), lastTerm(s.History) > s.Term, s.Term >= maxTerm:
 		return fmt.Errorf("decode acceptor state: term history of term %d: %w", s.Term, errState)
 	case s.TLIHistory.Last != 0 && !s.TLIHistory.Valid(), s.TLIHistory.Last == 0 && len(s.TLIHistory.Ancestors) > 0:
 		return fmt.Errorf("decode acceptor state: timeline history: %w", errState)
