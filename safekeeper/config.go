@@ -29,7 +29,7 @@ type Config struct {
 
 	WALKeepSize        config.Bytes `name:"wal-keep-size" default:"1GiB" help:"WAL that stays below the commit position in any case, per timeline."`
 	MaxSlotWALKeepSize config.Bytes `name:"max-slot-wal-keep-size" default:"10GiB" help:"A slot further behind than this is invalidated, and a member is not waited for; 0 for never."`
-	MinFreeDisk        config.Bytes `name:"min-free-disk" default:"0" help:"Free space below which /readyz fails; 0 takes 5 % of the disk, at least 1GiB."`
+	MinFreeDisk        config.Bytes `name:"min-free-disk" default:"0" help:"Free space below which /readyz fails and pageservers give way; 0 takes 5 % of the disk, at least 1GiB."`
 
 	HeadlessAfter time.Duration `name:"headless-after" default:"5s" help:"How long no walproposer must have been heard before the lowest live member settles the end of WAL by itself; 0 for never."`
 

@@ -112,6 +112,28 @@ func (d *diskProbe) low() bool {
 	return !d.at.IsZero() && d.free < d.limit()
 }
 
+// missing looks again and returns how many bytes free space is below the limit.
+func (d *diskProbe) missing() uint64 {
+	var st unix.Statfs_t
+	err := unix.Statfs(d.dir, &st)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err == nil {
+		d.free, d.size = st.Bavail*uint64(st.Bsize), st.Blocks*uint64(st.Bsize)
+	}
+	if d.free >= d.limit() {
+		return 0
+	}
+	return d.limit() - d.free
+}
+
+// capacity is what the file system has above the limit.
+func (d *diskProbe) capacity() uint64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.size - min(d.size, d.limit())
+}
+
 // space returns free and needed bytes.
 func (d *diskProbe) space() (free, limit uint64) {
 	d.mu.Lock()

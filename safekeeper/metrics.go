@@ -38,6 +38,7 @@ type timelineCollector struct {
 	term, lastLog, writer, joining, fenced        *prometheus.Desc
 	senders, receivers                            *prometheus.Desc
 	pushLag, pushConnected, pushActive, pushAlarm *prometheus.Desc
+	pushGap                                       *prometheus.Desc
 	senderLag                                     *prometheus.Desc
 }
 
@@ -71,6 +72,8 @@ func newTimelineCollector(r *registry, d *diskProbe) *timelineCollector {
 		senderLag: tl("sender_lag_max_bytes", "Bytes that the slowest client's flushed position is behind the commit position."),
 		pushLag:   tl("pageserver_lag_bytes", "Bytes that a pageserver's durable position is behind the commit position.", "pageserver"),
 
+		pushGap: tl("pageserver_gap_bytes", "WAL that the pageserver lacks and that was removed here because the disk ran full; SHOW GAPS names it.", "pageserver"),
+
 		pushConnected: tl("pageserver_connected", "Whether a push session to the pageserver is open (1).", "pageserver"),
 		pushActive:    tl("pageserver_active", "Whether this safekeeper is the one that the pageserver takes WAL from (1).", "pageserver"),
 		pushAlarm:     tl("pageserver_corruption", "Whether the pageserver stopped because its WAL and a pusher's differ (1).", "pageserver"),
@@ -81,7 +84,7 @@ func newTimelineCollector(r *registry, d *diskProbe) *timelineCollector {
 func (c *timelineCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.free, c.needed, c.count, c.failed, c.commit, c.flush, c.truncate, c.oldest, c.remote, c.slot, c.term, c.lastLog, c.writer,
-		c.joining, c.fenced, c.senders, c.receivers, c.senderLag, c.pushLag, c.pushConnected, c.pushActive, c.pushAlarm,
+		c.joining, c.fenced, c.senders, c.receivers, c.senderLag, c.pushLag, c.pushConnected, c.pushActive, c.pushAlarm, c.pushGap,
 	} {
 		ch <- d
 	}
@@ -135,6 +138,7 @@ func (c *timelineCollector) collectTimeline(gauge func(*prometheus.Desc, float64
 	for _, p := range t.pushes.list() {
 		v, labels := p.view(), append(append([]string{}, id...), p.addr)
 		gauge(c.pushLag, float64(lag(st.CommitLSN, v.feedback.Flush)), labels...)
+		gauge(c.pushGap, float64(t.gaps.size(p.addr)), labels...)
 		gauge(c.pushConnected, bit(v.connected), labels...)
 		gauge(c.pushActive, bit(v.feedback.Active), labels...)
 		gauge(c.pushAlarm, bit(v.feedback.Corruption), labels...)

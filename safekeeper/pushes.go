@@ -110,6 +110,7 @@ func (s *Server) push(ctx context.Context, t *timeline, p *pushTarget) {
 			backoff = pushBackoff
 			continue
 		}
+		t.noteGap(p.addr, err)
 		if was := p.view(); err != nil && ctx.Err() == nil && (was.err == nil || was.err.Error() != err.Error()) {
 			logger.Warn("push to pageserver ended", "err", err)
 		}
@@ -148,6 +149,28 @@ func (s *Server) pushOnce(ctx context.Context, t *timeline, p *pushTarget) error
 			s.relay(t, f)
 		},
 	})
+}
+
+// noteGap writes down that a pageserver asked for WAL that is gone: on a full disk
+// that could not be done before it went.
+func (t *timeline) noteGap(pageserver string, err error) {
+	var lacks *sender.PushGapError
+	if !errors.As(err, &lacks) {
+		return
+	}
+	if _, err := t.gaps.widen(pageserver, lacks.Need, lacks.Oldest); err != nil {
+		t.logger.Error("note gap", "pageserver", pageserver, "err", err)
+	}
+}
+
+// filled closes the gap of a pageserver that has come by its WAL elsewhere.
+func (t *timeline) filled(pageserver string, has wal.LSN) {
+	switch closed, err := t.gaps.fill(pageserver, has); {
+	case err != nil:
+		t.logger.Error("close gap", "pageserver", pageserver, "err", err)
+	case closed:
+		t.logger.Info("a pageserver has got the WAL that it lacked", "pageserver", pageserver, "it_has", has)
+	}
 }
 
 // relay tells the acceptor, and through it the proposers, what pageservers hold.

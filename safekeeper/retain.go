@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/walhaven/walhaven/replication/consensus"
+	"github.com/walhaven/walhaven/wal"
 	"github.com/walhaven/walhaven/wal/walstore"
 )
 
@@ -14,18 +15,22 @@ import (
 // moved positions are persisted.
 const retainEvery = 10 * time.Second
 
+// retainLow is the pause while free space is below --min-free-disk.
+const retainLow = time.Second
+
 // retain applies retention to a timeline until ctx is done.
 func (s *Server) retain(ctx context.Context, t *timeline) {
-	tick := time.NewTicker(retainEvery)
-	defer tick.Stop()
 	for {
-		select {
-		case <-ctx.Done():
+		wait := retainEvery
+		if s.disk.low() {
+			wait = retainLow
+		}
+		sleep(ctx, wait)
+		if ctx.Err() != nil {
 			return
-		case <-tick.C:
-			if err := s.retainOnce(t); err != nil {
-				t.logger.Error("remove old WAL", "err", err)
-			}
+		}
+		if err := s.retainOnce(t); err != nil {
+			t.logger.Error("remove old WAL", "err", err)
 		}
 	}
 }
@@ -59,15 +64,14 @@ func (s *Server) retainOnce(t *timeline) error {
 	}
 	in := retentionInput{
 		commit: st.CommitLSN, flush: t.accepting.FlushLSN(), truncate: st.TruncateLSN, limit: limit, oldest: t.store.Oldest(),
-		pageservers: t.pushes.positions(s.disk.low()), keepSize: uint64(s.o.Config.WALKeepSize),
+		keepSize: uint64(s.o.Config.WALKeepSize), segment: t.store.Control().SegmentSize,
 	}
 	in.slot, in.hasSlot = t.slots.minRestart()
 	if full != nil {
 		// Recovery begins at the watermark, which cannot be moved now.
 		in.flush = min(in.flush, t.store.Control().Watermark)
 	}
-	horizon := retentionHorizon(in)
-	n, err := t.store.RemoveBefore(horizon)
+	n, err := s.remove(t, in)
 	if n > 0 {
 		t.logger.Info("old WAL removed", "segments", n, "oldest_lsn", t.store.Oldest())
 	}
@@ -76,6 +80,42 @@ func (s *Server) retainOnce(t *timeline) error {
 			"member_has", st.TruncateLSN, "oldest_lsn", t.store.Oldest())
 	}
 	return errors.Join(full, err)
+}
+
+// remove removes what in leaves over. Timelines on a disk that is about to be full
+// do so one after another: each takes only what is still needed.
+func (s *Server) remove(t *timeline, in retentionInput) (int, error) {
+	if s.disk.low() {
+		s.givingWay.Lock()
+		defer s.givingWay.Unlock()
+		in.need = s.disk.missing()
+	}
+	in.pageservers = t.pushes.positions(in.need > 0)
+	horizon := retentionHorizon(in)
+	unsaved := t.noteGaps(in.segment.SegmentStart(horizon))
+	if unsaved != nil && !walstore.IsDiskFull(unsaved) {
+		return 0, unsaved
+	}
+	n, err := t.store.RemoveBefore(horizon)
+	return n, errors.Join(unsaved, err)
+}
+
+// noteGaps writes down which pageservers will lack WAL below horizon, and forgets
+// the gaps of those that have come by theirs.
+func (t *timeline) noteGaps(horizon wal.LSN) error {
+	var errs []error
+	for _, p := range t.pushes.list() {
+		f := p.view().feedback
+		t.filled(p.addr, max(f.Flush, f.Remote))
+		has := max(f.Flush, f.Remote, t.store.Control().Start)
+		began, err := t.gaps.widen(p.addr, has, min(horizon, t.accepting.CommitLSN()))
+		if began {
+			t.logger.Warn("WAL that a pageserver lacks is removed: free space was below --min-free-disk",
+				"pageserver", p.addr, "it_has", has, "oldest_lsn", horizon)
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
 }
 
 // durable is the acceptor's state as it is on disk.

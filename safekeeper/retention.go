@@ -20,6 +20,9 @@ type retentionInput struct {
 	pageservers []wal.LSN
 
 	keepSize uint64 // --wal-keep-size, bytes that stay in any case
+
+	need    uint64 // bytes by which free space is below --min-free-disk
+	segment wal.SegmentSize
 }
 
 // retentionHorizon returns the position below which WAL may go. It only ever
@@ -28,14 +31,29 @@ type retentionInput struct {
 //   - what the quorum needs: never past the commit or flush position, nor past
 //     the slowest member, which is fed from here, unless that is below limit: one
 //     member that is gone for good must not fill the disks of the others;
-//   - slots and configured pageservers: never past what they confirmed;
+//   - slots and configured pageservers: never past what they confirmed, except that
+//     pageservers give way to a disk that is about to be full, as far as needed;
 //   - the last keepSize bytes stay for consumers that nobody configured.
 func retentionHorizon(in retentionInput) wal.LSN {
+	all := in.withPageservers(in.pageservers)
+	if in.need == 0 || len(in.pageservers) == 0 {
+		return all
+	}
+	freed := uint64(in.segment.SegmentStart(all) - in.segment.SegmentStart(in.oldest))
+	if freed >= in.need {
+		return all
+	}
+	enough := in.segment.SegmentStart(in.oldest + wal.LSN(in.need) + wal.LSN(in.segment) - 1)
+	return max(all, min(enough, in.withPageservers(nil)))
+}
+
+// withPageservers is the horizon for those pageservers.
+func (in retentionInput) withPageservers(pageservers []wal.LSN) wal.LSN {
 	h := min(in.commit, in.flush, max(in.truncate, in.limit))
 	if in.hasSlot {
 		h = min(h, in.slot)
 	}
-	for _, p := range in.pageservers {
+	for _, p := range pageservers {
 		h = min(h, p)
 	}
 	if keep := wal.LSN(in.keepSize); in.commit > keep {

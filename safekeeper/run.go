@@ -25,6 +25,11 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) (err error) {
 	defer func() { err = errors.Join(err, s.dir.Close()) }()
 	s.tasks.open(context.WithoutCancel(ctx))
 	defer s.tasks.close()
+	s.disk.missing()
+	if keep, room := uint64(s.o.Config.MaxSlotWALKeepSize), s.disk.capacity(); keep == 0 || keep > room {
+		s.logger.Warn("one forgotten replication slot or member can fill the disk: --max-slot-wal-keep-size is larger than what the disk has above --min-free-disk",
+			"max_slot_wal_keep_size", keep, "room", room)
+	}
 	s.tasks.run(s.disk.run)
 	if err := s.timelines.load(ctx); err != nil {
 		s.tasks.close()

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -55,6 +56,8 @@ type Server struct {
 	disk      *diskProbe
 	started   time.Time
 	logger    *slog.Logger
+
+	givingWay sync.Mutex // held by the timeline that makes room on a disk that runs full
 
 	// draining is closed when the orderly end begins.
 	draining chan struct{}

@@ -111,6 +111,15 @@ func showPeers(_ context.Context, t *timeline, _ *admin.Call, emit admin.Emit) e
 	return nil
 }
 
+func showGaps(_ context.Context, t *timeline, _ *admin.Call, emit admin.Emit) error {
+	for _, g := range t.gaps.list() {
+		if err := emit(g.pageserver, g.from, g.to, uint64(g.to-g.from), g.since.Format(time.RFC3339)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func showSlots(_ context.Context, t *timeline, _ *admin.Call, emit admin.Emit) error {
 	commit := t.accepting.CommitLSN()
 	for _, sl := range t.slots.list() {

@@ -93,6 +93,12 @@ func (s *Server) newTable() (*admin.Table, error) {
 			Columns: admin.Text("slot_name", "slot_type", "temporary", "active", "active_pid", "restart_lsn", "wal_status", "lag_bytes"),
 			Handler: s.onTimeline(showSlots),
 		},
+		{
+			Name: "SHOW GAPS", Tag: "SHOW", Scope: admin.ScopeTimeline,
+			Help:    "WAL that pageservers lack and that this member has removed because its disk ran full.",
+			Columns: admin.Text("pageserver", "from_lsn", "to_lsn", "bytes", "since"),
+			Handler: s.onTimeline(showGaps),
+		},
 	}...)
 	return admin.NewTable(commands...)
 }

@@ -23,6 +23,7 @@ type timeline struct {
 	slots     *slotSet
 	sessions  *sessionSet
 	pushes    *pushSet
+	gaps      *gapSet
 	peers     *peerTable
 	logger    *slog.Logger
 }
@@ -60,6 +61,10 @@ func assemble(dir string, store *walstore.Store, d deps) (*timeline, error) {
 	if err != nil {
 		return nil, err
 	}
+	gaps, err := loadGaps(vfs.Default, dir)
+	if err != nil {
+		return nil, err
+	}
 	accepting, err := replication.NewAccepting(replication.AcceptingOptions{
 		NodeID: pushwal.NodeID(d.identity.ID), Log: store, Logger: logger, Metrics: d.accepting,
 	})
@@ -73,7 +78,7 @@ func assemble(dir string, store *walstore.Store, d deps) (*timeline, error) {
 	slots.removed(store.Oldest())
 	return &timeline{
 		id: c.ID, dir: dir, store: store, accepting: accepting, logger: logger,
-		slots:    slots,
+		slots: slots, gaps: newGapSet(gaps, saveGaps(vfs.Default, dir)),
 		sessions: newSessionSet(), pushes: newPushSet(d.pageservers), peers: newPeerTable(),
 	}, nil
 }
