@@ -100,7 +100,7 @@ func (c *consumer) available(from, limit wal.LSN) (bool, error) {
 	for asked := false; ; asked = true {
 		// Closed is looked at before the head, so that nothing written before the
 		// end is missed.
-		closed := c.w.lines.closed.Load() != 0
+		closed := c.w.lines.closed.Load() == c.w.generation
 		head := c.Head()
 		switch floor := c.Floor(); {
 		case head < c.w.start || head > floor && head-floor > c.w.size():

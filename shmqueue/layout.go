@@ -22,10 +22,12 @@ type lines struct {
 	// floor is the oldest LSN that is still intact.
 	floor atomic.Uint64
 	_     [120]byte
-	// closed is 1 when nothing more will be written.
-	closed atomic.Uint32
-	// needSpace is 1 while the producer waits for a consumer.
-	needSpace atomic.Uint32
+	// closed is the queue's generation when nothing more will be written; anything
+	// else, such as a bit that flipped, means nothing.
+	closed atomic.Uint64
+	_      [120]byte
+	// needSpace is not 0 while the producer waits for a consumer.
+	needSpace atomic.Uint64
 	_         [120]byte
 }
 

@@ -53,6 +53,12 @@ type Frame struct {
 	Published int64
 }
 
+// Intact computes the checksum of the bytes and says whether it is CRC. Whoever
+// sends a frame to a receiver that does not check it has to.
+func (f *Frame) Intact() bool {
+	return checksumMore(Checksum(f.Parts[0]), f.Parts[1]) == f.CRC
+}
+
 // SlotID names a consumer's slot; a slot that is handed out again has another
 // generation, so that a stale handle is told from a live one.
 type SlotID struct {

@@ -2,6 +2,7 @@ package shmqueue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -269,6 +270,33 @@ func (q *writer) freed() {
 	}
 }
 
+// Verify checks every block in the ring. Any goroutine may call it. ErrCorrupt
+// says that the memory is damaged: a queue is never repaired, it takes a new one.
+func (q *writer) Verify() error {
+	c, err := q.Register()
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	for at := q.Floor(); at < q.Head(); {
+		f, ok, err := c.Try(at, 0)
+		switch {
+		case errors.Is(err, ErrBehindFloor):
+			if at >= q.Floor() {
+				return ErrCorrupt
+			}
+			at = q.Floor()
+			continue
+		case err != nil:
+			return err
+		case !ok || !f.Intact():
+			return ErrCorrupt
+		}
+		at = f.Range.End
+	}
+	return nil
+}
+
 // Release implements Producer.
 func (q *writer) Release(upto wal.LSN) {
 	for {
@@ -287,7 +315,7 @@ func (q *writer) Release(upto wal.LSN) {
 func (q *writer) Close() {
 	q.closeOnce.Do(func() {
 		close(q.closed)
-		q.w.lines.closed.Store(1)
+		q.w.lines.closed.Store(q.w.generation)
 	})
 	q.wakeAll()
 }
