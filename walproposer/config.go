@@ -40,7 +40,7 @@ type RunConfig struct {
 	TakeoverAfter time.Duration `name:"takeover-after" default:"5s" help:"How long another walproposer must have been silent before this one takes its place."`
 	Takeover      bool          `name:"takeover" help:"Take the place of another walproposer at once, this time."`
 	ShutdownGrace time.Duration `name:"shutdown-grace" default:"10s" help:"How long a PostgreSQL that shuts down waits for the quorum to have its last WAL."`
-	InProcess     bool          `name:"in-process" help:"Run tap and push workers in this process."`
+	InProcess     bool          `name:"in-process" help:"Run tap and push workers as goroutines of this process instead of processes of their own."`
 }
 
 // Config is everything that an operator can set. The tags are the only place
@@ -95,6 +95,7 @@ func (c *RunConfig) options() (Options, error) {
 		Postgres: c.Postgres, Safekeepers: c.Safekeepers, SafekeeperUser: c.SafekeeperUser,
 		Tenant: tenant, Timeline: c.Timeline, Slot: c.Slot, QueueSize: int(c.QueueSize),
 		TakeoverAfter: c.TakeoverAfter, Takeover: c.Takeover, ShutdownGrace: c.ShutdownGrace,
+		InProcess: c.InProcess,
 	}
 	if o.SafekeeperPassword, err = c.password(); err != nil {
 		return o, err
@@ -128,10 +129,6 @@ func (c *Config) Main(ctx context.Context, command string, stdout, stderr io.Wri
 
 // run is the daemon.
 func (c *RunConfig) run(ctx context.Context, all *Config, stderr io.Writer) error {
-	if !c.InProcess {
-		return daemon.WithExit(daemon.ExitUsage, daemon.Explain(
-			fmt.Errorf("--in-process is required"), "Tap and push workers as processes of their own are not part of this version.", ""))
-	}
 	o, err := c.options()
 	if err != nil {
 		return daemon.WithExit(daemon.ExitUsage, err)
@@ -146,7 +143,7 @@ func (c *RunConfig) run(ctx context.Context, all *Config, stderr io.Writer) erro
 	}
 	health := daemon.NewHealth()
 	registry := daemon.NewRegistry("walproposer", health)
-	w, err := New(o, Deps{Logger: logger, Registerer: registry, Health: health})
+	w, err := New(o, Deps{Logger: logger, Registerer: registry, Health: health, Log: all.LogConfig})
 	if err != nil {
 		return daemon.WithExit(daemon.ExitUsage, err)
 	}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -19,13 +21,38 @@ import (
 	"github.com/walhaven/walhaven/compute"
 	"github.com/walhaven/walhaven/compute/computetest"
 	"github.com/walhaven/walhaven/internal/daemon"
+	"github.com/walhaven/walhaven/internal/invariant"
 	"github.com/walhaven/walhaven/replication"
 	"github.com/walhaven/walhaven/safekeeper"
 	"github.com/walhaven/walhaven/wal"
 	"github.com/walhaven/walhaven/walproposer"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain is also the main of the processes that the tests' walproposers start.
+func TestMain(m *testing.M) {
+	if code, child := walproposer.ChildMain(); child {
+		os.Exit(code)
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// inProcess says in which of its two forms the suite runs the walproposer: as
+// processes in plain builds, as goroutines where fail points and the race
+// detector look on; WALHAVEN_TEST_IN_PROCESS=true or false decides otherwise.
+func inProcess() bool {
+	if v, err := strconv.ParseBool(os.Getenv("WALHAVEN_TEST_IN_PROCESS")); err == nil {
+		return v
+	}
+	return invariant.Enabled
+}
+
+// childLog is what the walproposer's child processes write.
+func childLog() daemon.LogConfig {
+	if testing.Verbose() {
+		return daemon.LogConfig{LogLevel: "info"}
+	}
+	return daemon.LogConfig{LogLevel: "error"}
+}
 
 // patience is far above what anything here takes on a busy machine.
 const patience = 60 * time.Second
@@ -195,7 +222,7 @@ func (p *proposer) counter(name string) float64 {
 func (w *world) options() walproposer.Options {
 	return walproposer.Options{
 		Postgres: w.pg.Conninfo(), Safekeepers: w.addresses(), Tenant: w.id.Tenant, Timeline: w.id.Timeline.String(),
-		TakeoverAfter: time.Second,
+		TakeoverAfter: time.Second, InProcess: inProcess(),
 	}
 }
 
@@ -204,7 +231,7 @@ func (w *world) propose(o walproposer.Options) *proposer {
 	p := &proposer{t: w.t, health: daemon.NewHealth(), reg: prometheus.NewPedanticRegistry(), done: make(chan error, 1)}
 	var err error
 	p.Walproposer, err = walproposer.New(o, walproposer.Deps{
-		Logger: testLogger(w.t), Registerer: p.reg, Health: p.health,
+		Logger: testLogger(w.t), Registerer: p.reg, Health: p.health, Log: childLog(),
 	})
 	require.NoError(w.t, err)
 	ctx, cancel := context.WithCancel(context.Background())

@@ -54,6 +54,8 @@ type Options struct {
 	// ShutdownGrace is how long a PostgreSQL that is shutting down waits for the
 	// quorum.
 	ShutdownGrace time.Duration
+	// InProcess runs tap and push workers as goroutines instead of processes.
+	InProcess bool
 	// Instance names this supervisor; random when zero. It is in memory only.
 	Instance pushwal.Instance
 }
@@ -63,6 +65,8 @@ type Deps struct {
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
 	Health     *daemon.Health
+	// Log is how child processes log, to the standard error of this one.
+	Log daemon.LogConfig
 }
 
 // withDefaults checks the options and fills in defaults.

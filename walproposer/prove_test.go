@@ -37,7 +37,7 @@ func proveOver(t require.TestingT, start, lower, upto wal.LSN, data []byte, piec
 	q, err := shmqueue.NewLocal(shmqueue.Options{Size: MinQueueSize, Start: start})
 	require.NoError(t, err)
 	q.Release(upto &^ (digestSize - 1))
-	s := &session{proof: newProver(lower), queue: q}
+	s := &session{proof: newProver(lower), queue: localQueue{q}}
 	at := start
 	for len(data) > 0 && at < upto+digestSize {
 		n := min(piece, len(data))
@@ -79,7 +79,7 @@ func TestOneByteMoreThan2MiBBackIsNoticed(t *testing.T) {
 func TestVotesBelowWhatIsStillThereAskForAnotherSession(t *testing.T) {
 	q, err := shmqueue.NewLocal(shmqueue.Options{Size: MinQueueSize, Start: 1 << 20})
 	require.NoError(t, err)
-	s := &session{proof: newProver(1 << 20), queue: q}
+	s := &session{proof: newProver(1 << 20), queue: localQueue{q}}
 	q.Release(1 << 30)
 	data := randomBytes(3*MinQueueSize, 2)
 	s.proof.feed(1<<20, data)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/http"
 	"sync"
 	"time"
 
@@ -19,39 +18,20 @@ const (
 	sessionLast  = time.Second
 )
 
-// Walproposer is the program with tap and push workers as goroutines.
-type Walproposer struct {
+// sessions is what --in-process and a tap have in common: one connection to
+// PostgreSQL after the other.
+type sessions struct {
 	o       Options
 	logger  *slog.Logger
 	metrics *metrics
 	state   *state
+	crew    crew
+	elected func() // hears of each election; nil: nobody does
 }
 
-// New checks the options. It starts nothing.
-func New(o Options, d Deps) (*Walproposer, error) {
-	o, err := o.withDefaults()
-	if err != nil {
-		return nil, err
-	}
-	if _, err := newPeers(o.Safekeepers, "", "", o.Tenant, o.Timeline); err != nil {
-		return nil, err
-	}
-	logger := d.Logger
-	if logger == nil {
-		logger = slog.New(slog.DiscardHandler)
-	}
-	return &Walproposer{o: o, logger: logger, metrics: newMetrics(d.Registerer), state: newState(d.Health)}, nil
-}
-
-// Handler serves /v1/.
-func (w *Walproposer) Handler() http.Handler { return w.state }
-
-// Status is what GET /v1/status answers.
-func (w *Walproposer) Status() Status { return w.state.status() }
-
-// Run keeps a session going until ctx is done (nil) or nothing can be gained by
+// run keeps a session going until ctx is done (nil) or nothing can be gained by
 // another one (a *Refusal).
-func (w *Walproposer) Run(ctx context.Context) error {
+func (w *sessions) run(ctx context.Context) error {
 	w.logger.Info("walproposer starts", "instance", w.o.Instance, "safekeepers", len(w.o.Safekeepers), "slot", w.o.Slot)
 	watching, stop := context.WithCancel(ctx)
 	var watcher sync.WaitGroup
@@ -62,7 +42,7 @@ func (w *Walproposer) Run(ctx context.Context) error {
 	for {
 		began := time.Now()
 		w.metrics.sessions.Inc()
-		s := &session{o: w.o, logger: w.logger, metrics: w.metrics, state: w.state, takeover: takeover, deposed: deposed}
+		s := &session{o: w.o, logger: w.logger, metrics: w.metrics, state: w.state, crew: w.crew, elected: w.elected, takeover: takeover, deposed: deposed}
 		err := s.run(ctx)
 		if ctx.Err() != nil {
 			w.logger.Info("walproposer stops")

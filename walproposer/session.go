@@ -20,6 +20,8 @@ type session struct {
 	logger  *slog.Logger
 	metrics *metrics
 	state   *state
+	crew    crew
+	elected func()
 	// takeover campaigns in spite of another writer; deposed says that the last
 	// session ended by a higher term.
 	takeover bool
@@ -35,7 +37,7 @@ type session struct {
 	wrong     string  // the last findings of check
 
 	term  *term
-	queue *shmqueue.Local
+	queue queue
 	proof *prover
 	tap   *tap
 }
@@ -126,10 +128,10 @@ func (s *session) stream(ctx context.Context, v view) error {
 		s.keep = lower
 	}
 	var err error
-	if s.queue, err = shmqueue.NewLocal(shmqueue.Options{Size: size, Start: start}); err != nil {
+	if s.queue, err = s.crew.queue(shmqueue.Options{Size: size, Start: start}); err != nil {
 		return err
 	}
-	defer s.queue.Close()
+	defer s.endQueue()
 	if s.keep == 0 {
 		// What the best voter has can be fetched there; its last bytes are still to
 		// be compared.
@@ -165,6 +167,14 @@ func (s *session) stream(ctx context.Context, v view) error {
 	g.Go(func() error { return s.watchServer(gctx) })
 	g.Go(func() error { return s.drain(gctx, ctx) })
 	return g.Wait()
+}
+
+// endQueue ends the queue once everybody here is done with it.
+func (s *session) endQueue() {
+	s.queue.Close()
+	if err := s.queue.Free(); err != nil {
+		s.logger.Warn("cannot give the queue's memory back", "err", err)
+	}
 }
 
 // isEmpty says that nobody whose WAL counts has a record yet. Positions tell it
@@ -230,10 +240,8 @@ func (s *session) prove(ctx context.Context, v view, requests <-chan *consensus.
 	s.state.set(stateCampaigning, "asking for votes")
 	workers, wctx := errgroup.WithContext(ctx)
 	defer workers.Wait() //nolint:errcheck // Its error is returned below, or follows from ctx.
-	pushing := s.term.pushing(s.queue, s.metrics)
 	for peer := range s.peers.conninfos {
-		p := newPusher(pushing, peer)
-		workers.Go(func() error { return p.run(wctx) })
+		workers.Go(func() error { return s.crew.push(wctx, s, peer) })
 	}
 	for {
 		select {
@@ -247,6 +255,9 @@ func (s *session) prove(ctx context.Context, v view, requests <-chan *consensus.
 			s.proof.stop()
 			e := s.term.d.Election()
 			s.logger.Info("elected", "term", uint64(e.Term), "start", e.Start, "tli", uint32(e.TLIHistory.Last))
+			if s.elected != nil {
+				s.elected()
+			}
 			return workers.Wait()
 		case <-wctx.Done():
 			return workers.Wait()

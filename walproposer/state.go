@@ -1,10 +1,8 @@
 package walproposer
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
-	"net/http"
 	"os"
 	"slices"
 	"strconv"
@@ -14,7 +12,6 @@ import (
 
 	"github.com/walhaven/walhaven/internal/daemon"
 	"github.com/walhaven/walhaven/replication"
-	"github.com/walhaven/walhaven/shmqueue"
 	"github.com/walhaven/walhaven/wal"
 )
 
@@ -40,7 +37,7 @@ type state struct {
 	reason string
 	since  time.Time
 	d      *replication.Proposing
-	queue  *shmqueue.Local
+	queue  queue
 	commit wal.LSN // of the last session
 	term   wal.Term
 
@@ -52,9 +49,9 @@ type state struct {
 func newState(h *daemon.Health) *state {
 	s := &state{outlook: newOutlook(), stuck: map[int]string{}, phase: stateConnecting, since: time.Now(), reason: "starting"}
 	if h != nil {
-		h.CheckFunc("quorum", s.acknowledged)
-		h.CheckFunc("members", s.filled)
-		s.postgres = h.Check("postgres")
+		h.CheckFunc(checkQuorum, s.acknowledged)
+		h.CheckFunc(checkMembers, s.filled)
+		s.postgres = h.Check(checkPostgres)
 	}
 	return s
 }
@@ -73,7 +70,7 @@ func (s *state) setLocked(p phase, reason string) {
 }
 
 // enter and leave bracket a session that may get a term.
-func (s *state) enter(d *replication.Proposing, q *shmqueue.Local) {
+func (s *state) enter(d *replication.Proposing, q queue) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.d, s.queue = d, q
@@ -161,6 +158,16 @@ type Status struct {
 	Reason    string    `json:"reason"`
 }
 
+// lastTerm is the highest term of this walproposer.
+func (s *state) lastTerm() wal.Term {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.d == nil {
+		return s.term
+	}
+	return max(s.term, s.d.Term())
+}
+
 // status describes the moment. In one process all parts have its process ID.
 func (s *state) status() Status {
 	ok, why := s.acknowledged()
@@ -180,14 +187,4 @@ func (s *state) status() Status {
 	}
 	out.Term = strconv.FormatUint(uint64(term), 10)
 	return out
-}
-
-// ServeHTTP answers GET /v1/status.
-func (s *state) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path != "/v1/status" {
-		http.NotFound(w, r)
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(s.status())
 }

@@ -18,8 +18,9 @@ func TestStatusIsOneJSONObject(t *testing.T) {
 	health := daemon.NewHealth()
 	s := newState(health)
 	s.set(stateWaiting, "no majority")
+	handler := (&Walproposer{&sessions{state: s}}).Handler()
 	answer := httptest.NewRecorder()
-	s.ServeHTTP(answer, httptest.NewRequest("GET", "/v1/status", nil))
+	handler.ServeHTTP(answer, httptest.NewRequest("GET", "/v1/status", nil))
 	var got map[string]any
 	require.NoError(t, json.Unmarshal(answer.Body.Bytes(), &got))
 	for _, key := range []string{"pid", "tap_pid", "push_pids", "term", "commit_lsn", "elected", "state", "since", "reason"} {
@@ -34,7 +35,7 @@ func TestStatusIsOneJSONObject(t *testing.T) {
 	require.Contains(t, checks[0].Reason, "no majority")
 
 	answer = httptest.NewRecorder()
-	s.ServeHTTP(answer, httptest.NewRequest("GET", "/v1/other", nil))
+	handler.ServeHTTP(answer, httptest.NewRequest("GET", "/v1/other", nil))
 	require.Equal(t, 404, answer.Code)
 }
 

@@ -13,6 +13,9 @@ import (
 )
 
 func main() {
+	if code, child := walproposer.ChildMain(); child {
+		os.Exit(code)
+	}
 	var cfg walproposer.Config
 	parsed := config.MustParse(config.Options{
 		Program:     "walproposer",

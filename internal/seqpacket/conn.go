@@ -39,16 +39,24 @@ type Conn struct {
 // Pair makes a connected pair: one end to use here, and the other as a file to
 // hand to a process. Neither outlives an exec by accident.
 func Pair() (*Conn, *os.File, error) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	ours, theirs, err := PairFiles()
 	if err != nil {
-		return nil, nil, fmt.Errorf("make socket pair: %w", err)
+		return nil, nil, err
 	}
-	ours, theirs := os.NewFile(uintptr(fds[0]), "pair"), os.NewFile(uintptr(fds[1]), "pair")
 	c, err := FromFile(ours)
 	if err != nil {
 		return nil, nil, errors.Join(err, theirs.Close())
 	}
 	return c, theirs, nil
+}
+
+// PairFiles makes a connected pair of which both ends are to be handed on.
+func PairFiles() (a, b *os.File, err error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("make socket pair: %w", err)
+	}
+	return os.NewFile(uintptr(fds[0]), "pair"), os.NewFile(uintptr(fds[1]), "pair"), nil
 }
 
 // FromFile makes a Conn of one end, and closes f. It refuses what is no socket of

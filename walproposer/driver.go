@@ -1,0 +1,220 @@
+package walproposer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// driver directs one push worker in another process: what the worker hears of
+// its safekeeper goes to the proposer, what the proposer wants goes to the
+// worker. Acknowledgements reach the proposer this way and no other.
+type driver struct {
+	t    *term
+	peer int
+	pair *pairConn
+	kick chan struct{}
+
+	mu   sync.Mutex
+	conn uint32
+	link link // of conn; nil: none
+}
+
+func newDriver(t *term, peer int, p *pairConn) *driver {
+	return &driver{t: t, peer: peer, pair: p, kick: make(chan struct{}, 1)}
+}
+
+// run returns why the worker is of no more use.
+func (d *driver) run(ctx context.Context) error {
+	g, ctx := errgroup.WithContext(ctx)
+	defer d.forget(d.current())
+	g.Go(func() error { return d.hear(ctx, g) })
+	g.Go(func() error { return d.tell(ctx) })
+	g.Go(func() error {
+		<-ctx.Done()
+		d.pair.close() // ends hearing
+		return context.Cause(ctx)
+	})
+	return g.Wait()
+}
+
+// hear takes what the worker says.
+func (d *driver) hear(ctx context.Context, g *errgroup.Group) error {
+	var founding sync.Mutex
+	for {
+		m, _, err := d.pair.receive(pairSilence)
+		switch {
+		case errors.Is(err, io.EOF):
+			return errors.New("it ended")
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			return fmt.Errorf("it said nothing for %s", pairSilence)
+		case err != nil:
+			return err
+		}
+		switch m.kind {
+		case pairOpen:
+			err = d.open(m.conn)
+		case pairReceived:
+			err = d.received(m)
+		case pairClosed:
+			d.forget(m.conn)
+		case pairFound:
+			if founding.TryLock() {
+				g.Go(func() error {
+					defer founding.Unlock()
+					if err := d.t.found(ctx, d.peer); err != nil {
+						d.t.logger.Debug("cannot found the timeline on a member", "safekeeper", d.t.peers.address(d.peer), "err", err)
+					}
+					return nil
+				})
+			}
+		case pairStuck:
+			d.t.stuck(d.peer, string(m.body))
+		case pairFail:
+			d.t.fail(fmt.Errorf("push worker of safekeeper %s: %w", d.t.peers.address(d.peer), errNoDonor))
+		case pairPulse:
+		default:
+			err = fmt.Errorf("it sends %q", m.kind)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// open makes a connection known. Numbers only rise.
+func (d *driver) open(conn uint32) error {
+	if conn <= d.current() {
+		return fmt.Errorf("its connection %d follows %d", conn, d.current())
+	}
+	d.forget(d.current())
+	l, err := d.t.connect(d.peer)
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	d.conn, d.link = conn, l
+	d.mu.Unlock()
+	d.nudge()
+	return nil
+}
+
+// received hands a message of the safekeeper to the proposer. One that the
+// proposer does not take costs the connection, not the worker.
+func (d *driver) received(m *pairMessage) error {
+	d.mu.Lock()
+	l := d.link
+	if d.conn != m.conn {
+		l = nil
+	}
+	d.mu.Unlock()
+	if l == nil {
+		return nil
+	}
+	if err := l.received(m.body); err != nil {
+		return d.drop(m.conn, err)
+	}
+	return nil
+}
+
+func (d *driver) drop(conn uint32, why error) error {
+	d.forget(conn)
+	text := why.Error()
+	return d.pair.send(pairMessage{kind: pairDrop, conn: conn, body: []byte(text[:min(len(text), pairPart)])})
+}
+
+func (d *driver) current() uint32 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.conn
+}
+
+// forget ends the connection of that number, if it is the one.
+func (d *driver) forget(conn uint32) {
+	d.mu.Lock()
+	l := d.link
+	if d.conn != conn {
+		l = nil
+	} else {
+		d.link = nil
+	}
+	d.mu.Unlock()
+	if l != nil {
+		l.close()
+	}
+	d.nudge()
+}
+
+func (d *driver) nudge() {
+	select {
+	case d.kick <- struct{}{}:
+	default:
+	}
+}
+
+// tellEvery is how often a worker is told about donors and the quorum while
+// nothing is committed.
+const tellEvery = 200 * time.Millisecond
+
+// tell sends what the proposer wants to be sent, and positions as they move.
+func (d *driver) tell(ctx context.Context) error {
+	tick := time.NewTicker(tellEvery)
+	defer tick.Stop()
+	var sent pairState
+	for first := true; ; first = false {
+		if now := d.state(); first || now != sent {
+			sent = now
+			if err := d.pair.send(pairMessage{kind: pairPositions, state: now}); err != nil {
+				return err
+			}
+		}
+		d.mu.Lock()
+		conn, l := d.conn, d.link
+		d.mu.Unlock()
+		var wake <-chan struct{}
+		if l != nil {
+			wake = l.wake()
+			if err := d.pass(conn, l); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-wake:
+		case <-d.kick:
+		case <-tick.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// pass sends what one connection has to send.
+func (d *driver) pass(conn uint32, l link) error {
+	w, err := l.take()
+	if err != nil {
+		return d.drop(conn, err)
+	}
+	for _, m := range w.messages {
+		if err := d.pair.send(pairMessage{kind: pairSend, conn: conn, body: m}); err != nil {
+			return err
+		}
+	}
+	if w.start != nil {
+		return d.pair.send(pairMessage{kind: pairStart, conn: conn, start: *w.start})
+	}
+	return nil
+}
+
+func (d *driver) state() pairState {
+	s := pairState{positions: d.t.positions(), donor: -1, quorum: d.t.quorum()}
+	if peer, upto, ok := d.t.donor(); ok {
+		s.donor, s.donorUpto = int32(peer), upto
+	}
+	return s
+}
