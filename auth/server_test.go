@@ -78,7 +78,7 @@ func listenTCP(t *testing.T, a protocol.Authenticator, config *tls.Config) (host
 // connect asks whoami with pgconn.
 func connect(t *testing.T, conninfo string) (string, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	conn, err := pgconn.Connect(ctx, conninfo)
 	if err != nil {

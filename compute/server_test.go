@@ -118,8 +118,8 @@ func TestBaseBackupRunsAsAServerOfItsOwn(t *testing.T) {
 	require.Eventually(t, func() bool {
 		files, _ := filepath.Glob(filepath.Join(received, "*.partial"))
 		return len(files) == 1
-	}, 30*time.Second, 10*time.Millisecond)
-	require.NoError(t, receiver.Stop(10*time.Second))
+	}, time.Minute, 10*time.Millisecond)
+	require.NoError(t, receiver.Stop(time.Minute))
 
 	clone := computetest.Open(t, server.Install(), dir, map[string]string{"cluster_name": "clone"})
 	require.NoError(t, clone.WriteFile("standby.signal", nil))

@@ -24,7 +24,8 @@ type message struct {
 	body []byte
 }
 
-const testTimeout = 10 * time.Second
+// testTimeout is below the default limits of the server, 60 s.
+const testTimeout = 30 * time.Second
 
 func dialRaw(t testing.TB, addr string) *rawClient {
 	t.Helper()

@@ -186,7 +186,7 @@ func serveUntil(t testing.TB, h protocol.Handler, o protocol.Options) (addr stri
 			select {
 			case err := <-done:
 				require.NoError(t, err)
-			case <-time.After(10 * time.Second):
+			case <-time.After(testTimeout):
 				t.Error("server did not end")
 			}
 		})

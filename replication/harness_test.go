@@ -20,7 +20,7 @@ import (
 )
 
 // patience bounds everything that a test waits for.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 var (
 	testID       = wal.TTID{Tenant: wal.TenantID{1}, Timeline: wal.TimelineID{2}}

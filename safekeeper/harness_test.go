@@ -29,7 +29,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patience is far above what anything here takes on a busy machine.
-const patience = 30 * time.Second
+const patience = time.Minute
 
 var testID = wal.TTID{
 	Tenant:   wal.TenantID{0: 0xaa, 15: 1},

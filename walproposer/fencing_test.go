@@ -1,7 +1,6 @@
 package walproposer_test
 
 import (
-	"context"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -109,6 +108,7 @@ func TestOldPrimaryRestartedInALoopChangesNoTerm(t *testing.T) {
 	terms := w.terms()
 	o := w.options()
 	o.Postgres = twin.Conninfo()
+	o.TakeoverAfter = patience // the writer is alive, however slow the machine is
 	for i := range 4 {
 		old := w.propose(o)
 		require.NoError(t, w.insert(10+i))
@@ -142,10 +142,12 @@ func TestRestartedWalproposerTakesANewTerm(t *testing.T) {
 
 func TestDeposedWalproposerEndsForGood(t *testing.T) {
 	w := newWorld(t, computetest.Options{})
-	first := w.propose(w.options())
+	o := w.options()
+	o.TakeoverAfter = 4 * time.Second // well above the pause between heartbeats
+	first := w.propose(o)
 	first.streams()
 	// The other reaches the same server under another slot, and takes over.
-	o := w.options()
+	o = w.options()
 	o.Takeover, o.Slot = true, "other"
 	w.exec("SELECT pg_copy_physical_replication_slot('walhaven', 'other')")
 	second := w.propose(o)
@@ -183,9 +185,7 @@ func TestServerStopsThoughTheQuorumIsLost(t *testing.T) {
 	w.keepers[0].down()
 	w.keepers[1].down()
 	commit := p.Status().CommitLSN
-	ctx, cancel := context.WithTimeout(w.ctx(), 20*time.Second)
-	defer cancel()
-	require.NoError(t, w.pg.Stop(ctx, compute.Fast))
+	require.NoError(t, w.pg.Stop(w.ctx(), compute.Fast))
 	require.Equal(t, commit, p.Status().CommitLSN)
 }
 

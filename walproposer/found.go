@@ -7,6 +7,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/replication"
@@ -228,6 +229,9 @@ func pastOf(all []seen, members int) past {
 	return pastNone
 }
 
+// foundTimeout bounds CREATE TIMELINE, which waits for several fsyncs.
+const foundTimeout = 30 * time.Second
+
 // createAt founds the timeline on one safekeeper: as a joining node if its data
 // directory is not the one that the members were told of, or if it may have
 // voted before it lost the timeline.
@@ -251,6 +255,6 @@ func (p *peers) createAt(ctx context.Context, peer int, f *foundation, past past
 		return fmt.Errorf("node %d lacks the timeline; whether it ever voted is known only when every member answers", m.ID)
 	}
 	say(p.address(peer) + ": " + statement)
-	_, err = p.query(ctx, peer, statement, pushTimeout)
+	_, err = p.query(ctx, peer, statement, foundTimeout)
 	return err
 }

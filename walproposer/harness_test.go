@@ -99,6 +99,7 @@ func (k *keeper) up() {
 	k.addr = ln.Addr().String()
 	c := safekeeper.DefaultConfig()
 	c.ID, c.DataDir = k.id, k.dir
+	c.HeadlessAfter = 0 // terms are the walproposer's alone to change
 	s, err := safekeeper.New(safekeeper.Options{Config: c, Auth: auth.Policy{}, Logger: testLogger(k.t).With("sk", k.id)})
 	require.NoError(k.t, err)
 	ctx, cancel := context.WithCancel(context.Background())

@@ -30,7 +30,7 @@ func (t *term) found(ctx context.Context, peer int) error {
 		// timeline.
 		statement := f.without(m.ID).statement(true)
 		t.logger.Warn("a member lacks the timeline and joins anew", "safekeeper", t.peers.address(peer), "statement", statement)
-		_, err = t.peers.query(ctx, peer, statement, pushTimeout)
+		_, err = t.peers.query(ctx, peer, statement, foundTimeout)
 		return err
 	}
 	return errNoTimeline

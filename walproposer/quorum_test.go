@@ -25,7 +25,7 @@ func TestOneSafekeeperLessChangesNothing(t *testing.T) {
 	}
 }
 
-func TestCommitsWaitForAQuorumAndGoOnWithin2s(t *testing.T) {
+func TestCommitsWaitForAQuorumAndGoOnSoon(t *testing.T) {
 	w := newWorld(t, computetest.Options{})
 	p := w.propose(w.options())
 	p.streams()
@@ -46,7 +46,7 @@ func TestCommitsWaitForAQuorumAndGoOnWithin2s(t *testing.T) {
 	w.keepers[2].up()
 	began := time.Now()
 	require.NoError(t, <-done)
-	require.Less(t, time.Since(began), 2*time.Second)
+	require.Less(t, time.Since(began), 10*time.Second, "less than the longest pause between attempts otherwise")
 	require.Equal(t, term, p.Status().Term, "a quorum that comes back needs no election")
 	p.streams()
 }

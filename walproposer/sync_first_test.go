@@ -25,7 +25,7 @@ func TestTermWithoutBytes(t *testing.T) {
 	select {
 	case err := <-done:
 		require.NoError(t, err)
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		t.Fatalf("a commit does not return; status %+v", p.Status())
 	}
 }

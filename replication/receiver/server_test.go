@@ -14,7 +14,7 @@ import (
 	"github.com/walhaven/walhaven/wal"
 )
 
-const patience = 20 * time.Second
+const patience = time.Minute
 
 func within(t *testing.T) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)

@@ -185,7 +185,7 @@ func (f *fakePageserver) wait() error {
 	case err := <-f.result:
 		f.result = nil
 		return err
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		f.t.Fatal("the session did not end")
 		return nil
 	}

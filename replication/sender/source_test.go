@@ -17,7 +17,7 @@ import (
 	"github.com/walhaven/walhaven/wal/walstore"
 )
 
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // memory is a Source on a byte slice that begins at base.
 type memory struct {
