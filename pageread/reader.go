@@ -188,19 +188,13 @@ func (r *Reader) make(ctx context.Context, k *cacheKey, lsn wal.LSN) (*page.Page
 	return p, nil
 }
 
-// replay makes p of a cached version, if that lies within the chain that the
-// store holds, or of the chain's base, and of the changes after it.
+// replay makes p of what the store holds. A cached version saves the changes up
+// to it; one from before the chain saves none, and the chain's base is taken.
 func (r *Reader) replay(p *page.Page, m *maker, key pagestore.Key, old *page.Page, oldFrom wal.LSN) error {
 	v := &m.value
 	rest := v.Deltas
-	begin := v.ImageLSN
-	if v.Image == nil {
-		begin = rest[0].LSN
-	}
-	if old != nil && oldFrom >= begin {
-		for len(rest) > 0 && rest[0].LSN <= oldFrom {
-			rest = rest[1:]
-		}
+	for old != nil && len(rest) > 0 && rest[0].LSN <= oldFrom {
+		rest = rest[1:]
 	}
 	r.o.Metrics.replayed.Add(float64(len(rest)))
 	if len(rest) == len(v.Deltas) {
