@@ -99,6 +99,9 @@ func (c command) statement(arg func(name string) string) string {
 	b.WriteString(c.command.Name)
 	for _, a := range c.command.Args {
 		if v := arg(a.Name); v != "" {
+			if a.Keyword != "" {
+				b.WriteString(" " + a.Keyword)
+			}
 			b.WriteString(" '" + strings.ReplaceAll(v, "'", "''") + "'")
 		}
 	}

@@ -43,23 +43,23 @@ func (k Kind) check(value string) bool {
 func (p *parser) call(c *Command) (*Call, error) {
 	call := &Call{Command: c, Args: map[string]string{}, Options: map[string]string{}}
 	for _, a := range c.Args {
+		if a.Keyword != "" {
+			break
+		}
 		t := p.peek()
 		if t.kind == tokenEnd || t.kind == tokenPunct {
 			if a.Optional {
 				break
 			}
-			return nil, Errorf(codeSyntaxError, "%s needs an argument <%s>", c.Name, a.Name).
+			return nil, Errorf(codeSyntaxError, "%s needs an argument %s", c.Name, a.Form()).
 				WithHint("%s", c.Usage())
 		}
-		value := p.take().text
-		for a.Words && p.peek().kind == tokenWord {
-			value += " " + p.take().text
+		if err := p.argument(call, a); err != nil {
+			return nil, err
 		}
-		if !a.Kind.check(value) {
-			return nil, Errorf(codeInvalidParameter, "invalid value for <%s>: %q", a.Name, value).
-				WithHint("%s", c.Usage())
-		}
-		call.Args[a.Name] = value
+	}
+	if err := p.keywordArguments(c, call); err != nil {
+		return nil, err
 	}
 	if err := p.namedOptions(c, call); err != nil {
 		return nil, err
@@ -69,6 +69,58 @@ func (p *parser) call(c *Command) (*Call, error) {
 		return nil, syntaxErrorAt(t).WithHint("%s", c.Usage())
 	}
 	return call, nil
+}
+
+// argument takes the value of a.
+func (p *parser) argument(call *Call, a Arg) error {
+	value := p.take().text
+	for a.Words && p.peek().kind == tokenWord {
+		value += " " + p.take().text
+	}
+	if !a.Kind.check(value) {
+		return Errorf(codeInvalidParameter, "invalid value for <%s>: %q", a.Name, value).
+			WithHint("%s", call.Command.Usage())
+	}
+	call.Args[a.Name] = value
+	return nil
+}
+
+// keywordArguments reads the arguments that a keyword introduces.
+func (p *parser) keywordArguments(c *Command, call *Call) error {
+	for found := true; found; {
+		found = false
+		for _, a := range c.Args {
+			if _, given := call.Args[a.Name]; a.Keyword == "" || given || !p.words(a.Keyword) {
+				continue
+			}
+			if t := p.peek(); t.kind == tokenEnd || t.kind == tokenPunct {
+				return Errorf(codeSyntaxError, "%s needs a value behind %s", c.Name, a.Keyword).WithHint("%s", c.Usage())
+			}
+			if err := p.argument(call, a); err != nil {
+				return err
+			}
+			found = true
+		}
+	}
+	for _, a := range c.Args {
+		if _, given := call.Args[a.Name]; a.Keyword != "" && !a.Optional && !given {
+			return Errorf(codeSyntaxError, "%s needs an argument %s", c.Name, a.Form()).WithHint("%s", c.Usage())
+		}
+	}
+	return nil
+}
+
+// words takes the words of a keyword if all of them are next.
+func (p *parser) words(keyword string) bool {
+	at := p.at
+	for word := range strings.FieldsSeq(keyword) {
+		if !p.peek().is(word) {
+			p.at = at
+			return false
+		}
+		p.at++
+	}
+	return true
 }
 
 func (p *parser) namedOptions(c *Command, call *Call) error {

@@ -2,10 +2,11 @@ package admin
 
 // Object identifiers of the column types in use (pg_type.dat).
 const (
-	TypeBool uint32 = 16
-	TypeInt8 uint32 = 20
-	TypeInt4 uint32 = 23
-	TypeText uint32 = 25
+	TypeBool  uint32 = 16
+	TypeBytea uint32 = 17
+	TypeInt8  uint32 = 20
+	TypeInt4  uint32 = 23
+	TypeText  uint32 = 25
 )
 
 // Column is one column of a result.

@@ -34,7 +34,18 @@ type Arg struct {
 	Kind     Kind
 	Optional bool
 	Words    bool // takes all words that are left, joined by blanks; positional and last
-	Help     string
+	// Keyword introduces a positional argument, e.g. "AT LSN"; those that have one
+	// come last, in any order.
+	Keyword string
+	Help    string
+}
+
+// Form is the argument as it is typed: "BLOCK <block>".
+func (a Arg) Form() string {
+	if a.Keyword != "" {
+		return a.Keyword + " <" + a.Name + ">"
+	}
+	return "<" + a.Name + ">"
 }
 
 // Emit takes one row, as many values as the command has columns.
@@ -72,7 +83,7 @@ func (c *Command) Usage() string {
 	var b strings.Builder
 	b.WriteString(c.Name)
 	for _, a := range c.Args {
-		form := "<" + a.Name + ">"
+		form := a.Form()
 		if a.Optional {
 			form = "[" + form + "]"
 		}

@@ -80,6 +80,46 @@ func TestLookupErrors(t *testing.T) {
 	require.Equal(t, `Perhaps you mean "SHOW TIMELINES". HELP lists the commands.`, e.Hint)
 }
 
+func TestKeywordArguments(t *testing.T) {
+	table, err := NewTable(Command{
+		Name: "SHOW PAGE", Handler: func(context.Context, *Call, Emit) error { return nil },
+		Args: []Arg{
+			{Name: "relation"},
+			{Name: "fork", Keyword: "FORK", Optional: true},
+			{Name: "block", Keyword: "BLOCK", Kind: KindUint32},
+			{Name: "lsn", Keyword: "AT LSN", Kind: KindLSN, Optional: true},
+			{Name: "time", Keyword: "AT TIME", Optional: true},
+		},
+	})
+	require.NoError(t, err)
+	for stmt, want := range map[string]map[string]string{
+		"SHOW PAGE '1663/5/16384' BLOCK 7":                              {"relation": "1663/5/16384", "block": "7"},
+		"show page '1' fork vm block '7' at lsn 0/5 ;":                  {"relation": "1", "fork": "vm", "block": "7", "lsn": "0/5"},
+		"SHOW PAGE '1' AT TIME '2026-11-22 01:02:03+00' BLOCK 0":        {"relation": "1", "block": "0", "time": "2026-11-22 01:02:03+00"},
+		"SHOW PAGE 'BLOCK' BLOCK 4294967295 AT LSN 'FFFFFFFF/FFFFFFFF'": {"relation": "BLOCK", "block": "4294967295", "lsn": "FFFFFFFF/FFFFFFFF"},
+	} {
+		call, err := table.Lookup(stmt)
+		require.NoError(t, err, stmt)
+		require.Equal(t, want, call.Args, stmt)
+	}
+	for stmt, want := range map[string]string{
+		"SHOW PAGE":                          "42601 SHOW PAGE needs an argument <relation>",
+		"SHOW PAGE '1'":                      "42601 SHOW PAGE needs an argument BLOCK <block>",
+		"SHOW PAGE '1' BLOCK":                "42601 SHOW PAGE needs a value behind BLOCK",
+		"SHOW PAGE '1' BLOCK x":              `22023 invalid value for <block>: "x"`,
+		"SHOW PAGE '1' BLOCK 1 AT NOON":      `42601 syntax error at or near "AT"`,
+		"SHOW PAGE '1' BLOCK 1 BLOCK 2":      `42601 syntax error at or near "BLOCK"`,
+		"SHOW PAGE '1' BLOCK 1 AT LSN 'a'":   `22023 invalid value for <lsn>: "a"`,
+		"SHOW PAGE '1' BLOCK 1 AT LSN 0/1 7": `42601 syntax error at or near "7"`,
+	} {
+		_, err := table.Lookup(stmt)
+		var e *Error
+		require.ErrorAs(t, err, &e, stmt)
+		require.Equal(t, want, e.Code+" "+e.Message, stmt)
+	}
+	require.Equal(t, "SHOW PAGE <relation> [FORK <fork>] BLOCK <block> [AT LSN <lsn>] [AT TIME <time>]", table.Commands()[1].Usage())
+}
+
 func TestRunStandard(t *testing.T) {
 	table := testTable(t)
 	for stmt, want := range map[string][][]any{
@@ -144,6 +184,9 @@ func TestValues(t *testing.T) {
 		{wal.Term(7), "7", false},
 		{wal.SegmentSize(16 << 20), "16MB", false},
 		{wal.SystemID(9), "9", false},
+		{Bytea{0, 0xab}, `\x00ab`, false},
+		{Bytea{}, `\x`, false},
+		{Bytea(nil), "", true},
 	} {
 		got, null, err := AppendValue([]byte("-"), tc.value)
 		require.NoError(t, err)

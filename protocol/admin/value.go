@@ -2,10 +2,14 @@ package admin
 
 import (
 	"encoding"
+	"encoding/hex"
 	"fmt"
 	"reflect"
 	"strconv"
 )
+
+// Bytea is a value of type bytea, in the text form "\\x" and hexadecimal digits.
+type Bytea []byte
 
 // AppendValue appends the text form of a row's value, which psql, the HTTP
 // interface and the walhaven tool share: strings as they are, integers in
@@ -20,6 +24,11 @@ func AppendValue(dst []byte, v any) (out []byte, null bool, err error) {
 		return append(dst, v...), false, nil
 	case []byte:
 		return append(dst, v...), v == nil, nil
+	case Bytea:
+		if v == nil {
+			return dst, true, nil
+		}
+		return hex.AppendEncode(append(dst, `\x`...), v), false, nil
 	case bool:
 		if v {
 			return append(dst, 't'), false, nil
