@@ -80,13 +80,13 @@ type At struct {
 // as pages do not that a PostgreSQL has in its buffers or wrote last; that lets
 // an old version answer, and lets nobody wait for WAL that does not concern it:
 // the answer is that of the newest LSN if it lies above unchanged and below want.
-// Without such knowledge both are the same.
+// Without such knowledge unchanged is 0.
 //
 // Errors: ErrRequest, *CollectedError, *WaitError, or the context's cause.
 func (r *Reader) At(ctx context.Context, want, unchanged wal.LSN) (At, error) {
 	switch {
-	case want == 0 || unchanged == 0:
-		return At{}, fmt.Errorf("%w: LSN %s, not modified since %s", ErrRequest, want, unchanged)
+	case want == 0:
+		return At{}, fmt.Errorf("%w: LSN %s", ErrRequest, want)
 	case want < unchanged:
 		return At{}, fmt.Errorf("%w: LSN %s lies below not modified since %s", ErrRequest, want, unchanged)
 	}
@@ -95,6 +95,9 @@ func (r *Reader) At(ctx context.Context, want, unchanged wal.LSN) (At, error) {
 	}
 	unchanged = min(r.recordEnd(unchanged), want)
 	at := At{LSN: min(want, max(r.Last(), unchanged)), unchanged: unchanged}
+	if unchanged == 0 {
+		at.unchanged = at.LSN
+	}
 	if err := r.readable(at.LSN); err != nil {
 		return At{}, err
 	}

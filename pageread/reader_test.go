@@ -112,7 +112,11 @@ func TestPositions(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, wal.LSN(worldStart), got)
 
-	for _, bad := range [][2]wal.LSN{{0, 0}, {5, 0}, {0, 5}, {5, 6}} {
+	a, err := w.reader.At(ctx, last+0x100000, 0)
+	require.NoError(t, err)
+	require.Equal(t, At{LSN: last, unchanged: last}, a, "no word at all")
+
+	for _, bad := range [][2]wal.LSN{{0, 0}, {0, 5}, {5, 6}} {
 		_, err := at(bad[0], bad[1])
 		require.ErrorIs(t, err, ErrRequest)
 	}

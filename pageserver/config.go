@@ -28,8 +28,14 @@ type Config struct {
 
 	Safekeeper []string `name:"safekeeper" placeholder:"HOST:PORT" help:"Safekeeper whose timelines are pulled while nobody pushes them, to provision this pageserver; repeatable."`
 
+	Memory         config.Bytes  `name:"memory" default:"512MiB" help:"Memory for pages: materialised ones, blocks of layers, and what is not in a layer yet; at least 32MiB."`
+	LSNWaitTimeout time.Duration `name:"lsn-wait-timeout" default:"60s" help:"How long a page request waits for WAL that has not arrived."`
+
 	WALSenderTimeout time.Duration `name:"wal-sender-timeout" default:"60s" help:"A receiver of WAL that is silent for so long is disconnected."`
 }
+
+// minMemory keeps each part that memory is divided into useful, in bytes.
+const minMemory = 32 << 20
 
 // check refuses values that cannot work.
 func (c *Config) check() error {
@@ -38,6 +44,9 @@ func (c *Config) check() error {
 		return errors.New("--id must be at least 1")
 	case c.DataDir == "":
 		return errors.New("--data-dir is required")
+	}
+	if c.Memory < minMemory {
+		return fmt.Errorf("--memory must be at least %d MiB", minMemory>>20)
 	}
 	for _, addr := range c.Safekeeper {
 		if _, _, err := net.SplitHostPort(addr); err != nil {
@@ -50,5 +59,8 @@ func (c *Config) check() error {
 // DefaultConfig is what a program without flags would have; ID and DataDir are
 // still to be set.
 func DefaultConfig() Config {
-	return Config{ListenPG: "127.0.0.1:64000", Peer: access.DefaultPeerConfig(), WALSenderTimeout: time.Minute}
+	return Config{
+		ListenPG: "127.0.0.1:64000", Peer: access.DefaultPeerConfig(), WALSenderTimeout: time.Minute,
+		Memory: 512 << 20, LSNWaitTimeout: time.Minute,
+	}
 }

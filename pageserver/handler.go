@@ -50,11 +50,20 @@ func (s *Server) Execute(ctx context.Context, session *protocol.Session, stmt st
 	if cmd != nil {
 		return s.replicationCommand(ctx, session, cmd, w)
 	}
+	if v, target, ok, err := pageCommand(stmt); ok {
+		if err != nil {
+			return err
+		}
+		return s.pageRequests(ctx, session, v, target, w)
+	}
 	call, err := s.table.Lookup(stmt)
 	if err != nil {
 		return err
 	}
 	call.Target = session
+	if call.Command.Name == commandImport {
+		return s.importBase(ctx, session, call, w)
+	}
 	return protocol.RunCall(ctx, call, w)
 }
 

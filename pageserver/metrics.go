@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/walhaven/walhaven/protocol/pagestream"
 )
 
 // metrics of what is taken from pushers.
@@ -26,12 +28,45 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	return m
 }
 
+// requestMetrics of page requests.
+type requestMetrics struct {
+	seconds  [pagestream.GetSlruSegment + 1]prometheus.Observer // by kind
+	batch    prometheus.Histogram
+	failures prometheus.Counter
+}
+
+func newRequestMetrics(reg prometheus.Registerer) *requestMetrics {
+	seconds := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Namespace: "walhaven", Subsystem: program, Name: "page_request_seconds",
+		Help:    "Time from a page request's arrival to its answer, with the wait for WAL.",
+		Buckets: prometheus.ExponentialBuckets(1e-5, 4, 12),
+	}, []string{"kind"})
+	m := &requestMetrics{
+		batch: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: "walhaven", Subsystem: program, Name: "page_request_batch_size",
+			Help: "Page requests that had arrived together.", Buckets: prometheus.ExponentialBuckets(1, 2, 6),
+		}),
+		failures: prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: "walhaven", Subsystem: program, Name: "page_request_failures_total", Help: "Page requests that were answered with an error.",
+		}),
+	}
+	for kind := range m.seconds {
+		m.seconds[kind] = seconds.WithLabelValues(pagestream.Kind(kind).String())
+	}
+	if reg != nil {
+		reg.MustRegister(seconds, m.batch, m.failures)
+	}
+	return m
+}
+
 // timelineCollector exports the timelines' positions as they are at the moment
 // of the scrape.
 type timelineCollector struct {
 	timelines *timelines
 
 	count, failed, lastRecord, durable, commit, lagBytes, lagSeconds, pushers, halted, fenced *prometheus.Desc
+
+	applied, flushed, floor, applyLag, pagesReady, layerBytes, memory *prometheus.Desc
 }
 
 func newTimelineCollector(r *timelines) *timelineCollector {
@@ -52,6 +87,14 @@ func newTimelineCollector(r *timelines) *timelineCollector {
 		pushers:    tl("pushers", "Safekeepers that are connected."),
 		halted:     tl("halted", "Whether the timeline takes no more WAL because a pusher's differed (1)."),
 		fenced:     tl("fenced", "Whether the timeline refuses WAL after a failed write or fsync (1)."),
+
+		applied:    tl("applied_lsn_bytes", "End of the last record whose changes can be read as pages; 0 without pages."),
+		flushed:    tl("pages_flushed_lsn_bytes", "End of the WAL that durable layers hold; 0 without pages."),
+		floor:      tl("oldest_page_lsn_bytes", "Lowest position at which pages can be read; 0 without pages."),
+		applyLag:   tl("apply_lag_bytes", "Durable WAL that is not turned into pages yet; 0 without pages."),
+		pagesReady: tl("pages_ready", "Whether pages are served (1)."),
+		layerBytes: tl("timeline_layer_bytes", "Bytes of the timeline's own layer files."),
+		memory:     tl("timeline_memory_bytes", "Memory of changes that are in no layer file yet."),
 	}
 }
 
@@ -59,6 +102,7 @@ func newTimelineCollector(r *timelines) *timelineCollector {
 func (c *timelineCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
 		c.count, c.failed, c.lastRecord, c.durable, c.commit, c.lagBytes, c.lagSeconds, c.pushers, c.halted, c.fenced,
+		c.applied, c.flushed, c.floor, c.applyLag, c.pagesReady, c.layerBytes, c.memory,
 	} {
 		ch <- d
 	}
@@ -84,6 +128,14 @@ func (c *timelineCollector) Collect(ch chan<- prometheus.Metric) {
 		gauge(c.pushers, float64(len(t.receivers())), id...)
 		gauge(c.halted, bit(t.haltedErr() != nil), id...)
 		gauge(c.fenced, bit(t.store.Fenced() != nil), id...)
+		v := t.pages.view()
+		gauge(c.applied, float64(v.Applied), id...)
+		gauge(c.flushed, float64(v.Flushed), id...)
+		gauge(c.floor, float64(v.Floor), id...)
+		gauge(c.applyLag, float64(t.applyLag(&v)), id...)
+		gauge(c.pagesReady, bit(v.Phase == phaseActive && v.Failed == nil), id...)
+		gauge(c.layerBytes, float64(v.Info.LayerBytes), id...)
+		gauge(c.memory, float64(v.Info.MemoryBytes), id...)
 	}
 }
 

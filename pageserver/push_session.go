@@ -55,10 +55,12 @@ func (s *pushSession) run(ctx context.Context) error {
 	t.mu.Lock()
 	t.pushers.join(s, 0, time.Now())
 	t.mu.Unlock()
+	t.pages.setSource(s.name())
 	defer func() {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		t.pushers.leave(s, time.Now())
+		t.pages.setSource(s.name() + ", which has left")
 	}()
 	if err := s.report(); err != nil {
 		return err
@@ -138,7 +140,12 @@ func (s *pushSession) report() error {
 	t.mu.Unlock()
 	now := wal.TimestampOf(time.Now())
 
-	status := walstream.StatusUpdate{Write: write, Flush: durable, Apply: durable, Time: now}
+	// Applied is what can be read; without pages nothing is to be applied.
+	apply := durable
+	if applied, ok := t.pages.applied(); ok {
+		apply = min(applied, durable)
+	}
+	status := walstream.StatusUpdate{Write: write, Flush: durable, Apply: apply, Time: now}
 	s.out = walstream.AppendStatusUpdate(s.out[:0], &status)
 	if err := s.stream.Send(s.out); err != nil {
 		return fmt.Errorf("send status: %w", err)

@@ -44,6 +44,8 @@ type Server struct {
 	dir       *datadir.Dir
 	identity  datadir.Identity
 	timelines *timelines
+	storage   *pageStorage
+	requests  *requestMetrics
 	protocol  *protocol.Server
 	table     *admin.Table
 	senders   *sender.Metrics
@@ -66,10 +68,11 @@ func New(o Options) (*Server, error) {
 	logger := o.Logger.With("node", dir.Identity.ID)
 	s := &Server{
 		o: o, dir: dir, identity: dir.Identity, started: time.Now(), logger: logger, draining: make(chan struct{}),
-		senders: sender.NewMetrics(o.Registerer, program),
-		timelines: newTimelines(dir.Path, walstore.Options{Logger: logger, Metrics: walstore.NewMetrics(o.Registerer, program)},
-			newMetrics(o.Registerer), logger),
+		senders: sender.NewMetrics(o.Registerer, program), requests: newRequestMetrics(o.Registerer),
 	}
+	s.storage = newPageStorage(dir.Path, o.Config, o.Registerer, logger)
+	s.timelines = newTimelines(dir.Path, walstore.Options{Logger: logger, Metrics: walstore.NewMetrics(o.Registerer, program)},
+		s.storage, newMetrics(o.Registerer), logger)
 	if s.table, err = s.newTable(); err != nil {
 		return nil, errors.Join(err, dir.Close())
 	}
@@ -98,12 +101,17 @@ const drainTimeout = 2 * time.Second
 // after the last session, the lock is released last.
 func (s *Server) Run(ctx context.Context, ln net.Listener) (err error) {
 	defer func() { err = errors.Join(err, s.dir.Close()) }()
-	if err := s.timelines.load(ctx); err != nil {
+	// Pages are made until the last session has ended, and not longer.
+	making, endMaking := context.WithCancel(context.WithoutCancel(ctx))
+	defer endMaking()
+	if err := s.timelines.load(ctx, making); err != nil {
 		if ctx.Err() != nil {
 			err = nil // stopped while it was loading
 		}
+		endMaking()
 		return errors.Join(err, ln.Close(), s.timelines.close())
 	}
+	s.timelines.running.Go(func() { s.storage.run(making) })
 	s.logger.Info("pageserver is up", "listen", ln.Addr(), "timelines", len(s.timelines.list()))
 	s.serving.Store(true)
 	pulling, endPulls := context.WithCancel(ctx)
@@ -120,6 +128,7 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) (err error) {
 	err = s.protocol.Serve(ctx, ln)
 	endPulls()
 	pulls.Wait()
+	endMaking()
 	if ctx.Err() != nil {
 		err = nil
 	}
@@ -144,6 +153,18 @@ func (s *Server) addChecks(h *daemon.Health) {
 		for _, t := range s.timelines.list() {
 			if err := errors.Join(t.store.Fenced(), t.haltedErr()); err != nil {
 				return false, fmt.Sprintf("timeline %s: %v", t.id, err)
+			}
+		}
+		return true, ""
+	})
+	// A timeline without a base has no pages to serve, which is no failure.
+	h.CheckFunc("pages", func() (bool, string) {
+		if err := s.storage.failure(); err != nil {
+			return false, err.Error()
+		}
+		for _, t := range s.timelines.list() {
+			if v := t.pages.view(); v.Failed != nil {
+				return false, fmt.Sprintf("timeline %s: pages end at %s %s", t.id, v.Applied, v.Reason)
 			}
 		}
 		return true, ""

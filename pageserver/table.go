@@ -25,13 +25,16 @@ func (s *Server) onTimeline(f func(ctx context.Context, t *timeline, call *admin
 // newTable lists every command that is not one of PostgreSQL's replication
 // commands. psql, /v1/ and the walhaven tool render the same rows.
 func (s *Server) newTable() (*admin.Table, error) {
-	return admin.NewTable(append(admin.Standard(s.settings), []admin.Command{
+	commands := append(admin.Standard(s.settings), s.pageCommands()...)
+	return admin.NewTable(append(commands, []admin.Command{
+		s.importCommand(),
 		{
 			Name: "TIMELINE_STATUS", Scope: admin.ScopeTimeline, Tag: "TIMELINE_STATUS",
 			Help: "Positions and origin of the timeline; no row when it is not here.",
 			Columns: admin.Text("flush_lsn", "commit_lsn", "last_record_lsn", "disk_consistent_lsn", "lag_bytes", "lag_seconds",
 				"node_id", "incarnation", "system_id", "pg_version", "wal_segment_size", "tli", "tli_history", "start_lsn",
-				"oldest_lsn", "state", "reason"),
+				"oldest_lsn", "state", "reason", "pages", "pages_reason", "applied_lsn", "pages_flushed_lsn", "oldest_page_lsn",
+				"apply_lag_bytes"),
 			Handler: s.timelineStatus,
 		},
 		{
@@ -56,7 +59,7 @@ func (s *Server) newTable() (*admin.Table, error) {
 		{
 			Name: "SHOW TIMELINES", Tag: "SHOW", Help: "The timelines that are here, and those that did not load.",
 			Columns: admin.Text("tenant_id", "timeline_id", "name", "state", "pg_version", "system_id", "tli",
-				"last_record_lsn", "disk_consistent_lsn", "commit_lsn", "oldest_lsn", "start_lsn", "reason"),
+				"last_record_lsn", "disk_consistent_lsn", "commit_lsn", "oldest_lsn", "start_lsn", "reason", "pages", "applied_lsn"),
 			Handler: s.showTimelines,
 		},
 		{
@@ -113,9 +116,19 @@ func (s *Server) timelineStatus(_ context.Context, call *admin.Call, emit admin.
 	durable := max(t.durable(), c.Start)
 	behind, since := t.lag(time.Now())
 	state, reason := t.state()
+	v := t.pages.view()
 	return emit(durable, max(t.announced(), durable), max(p.WriteRecord, c.Start), durable, behind, since.Seconds(),
 		s.identity.ID, s.identity.IncarnationHex(), c.SystemID, c.PGVersion, uint32(c.SegmentSize), c.History.Last,
-		c.History.Format(), c.Start, t.store.Oldest(), state, reason)
+		c.History.Format(), c.Start, t.store.Oldest(), state, reason, string(v.Phase), v.Reason,
+		orNull(v.Applied), orNull(v.Flushed), orNull(v.Floor), t.applyLag(&v))
+}
+
+// orNull is NULL for a position that there is not.
+func orNull(lsn wal.LSN) any {
+	if lsn == 0 {
+		return nil
+	}
+	return lsn
 }
 
 func (s *Server) showTimelines(_ context.Context, call *admin.Call, emit admin.Emit) error {
@@ -129,8 +142,10 @@ func (s *Server) showTimelines(_ context.Context, call *admin.Call, emit admin.E
 		}
 		c := t.store.Control()
 		state, reason := t.state()
+		v := t.pages.view()
 		err := emit(t.id.Tenant, t.id.Timeline, c.Name, state, c.PGVersion, c.SystemID, c.History.Last,
-			max(t.store.Positions().WriteRecord, c.Start), max(t.durable(), c.Start), t.announced(), t.store.Oldest(), c.Start, reason)
+			max(t.store.Positions().WriteRecord, c.Start), max(t.durable(), c.Start), t.announced(), t.store.Oldest(), c.Start, reason,
+			string(v.Phase), orNull(v.Applied))
 		if err != nil {
 			return err
 		}
@@ -140,7 +155,7 @@ func (s *Server) showTimelines(_ context.Context, call *admin.Call, emit admin.E
 		if !allowed(id) {
 			continue
 		}
-		err := emit(id.Tenant, id.Timeline, nil, "failed", nil, nil, nil, nil, nil, nil, nil, nil, failures[id].Error())
+		err := emit(id.Tenant, id.Timeline, nil, "failed", nil, nil, nil, nil, nil, nil, nil, nil, failures[id].Error(), nil, nil)
 		if err != nil {
 			return err
 		}

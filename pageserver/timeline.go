@@ -22,6 +22,7 @@ type timeline struct {
 	store   *walstore.Store
 	metrics *metrics
 	logger  *slog.Logger
+	pages   *pages
 
 	// frames serialises what changes the WAL; it is held during I/O and taken
 	// before mu, which never is: a disk that hangs must not hide the metrics.
@@ -36,14 +37,16 @@ type timeline struct {
 	advanced chan struct{} // closed and replaced when more is durable
 }
 
-func newTimeline(store *walstore.Store, m *metrics, logger *slog.Logger) *timeline {
+func newTimeline(store *walstore.Store, storage *pageStorage, root string, m *metrics, logger *slog.Logger) *timeline {
 	id := store.Control().ID
-	return &timeline{
+	t := &timeline{
 		id: id, store: store, metrics: m,
 		logger:  logger.With("tenant_id", id.Tenant, "timeline_id", id.Timeline),
 		pushers: newChooser[*pushSession](), advanced: make(chan struct{}),
 		scratch: make([]byte, pushwal.MaxAppend),
 	}
+	t.pages = newPages(t, storage, root)
+	return t
 }
 
 // durable is the end of what survives a crash: whole records only, for recovery

@@ -26,6 +26,11 @@ type timelines struct {
 	options walstore.Options
 	metrics *metrics
 	logger  *slog.Logger
+	storage *pageStorage
+
+	// run is the life of goroutines that turn WAL into pages.
+	run     context.Context // set once, by load
+	running sync.WaitGroup
 
 	founding sync.Mutex // one timeline is founded at a time
 	mu       sync.RWMutex
@@ -33,9 +38,9 @@ type timelines struct {
 	broken   map[wal.TTID]error
 }
 
-func newTimelines(root string, o walstore.Options, m *metrics, logger *slog.Logger) *timelines {
+func newTimelines(root string, o walstore.Options, storage *pageStorage, m *metrics, logger *slog.Logger) *timelines {
 	return &timelines{
-		root: root, options: o, metrics: m, logger: logger,
+		root: root, options: o, storage: storage, metrics: m, logger: logger,
 		live: map[wal.TTID]*timeline{}, broken: map[wal.TTID]error{},
 	}
 }
@@ -44,8 +49,10 @@ func newTimelines(root string, o walstore.Options, m *metrics, logger *slog.Logg
 const loadParallel = 4
 
 // load opens every timeline. One that does not open is kept apart and does not
-// hinder the others.
-func (r *timelines) load(ctx context.Context) error {
+// hinder the others. run ends what turns WAL into pages; close waits for it.
+func (r *timelines) load(ctx, run context.Context) error {
+	r.run = run
+	r.storage.open()
 	ids, err := datadir.ScanTimelines(r.root)
 	if err != nil {
 		return err
@@ -76,7 +83,18 @@ func (r *timelines) loadOne(id wal.TTID) {
 		r.logger.Error("timeline is not served", "tenant_id", id.Tenant, "timeline_id", id.Timeline, "err", err)
 		return
 	}
-	r.live[id] = newTimeline(store, r.metrics, r.logger)
+	r.live[id] = r.begin(store)
+}
+
+// begin makes a timeline of a store and starts to turn its WAL into pages.
+func (r *timelines) begin(store *walstore.Store) *timeline {
+	t := newTimeline(store, r.storage, r.root, r.metrics, r.logger)
+	if err := t.pages.load(); err != nil {
+		t.pages.fail(err)
+		return t
+	}
+	r.running.Go(func() { t.pages.run(r.run) })
+	return t
 }
 
 // list returns the timelines that are served, by ID.
@@ -139,7 +157,7 @@ func (r *timelines) findOrFound(session *protocol.Session, g *pushwal.ProposerGr
 	if err != nil {
 		return nil, fmt.Errorf("found timeline %s: %w", g.TTID, err)
 	}
-	t = newTimeline(store, r.metrics, r.logger)
+	t = r.begin(store)
 	r.mu.Lock()
 	r.live[g.TTID] = t
 	r.mu.Unlock()
@@ -171,9 +189,11 @@ func checkGreeting(g *pushwal.ProposerGreeting) error {
 	return nil
 }
 
-// close closes all timelines; their sessions must have ended.
+// close closes all timelines; their sessions must have ended, and so must the
+// context run.
 func (r *timelines) close() error {
-	var errs []error
+	r.running.Wait()
+	errs := []error{r.storage.close()}
 	for _, t := range r.list() {
 		if err := t.close(); err != nil {
 			errs = append(errs, fmt.Errorf("close timeline %s: %w", t.id, err))

@@ -22,6 +22,7 @@ const (
 	CodeSyntaxError          = "42601"
 	CodeInvalidName          = "42602"
 	CodeUndefinedObject      = "42704"
+	CodeUndefinedTable       = "42P01"
 	CodeDuplicateObject      = "42710"
 	CodeInsufficientRight    = "42501"
 	CodeDuplicateStatement   = "42P05"

@@ -21,7 +21,7 @@ var rows = [][]string{
 	{"internal/access", "internal/walcmd", "replication/headless"},
 	{"internal/daemon", "internal/config"},
 	// Moving WAL and pages.
-	{"replication", "replication/sender", "replication/receiver", "ingest", "pageread", "backup", "auth", "compute"},
+	{"replication", "replication/sender", "replication/receiver", "ingest", "baseimport", "pageread", "backup", "auth", "compute"},
 	// How a cluster lies in the page store.
 	{"pagekey"},
 	// Cores that do not know each other.
