@@ -80,6 +80,7 @@ test-pg: check-go ## Tests with a PostgreSQL, against each of 14 to 18
 test-long: check-go tools ## What takes hours: many seeds, long fuzzing, each major, each mutant
 	$(MAKE) sim SEEDS=200000
 	$(GO) test -race -count=5 -timeout 2h ./...
+	WALHAVEN_SOAK_BYTES=1000000000 $(GO) test -count=1 -v -run Soak ./shmqueue
 	$(MAKE) fuzz TIME=2m
 	$(MAKE) test-pg
 	$(MAKE) mutants

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/walhaven/walhaven/internal/invariant"
 	"github.com/walhaven/walhaven/wal"
 )
 
@@ -129,16 +130,23 @@ func (o *outcome) String() string {
 
 func TestSingleBitsFlipped(t *testing.T) {
 	var total outcome
+	step := 1
+	if invariant.Enabled {
+		step = 5 // These builds are slow; the plain one flips all.
+	}
 	for _, f := range flips() {
 		var here outcome
 		r := newRig(t)
 		bits := 8 * len(f.mem(r))
 		r.leave(t)
 		r.end(t)
-		for bit := range bits {
+		for bit := 0; bit < bits; bit += step {
 			here.add(flip(t, f, bit))
 		}
 		t.Logf("%s: %s", f.name, &here)
+		if f.name == "header" {
+			require.Zero(t, here.harmless, "the header is read once and has to be right")
+		}
 		total.add(here)
 	}
 	t.Logf("in all %s; wrong bytes returned: 0", &total)

@@ -169,3 +169,78 @@ func TestStaleGrantIsRefused(t *testing.T) {
 	require.ErrorIs(t, err, ErrLayout)
 	q.Reap(g.ID)
 }
+
+func TestRevokedRangeIsHeldUntilItsProcessIsReaped(t *testing.T) {
+	revoked := make(chan SlotID, 1)
+	q := newShared(t, Options{Size: MinSize, Start: BlockSize, PinGrace: time.Millisecond, OnRevoke: func(id SlotID) { revoked <- id }})
+	ctx := context.Background()
+	require.NoError(t, pump(ctx, &q.Local, BlockSize))
+	a := attach(t, q)
+	c := lend(t, a)
+	f, err := c.Next(ctx, BlockSize, 0)
+	require.NoError(t, err)
+	g := new(errgroup.Group)
+	g.Go(func() error { return pump(ctx, &q.Local, 2*MinSize) })
+	require.Equal(t, a.ID(), <-revoked)
+	<-c.Revoked()
+	require.Equal(t, uint64(BlockSize), q.lowestPin(), "the producer still waits")
+	require.True(t, f.Intact() && isPattern(f))
+	_, _, err = c.Try(f.Range.End, 0)
+	require.ErrorIs(t, err, ErrRevoked)
+	q.Reap(a.ID())
+	require.NoError(t, g.Wait())
+	require.EqualValues(t, 1, q.Revocations())
+}
+
+func TestStoppedProducerReachesNobodyOfTheNext(t *testing.T) {
+	old := newShared(t, Options{Size: MinSize, Start: BlockSize})
+	ctx := context.Background()
+	require.NoError(t, old.Write(ctx, make([]byte, 100)))
+	next := newShared(t, Options{Size: MinSize, Start: BlockSize})
+	c := lend(t, attach(t, next))
+	require.NoError(t, pump(ctx, &next.Local, BlockSize))
+	// The old one goes on, with other bytes at the same LSNs.
+	require.NoError(t, old.Write(ctx, make([]byte, BlockSize)))
+	f, err := c.Next(ctx, BlockSize, 0)
+	require.NoError(t, err)
+	require.True(t, f.Intact() && isPattern(f))
+	require.EqualValues(t, 2*BlockSize, c.Head())
+}
+
+func TestBlockOfAnotherGenerationIsRefused(t *testing.T) {
+	q := newShared(t, Options{Size: MinSize, Start: BlockSize})
+	require.NoError(t, pump(context.Background(), &q.Local, BlockSize))
+	c := lend(t, attach(t, q))
+	q.w.block(BlockSize).generation.Add(1)
+	_, _, err := c.Try(BlockSize, 0)
+	require.ErrorIs(t, err, ErrCorrupt)
+	require.ErrorIs(t, q.Verify(), ErrCorrupt)
+}
+
+func TestReservedBytesAreSeenWhenPublished(t *testing.T) {
+	q := newShared(t, Options{Size: MinSize, Start: 12345})
+	c := lend(t, attach(t, q))
+	ctx := context.Background()
+	for at := wal.LSN(12345); at < 12345+5*MinSize; {
+		parts, err := q.Reserve(ctx, 9000)
+		require.NoError(t, err)
+		pattern(parts[0], at)
+		pattern(parts[1], at+wal.LSN(len(parts[0])))
+		_, ok, err := c.Try(at, 0)
+		require.False(t, ok)
+		require.NoError(t, err)
+		q.Publish(8500)
+		q.Publish(8500) // Nothing is reserved any more.
+		require.Equal(t, at+8500, q.Head())
+		for end := at + 8500; at < end; {
+			f, err := c.Next(ctx, at, 0)
+			require.NoError(t, err)
+			require.True(t, f.Intact() && isPattern(f))
+			at = f.Range.End
+		}
+		c.Unpin()
+		q.Release(at)
+	}
+	_, err := q.Reserve(ctx, MinSize)
+	require.ErrorContains(t, err, "at most")
+}
