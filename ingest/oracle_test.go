@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -30,7 +31,8 @@ import (
 // everything that ingest made of the WAL with the files of a stock server that
 // was stopped by recovery_target_lsn at random LSNs. WALHAVEN_ORACLE_MAJORS=all
 // takes one server of each version on this machine, WALHAVEN_ORACLE_LSNS says at
-// how many LSNs.
+// how many LSNs, and WALHAVEN_ORACLE_SQL names a folder of psql scripts to run, with
+// pgbench, in place of the workloads here.
 func TestOracle(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts servers")
@@ -75,25 +77,35 @@ type oracle struct {
 	ends    []wal.LSN // of records after the first checkpoint
 	records int
 	kinds   map[string]int
+	// settings of the server and of those that are stopped.
+	settings map[string]string
 
 	exact, masked, slruPages int
 }
 
 var oracleSettings = map[string]string{
-	"wal_level": "replica", "wal_log_hints": "on", "wal_keep_size": "20GB", "max_wal_size": "20GB", "synchronous_commit": "off",
-	"track_commit_timestamp": "on", "max_prepared_transactions": "20", "max_locks_per_transaction": "512", "shared_buffers": "32MB",
+	"wal_level": "replica", "allow_in_place_tablespaces": "on", "wal_log_hints": "on", "wal_keep_size": "20GB", "max_wal_size": "20GB", "synchronous_commit": "off",
+	"track_commit_timestamp": "on", "max_prepared_transactions": "20", "max_locks_per_transaction": "512", "shared_buffers": "32MB", "max_wal_senders": "5",
 }
 
 func newOracle(t *testing.T, ctx context.Context, install compute.Install) *oracle {
 	t.Helper()
-	o := &oracle{install: install, kinds: map[string]int{}}
+	o := &oracle{install: install, kinds: map[string]int{}, settings: maps.Clone(oracleSettings)}
+	scripts := os.Getenv("WALHAVEN_ORACLE_SQL")
+	if scripts != "" {
+		o.settings["wal_level"] = "logical"
+	}
 	o.server = computetest.New(t, computetest.Options{
-		Major: install.Version.Major, SegmentSize: 1 << 20, Settings: oracleSettings, NoStart: true, DataChecksums: true,
+		Major: install.Version.Major, SegmentSize: 1 << 20, Settings: o.settings, NoStart: true, DataChecksums: true,
 	})
 	o.base = filepath.Join(computetest.TempDir(t), "base")
 	copyTree(t, o.server.DataDir(), o.base)
 	require.NoError(t, o.server.Start(ctx, compute.StartOptions{}))
-	runWorkload(t, ctx, o.server)
+	if scripts != "" {
+		runScripts(t, ctx, o.server, scripts, install.Version.Major)
+	} else {
+		runWorkload(t, ctx, o.server)
+	}
 	require.NoError(t, o.server.Stop(ctx, compute.Fast))
 	o.load(t)
 	o.ingest(t)
@@ -104,6 +116,28 @@ func copyTree(t testing.TB, from, to string) {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), "cp", "-a", from, to).CombinedOutput()
 	require.NoError(t, err, string(out))
+}
+
+// runScripts runs pgbench, then the scripts of a folder in the order of their
+// names; what goes wrong in one is its own business.
+func runScripts(t *testing.T, ctx context.Context, server *compute.Server, dir string, major int) {
+	t.Helper()
+	require.NoError(t, server.Exec(ctx, "CHECKPOINT"))
+	require.NoError(t, server.Exec(ctx, "CREATE DATABASE redo"))
+	for _, args := range [][]string{{"-i", "-s", "5", "redo"}, {"-c", "4", "-T", "10", "redo"}} {
+		out, err := server.Pgbench(ctx, args...)
+		require.NoError(t, err, out)
+	}
+	strategy := "1"
+	if major == 14 {
+		strategy = "0"
+	}
+	scripts, err := filepath.Glob(filepath.Join(dir, "*.sql"))
+	require.NoError(t, err)
+	for _, script := range scripts {
+		out, err := server.Psql(ctx, "-X", "-q", "-d", "redo", "-v", "tsdir=", "-v", "has_strategy="+strategy, "-f", script)
+		t.Logf("%s: %v %.300s", filepath.Base(script), err, out)
+	}
 }
 
 func runWorkload(t *testing.T, ctx context.Context, server *compute.Server) {
@@ -239,10 +273,11 @@ func (o *oracle) record(r *walrecord.Record) {
 }
 
 // choose draws LSNs that a server in recovery can stop at with all of its pages
-// written: after a checkpoint, before the last records.
+// written: after a checkpoint, before the last records. One lies near the end.
 func (o *oracle) choose(n int, seed uint64) (lsns []wal.LSN) {
 	r := rand.New(rand.NewPCG(seed, 2))
-	for range n {
+	lsns = append(lsns, o.ends[len(o.ends)-20])
+	for range n - 1 {
 		lsns = append(lsns, o.ends[r.IntN(len(o.ends)-20)])
 	}
 	slices.Sort(lsns)
@@ -272,9 +307,7 @@ func (o *oracle) compare(t *testing.T, ctx context.Context, lsn wal.LSN) {
 		"restore_command": "cp " + filepath.Join(o.server.DataDir(), "pg_wal") + "/%f %p", "recovery_target_lsn": lsn.String(),
 		"recovery_target_inclusive": "off", "recovery_target_action": "shutdown", "hot_standby": "off",
 	}
-	for name, value := range oracleSettings {
-		settings[name] = value
-	}
+	maps.Copy(settings, o.settings)
 	standby := computetest.Open(t, o.install, dir, settings)
 	require.NoError(t, standby.WriteFile("recovery.signal", nil))
 	started := standby.Start(ctx, compute.StartOptions{}) // Ends by itself, maybe before it is up.
