@@ -49,8 +49,9 @@ type Config struct {
 	config.Common
 	daemon.LogConfig
 
-	Run  RunConfig  `cmd:"" default:"withargs" help:"Push the WAL of a PostgreSQL to a quorum of safekeepers (default)."`
-	Sync SyncConfig `cmd:"" help:"Settle the end of WAL without a server, and print it."`
+	Run   RunConfig   `cmd:"" default:"withargs" help:"Push the WAL of a PostgreSQL to a quorum of safekeepers (default)."`
+	Check CheckConfig `cmd:"" help:"Say how a stopped data directory may be started: as primary, as standby, or not."`
+	Sync  SyncConfig  `cmd:"" help:"Settle the end of WAL without a server, and print it."`
 }
 
 // SyncConfig are the settings of the subcommand sync.
@@ -121,8 +122,11 @@ func (c *RunConfig) tls(logger *slog.Logger) (*tls.Config, error) {
 
 // Main runs what the command line asked for.
 func (c *Config) Main(ctx context.Context, command string, stdout, stderr io.Writer) error {
-	if command == "sync" {
+	switch command {
+	case "sync":
 		return c.Sync.run(ctx, c, stdout, stderr)
+	case "check":
+		return c.Check.run(ctx, c, stdout, stderr)
 	}
 	return c.Run.run(ctx, c, stderr)
 }

@@ -35,13 +35,13 @@ func (s *session) look(ctx context.Context) (view, error) {
 		return v, fmt.Errorf("look at the safekeepers: %w", err)
 	}
 	if !v.Quorum {
-		return v, s.tooFew(v.all)
+		return v, tooFew(s.peers, v.all)
 	}
 	return v, nil
 }
 
 // tooFew explains why there is no quorum.
-func (s *session) tooFew(all []seen) error {
+func tooFew(p *peers, all []seen) error {
 	missing, failures := 0, []error{errNoQuorum}
 	for _, a := range all {
 		if errors.Is(a.err, errNoTimeline) {
@@ -50,7 +50,7 @@ func (s *session) tooFew(all []seen) error {
 		failures = append(failures, a.err)
 	}
 	if missing > len(all)/2 {
-		return refuse("timeline %q of tenant %s was not founded on these safekeepers", s.peers.timeline, s.peers.tenant).
+		return refuse("timeline %q of tenant %s was not founded on these safekeepers", p.timeline, p.tenant).
 			hint("Found it with walhaven up or walhaven attach, or correct --tenant-id and --timeline.")
 	}
 	return errors.Join(failures...)

@@ -17,6 +17,7 @@ const (
 	ExitQuorumLost    = 5
 	ExitNotFound      = 6
 	ExitRefused       = 7 // Going on could lose or fork history; starting again does not help.
+	ExitStandby       = 8 // `walproposer check`: start it as a standby first.
 )
 
 // ExitError is an error that decides the process's exit code.

@@ -38,8 +38,10 @@ func spans(h wal.TimelineHistory) []span {
 	return append(out, span{h.Last, begin})
 }
 
-// agreeUpto returns the position below which both histories put every byte on
-// the same timeline.
+// AgreeUpto returns the position below which both histories put every byte on
+// the same timeline, the highest that there is when they are the same.
+func AgreeUpto(a, b wal.TimelineHistory) wal.LSN { return agreeUpto(a, b) }
+
 func agreeUpto(a, b wal.TimelineHistory) wal.LSN {
 	x, y := spans(known(a)), spans(known(b))
 	for i := 0; i < len(x) || i < len(y); i++ {

@@ -1,0 +1,68 @@
+package walproposer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/walhaven/walhaven/internal/daemon"
+)
+
+// CheckConfig are the settings of the subcommand check.
+type CheckConfig struct {
+	Targets
+	PGData        string        `name:"pgdata" required:"" placeholder:"DIR" help:"Data directory of the stopped server."`
+	Slot          string        `name:"slot" default:"walhaven" help:"The walproposer's replication slot."`
+	TakeoverAfter time.Duration `name:"takeover-after" default:"5s" help:"How long every walproposer must have been silent before the directory may become the primary."`
+	Takeover      bool          `name:"takeover" help:"Do not wait for that."`
+	WriteStandby  bool          `name:"write-standby" help:"When it has to start as standby: write standby.signal and primary_conninfo, and end with 0."`
+	Timeout       time.Duration `name:"timeout" default:"1m" help:"Give up after so long without a quorum."`
+}
+
+// errStandbyFirst is the exit of a check that wrote nothing.
+var errStandbyFirst = errors.New("this directory must be started as a standby of the safekeepers first")
+
+// run is the subcommand.
+func (c *CheckConfig) run(ctx context.Context, all *Config, stdout, stderr io.Writer) error {
+	logger, err := all.NewLogger(stderr)
+	if err != nil {
+		return err
+	}
+	o := CheckOptions{
+		DataDir: c.PGData, Slot: c.Slot, Safekeepers: c.Safekeepers, SafekeeperUser: c.SafekeeperUser,
+		Timeline: c.Timeline, TakeoverAfter: c.TakeoverAfter, Takeover: c.Takeover, Logger: logger,
+	}
+	if o.Tenant, err = c.tenant(); err == nil {
+		o.SafekeeperPassword, err = c.password()
+	}
+	if err != nil {
+		return daemon.WithExit(daemon.ExitUsage, err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
+	v, err := Check(ctx, o)
+	switch {
+	case judge(err) != nil:
+		return daemon.WithExit(daemon.ExitRefused, err)
+	case errors.Is(err, errNoQuorum):
+		return daemon.WithExit(daemon.ExitQuorumLost, err)
+	case err != nil:
+		return err
+	}
+	if _, err := fmt.Fprintf(stdout, "%s: %s\n", v.Action, v.Reason); err != nil {
+		return err
+	}
+	if v.Action != StartStandby || v.Prepared {
+		return nil
+	}
+	if !c.WriteStandby {
+		return daemon.WithExit(daemon.ExitStandby, daemon.Explain(errStandbyFirst, "", "--write-standby prepares it."))
+	}
+	conninfo, err := StandbyConninfo(c.Safekeepers, c.SafekeeperUser, o.SafekeeperPassword, v.Timeline)
+	if err != nil {
+		return daemon.WithExit(daemon.ExitUsage, err)
+	}
+	return WriteStandby(c.PGData, conninfo)
+}

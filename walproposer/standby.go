@@ -1,0 +1,98 @@
+package walproposer
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/walhaven/walhaven/wal"
+)
+
+// StandbyConninfo is the primary_conninfo of a standby that follows a timeline
+// on these safekeepers, whichever of them answers. Safekeepers that are given as
+// connection strings have no common form: the first one is taken.
+func StandbyConninfo(safekeepers []string, user, password string, id wal.TTID) (string, error) {
+	options := fmt.Sprintf(" options='-c tenant_id=%s -c timeline_id=%s'", id.Tenant, id.Timeline)
+	var hosts, ports []string
+	for _, s := range safekeepers {
+		conninfo, err := conninfoOf(s, user, password)
+		if err != nil {
+			return "", err
+		}
+		if conninfo == s {
+			return s + options, nil
+		}
+		c, err := pgconn.ParseConfig(conninfo)
+		if err != nil {
+			return "", fmt.Errorf("safekeeper %q: %w", s, err)
+		}
+		hosts, ports = append(hosts, c.Host), append(ports, fmt.Sprint(c.Port))
+	}
+	out := "host=" + quote(strings.Join(hosts, ",")) + " port=" + quote(strings.Join(ports, ","))
+	if user != "" {
+		out += " user=" + quote(user)
+	}
+	if password != "" {
+		out += " password=" + quote(password)
+	}
+	return out + options, nil
+}
+
+// WriteStandby makes a stopped data directory that of a standby: standby.signal,
+// and primary_conninfo and recovery_target_timeline in postgresql.auto.conf, which
+// keeps its other settings. The files belong to the owner of the directory.
+func WriteStandby(dataDir, conninfo string) error {
+	path := filepath.Join(dataDir, "postgresql.auto.conf")
+	conf, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("read settings: %w", err)
+	}
+	var b strings.Builder
+	for line := range strings.Lines(string(conf)) {
+		name, _, _ := strings.Cut(strings.TrimSpace(line), "=")
+		switch strings.TrimSpace(name) {
+		case "primary_conninfo", "recovery_target_timeline", "primary_slot_name":
+		default:
+			b.WriteString(strings.TrimRight(line, "\n") + "\n")
+		}
+	}
+	fmt.Fprintf(&b, "primary_conninfo = '%s'\nrecovery_target_timeline = 'latest'\n",
+		strings.NewReplacer(`\`, `\\`, `'`, `''`).Replace(conninfo))
+	if err := writeOwned(dataDir, path, []byte(b.String())); err != nil {
+		return err
+	}
+	return writeOwned(dataDir, filepath.Join(dataDir, "standby.signal"), nil)
+}
+
+// writeOwned replaces a file durably, for the owner of the directory alone.
+func writeOwned(dataDir, path string, content []byte) error {
+	fail := func(err error) error { return fmt.Errorf("write %s: %w", filepath.Base(path), err) }
+	next := path + ".walhaven-new"
+	f, err := os.OpenFile(next, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fail(err)
+	}
+	_, err = f.Write(content)
+	if info, serr := os.Stat(dataDir); serr == nil {
+		if st, ok := info.Sys().(*syscall.Stat_t); ok && int(st.Uid) != os.Geteuid() {
+			err = errors.Join(err, f.Chown(int(st.Uid), int(st.Gid)))
+		}
+	}
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		return fail(err)
+	}
+	if err := os.Rename(next, path); err != nil {
+		return fail(err)
+	}
+	dir, err := os.Open(dataDir)
+	if err != nil {
+		return fail(err)
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
