@@ -50,6 +50,7 @@ func Up(ctx context.Context, o UpOptions) (*Cluster, error) {
 	steps := []func(context.Context) error{
 		func(ctx context.Context) error { return l.openServer(ctx, install) },
 		l.startNodes,
+		l.checkServer,
 		l.startServer,
 		l.found,
 		l.startWalproposer,
