@@ -1,7 +1,6 @@
 package walproposer_test
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -40,7 +39,7 @@ func (w *world) refuses(dir, reason string) {
 	w.t.Helper()
 	_, err := w.check(dir)
 	var r *walproposer.Refusal
-	require.True(w.t, errors.As(err, &r), "%v", err)
+	require.ErrorAs(w.t, err, &r)
 	require.Contains(w.t, r.Reason, reason)
 	require.Regexp(w.t, `[0-9A-F]+/[0-9A-F]+`, r.Reason)
 	require.NotEmpty(w.t, r.Hint)
