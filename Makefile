@@ -124,7 +124,9 @@ test-plain: check-go pg
 test-sim: check-go
 	$(GO) test -count=1 -timeout 10m ./test/sim -v -run . -args -seeds $(SEEDS) | grep -v '^=== '
 test-system: build pg promtool
-	PROMTOOL=$(TOOLS)/bin/promtool WALHAVEN_TEST_NEED_PG=1 $(GO) test -count=1 -p 1 -timeout 20m $$($(GO) list ./test/... | grep -v -e /test/sim -e /test/mutants)
+	@mkdir -p $(TOOLS) && rm -f $(TOOLS)/failpoints.txt
+	FAILPOINTS_REPORT=$(TOOLS)/failpoints.txt PROMTOOL=$(TOOLS)/bin/promtool WALHAVEN_TEST_NEED_PG=1 $(GO) test -count=1 -p 1 -timeout 20m $$($(GO) list ./test/... | grep -v -e /test/sim -e /test/mutants)
+	@cat $(TOOLS)/failpoints.txt
 fuzz-short: check-go
 	scripts/fuzz.sh 5s 180
 

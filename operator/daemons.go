@@ -16,6 +16,7 @@ type daemon struct {
 	name string // also of its log and PID file
 	http string
 	args []string
+	env  []string // NAME=VALUE, added to our own environment
 }
 
 // Daemons returns the names of the cluster's processes in the order in which
@@ -70,11 +71,17 @@ func (l *local) walproposer() daemon {
 	return daemon{name: "walproposer", http: l.Walproposer.HTTP, args: args}
 }
 
+// DaemonOptions say how [StartDaemon] starts a process.
+type DaemonOptions struct {
+	Programs string   // the folder of walhaven's programs; empty: beside the running one
+	Env      []string // NAME=VALUE, added to our own environment for this process
+	Out      io.Writer
+}
+
 // StartDaemon starts one process of the cluster in dir by its name, as Up does
-// with all, and returns when it is ready. Programs is the folder of walhaven's
-// programs, beside the running one when empty.
-func StartDaemon(ctx context.Context, dir, name, programs string, out io.Writer) error {
-	l, fresh, err := openLocal(UpOptions{Dir: dir, Programs: programs, Out: out})
+// with all, and returns when it is ready.
+func StartDaemon(ctx context.Context, dir, name string, o DaemonOptions) error {
+	l, fresh, err := openLocal(UpOptions{Dir: dir, Programs: o.Programs, Out: o.Out})
 	if err != nil {
 		return err
 	}
@@ -83,6 +90,7 @@ func StartDaemon(ctx context.Context, dir, name, programs string, out io.Writer)
 	}
 	for _, d := range append(l.nodes(), l.walproposer()) {
 		if d.name == name {
+			d.env = o.Env
 			return errors.Join(l.start(d), l.awaitReady(ctx, d))
 		}
 	}
@@ -102,6 +110,9 @@ func (l *local) awaitReady(ctx context.Context, d daemon) error {
 func (l *local) await(ctx context.Context, d daemon, ready func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, readyTimeout)
 	defer cancel()
+	if err := ctx.Err(); err != nil {
+		return err // not waited for, and it may have ended by now
+	}
 	var last error
 	err := poll(ctx, 50*time.Millisecond, func() (bool, error) {
 		if l.PID(d.name) == 0 {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/walhaven/walhaven/internal/invariant"
 	"github.com/walhaven/walhaven/protocol"
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/protocol/walstream"
@@ -100,6 +101,7 @@ func (s *pushSession) greet() error {
 			LastRecordLSN: s.timeline.durable(),
 		},
 	}
+	invariant.Point("pageserver/greeting/before")
 	return errors.Join(s.stream.Send(s.codec.AppendAcceptorGreeting(nil, &answer)), s.stream.Flush())
 }
 
@@ -147,6 +149,7 @@ func (s *pushSession) report() error {
 	}
 	status := walstream.StatusUpdate{Write: write, Flush: durable, Apply: apply, Time: now}
 	s.out = walstream.AppendStatusUpdate(s.out[:0], &status)
+	invariant.Point("pageserver/report/before")
 	if err := s.stream.Send(s.out); err != nil {
 		return fmt.Errorf("send status: %w", err)
 	}
@@ -163,6 +166,7 @@ func (s *pushSession) report() error {
 	if err := errors.Join(s.stream.Send(s.out), s.stream.Flush()); err != nil {
 		return fmt.Errorf("send feedback: %w", err)
 	}
+	invariant.Point("pageserver/report/after")
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/walhaven/walhaven/internal/invariant"
 	"github.com/walhaven/walhaven/protocol"
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/wal"
@@ -63,9 +64,11 @@ func takeFrame(l log, m *pushwal.AppendRequest, scratch []byte) (int, error) {
 	if len(data) == 0 {
 		return 0, nil
 	}
+	invariant.Point("pageserver/store/before")
 	if err := l.Append(m.TLI, have, data); err != nil {
 		return 0, appendError(err)
 	}
+	invariant.Point("pageserver/store/after")
 	return len(data), nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/walhaven/walhaven/internal/invariant"
 	"github.com/walhaven/walhaven/protocol"
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/wal"
@@ -105,9 +106,11 @@ func (t *timeline) announce(commit wal.LSN, now time.Time) {
 
 // sync makes what was taken durable and wakes those who wait for it.
 func (t *timeline) sync() error {
+	invariant.Point("pageserver/sync/before")
 	if err := t.store.Sync(); err != nil {
 		return appendError(fmt.Errorf("make pushed WAL durable: %w", err))
 	}
+	invariant.Point("pageserver/sync/after")
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.announce(0, time.Now())
@@ -197,6 +200,7 @@ func (t *timeline) adoptHistory(h wal.TimelineHistory) error {
 	if err := t.store.Truncate(min(cut, end.Write), h); err != nil {
 		return fmt.Errorf("follow timeline %d: %w", h.Last, err)
 	}
+	invariant.Point("pageserver/history/before")
 	if err := t.store.SaveControl(func(c *walstore.Control) { c.History = h }); err != nil {
 		return fmt.Errorf("save history of timeline %d: %w", h.Last, err)
 	}

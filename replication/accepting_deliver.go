@@ -114,7 +114,11 @@ func (s *pushSession) deliver() error {
 	if !sent {
 		return nil
 	}
-	return s.stream.Flush()
+	if err := s.stream.Flush(); err != nil {
+		return err
+	}
+	invariant.Point("accepting/send/after")
+	return nil
 }
 
 // next takes the oldest message, or makes one to carry feedback.

@@ -11,6 +11,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/walhaven/walhaven/internal/datadir"
+	"github.com/walhaven/walhaven/internal/invariant"
 	"github.com/walhaven/walhaven/protocol"
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/replication"
@@ -129,6 +130,7 @@ func (e *embryo) step(stream *protocol.CopyStream, codec pushwal.Codec, greeting
 
 func sendAnswers(stream *protocol.CopyStream, codec pushwal.Codec, answers []consensus.Outgoing) error {
 	var errs []error
+	invariant.Point("safekeeper/embryo/before")
 	for _, out := range answers {
 		switch m := out.Msg.(type) {
 		case *pushwal.AcceptorGreeting:

@@ -102,7 +102,7 @@ func (s *Server) push(ctx context.Context, t *timeline, p *pushTarget) {
 	logger := t.logger.With("pageserver", p.addr)
 	backoff := pushBackoff
 	for ctx.Err() == nil {
-		began := time.Now()
+		began, had := time.Now(), p.view().feedback.Flush
 		err := s.pushOnce(ctx, t, p)
 		s.pushes.Ended(err)
 		if errors.Is(err, sender.ErrHistoryChanged) {
@@ -115,7 +115,7 @@ func (s *Server) push(ctx context.Context, t *timeline, p *pushTarget) {
 			logger.Warn("push to pageserver ended", "err", err)
 		}
 		p.setConnected(false, err)
-		if time.Since(began) > pushBackoffLimit {
+		if p.view().feedback.Flush > had || time.Since(began) > pushBackoffLimit {
 			backoff = pushBackoff
 		}
 		sleep(ctx, backoff)

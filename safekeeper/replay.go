@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/walhaven/walhaven/internal/invariant"
 	"github.com/walhaven/walhaven/protocol"
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/replication"
@@ -233,5 +234,6 @@ func (r *replay) discardAnswers() error {
 }
 
 func (r *replay) send(parts ...[]byte) error {
+	invariant.Point("safekeeper/replay/before")
 	return errors.Join(r.stream.Send(parts...), r.stream.Flush())
 }

@@ -54,12 +54,12 @@ func (p *pusher) run(ctx context.Context) error {
 	wait := reconnectFirst
 	for {
 		began := time.Now()
-		err := p.connect(ctx)
+		progressed, err := p.connect(ctx)
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
 		p.t.metrics.reconnects.Inc()
-		if time.Since(began) > reconnectLast {
+		if progressed || time.Since(began) > reconnectLast {
 			wait = reconnectFirst
 		}
 		if wait <= reconnectFirst {
@@ -77,29 +77,31 @@ func (p *pusher) run(ctx context.Context) error {
 	}
 }
 
-// connect runs one connection.
-func (p *pusher) connect(ctx context.Context) error {
+// connect runs one connection. Progressed says that the safekeeper took WAL: its
+// end is no reason to be patient with the next one.
+func (p *pusher) connect(ctx context.Context) (progressed bool, err error) {
 	g, gctx := errgroup.WithContext(ctx)
 	stream, err := replication.Dial(gctx, p.t.peers.conninfos[p.peer], startPush, p.t.peers.dialOptions(pushTimeout))
 	if isUndefined(err) {
 		if err := p.t.found(ctx, p.peer); err != nil {
-			return err
+			return false, err
 		}
-		return errFounded
+		return false, errFounded
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer stream.Close() //nolint:errcheck // Nobody listens any more.
 	link, err := p.t.connect(p.peer)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer link.close()
 	c := &pushConn{t: p.t, peer: p.peer, stream: stream, link: link}
 	g.Go(func() error { return c.receive() })
 	g.Go(func() error { return c.send(gctx) })
-	return g.Wait()
+	err = g.Wait()
+	return c.progressed, err
 }
 
 // errFounded asks for another connection.
@@ -127,8 +129,10 @@ type pushConn struct {
 	parts     [3][]byte
 
 	// Of the receiving goroutine.
-	response pushwal.AppendResponse
-	answered bool
+	response   pushwal.AppendResponse
+	answered   bool
+	had        wal.LSN // its flush position by the first answer
+	progressed bool    // that has moved since
 }
 
 // receive hands messages to the proposer until the connection ends.
@@ -158,9 +162,10 @@ func (c *pushConn) take(payload []byte) error {
 	if !c.answered {
 		// From now on heartbeats are answered. A peer that stopped taking anything
 		// holds up the sending half, so that only this one can notice.
-		c.answered = true
+		c.answered, c.had = true, c.response.FlushLSN
 		c.stream.SetReadIdle(silentFor)
 	}
+	c.progressed = c.progressed || c.response.FlushLSN > c.had
 	c.sent.Reach(c.response.FlushLSN, time.Now(), c.t.metrics.observeRoundTrip)
 	return nil
 }
@@ -225,11 +230,18 @@ func (c *pushConn) abortOnRevoke(ctx context.Context, revoked <-chan struct{}) (
 
 // control sends the proposer's messages.
 func (c *pushConn) control(w pushWork) error {
+	if len(w.messages) == 0 {
+		return nil
+	}
 	for _, m := range w.messages {
 		invariant.Point("walproposer/control/before")
 		if err := c.stream.Send(m); err != nil {
 			return err
 		}
 	}
-	return c.stream.Flush()
+	if err := c.stream.Flush(); err != nil {
+		return err
+	}
+	invariant.Point("walproposer/control/after")
+	return nil
 }

@@ -86,6 +86,7 @@ func (r *reporter) send() {
 		Write: at, Flush: at, Apply: at, Time: wal.TimestampOf(time.Now()),
 	})
 	if stream.Send(b) == nil && stream.Flush() == nil {
+		invariant.Point("walproposer/report/after")
 		r.metrics.reports.Inc()
 	}
 }

@@ -164,6 +164,7 @@ func (t *tap) take(ctx context.Context, at wal.LSN, data []byte) error {
 	if err := t.s.queue.Write(ctx, data); err != nil {
 		return err
 	}
+	invariant.Point("walproposer/tap/queued")
 	t.s.metrics.received.Add(float64(len(data)))
 	return nil
 }

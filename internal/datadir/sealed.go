@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/walhaven/walhaven/internal/invariant"
 )
 
 // maxSealedSize bounds what ReadSealed loads, in bytes: a sealed file holds a
@@ -34,9 +36,11 @@ func WriteSealed(fs vfs.FS, dir, name, content string) error {
 	if err := writeFile(fs, tmp, sealed); err != nil {
 		return err
 	}
+	invariant.Point("datadir/sealed/rename")
 	if err := fs.Rename(tmp, path); err != nil {
 		return fmt.Errorf("rename %s: %w", tmp, err)
 	}
+	invariant.Point("datadir/sealed/folder")
 	return SyncDir(fs, dir)
 }
 
@@ -45,8 +49,10 @@ func writeFile(fs vfs.FS, path string, content []byte) error {
 	if err != nil {
 		return fmt.Errorf("create %s: %w", path, err)
 	}
+	invariant.Point("datadir/sealed/write")
 	_, err = f.Write(content)
 	if err == nil {
+		invariant.Point("datadir/sealed/sync")
 		err = f.Sync()
 	}
 	if err = errors.Join(err, f.Close()); err != nil {

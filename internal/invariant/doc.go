@@ -27,6 +27,9 @@
 //	stop   the process sends itself SIGSTOP
 //	error  [PointErr] returns [ErrInjected]; [Point] ignores it
 //
+// A process that is killed or stopped says so on its standard error before, with
+// point, pass and PID.
+//
 // A list that cannot be read ends the process with exit status 2, so that a
 // crash test with a misspelt action never passes silently.
 //

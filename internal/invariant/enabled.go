@@ -134,11 +134,11 @@ func pass(name string) error {
 func (r rule) act(name string, n int) error {
 	switch r.action {
 	case actionKill:
-		fmt.Fprintf(os.Stderr, "fail point %s@%d: killing this process\n", name, n)
+		fmt.Fprintf(os.Stderr, "fail point %s@%d: killing PID %d\n", name, n, os.Getpid())
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		select {} // The signal is on its way; nothing may run after the point.
 	case actionStop:
-		fmt.Fprintf(os.Stderr, "fail point %s@%d: stopping this process\n", name, n)
+		fmt.Fprintf(os.Stderr, "fail point %s@%d: stopping PID %d\n", name, n, os.Getpid())
 		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
 	case actionError:
 		return fmt.Errorf("%s@%d: %w", name, n, ErrInjected)

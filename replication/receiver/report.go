@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/walhaven/walhaven/internal/invariant"
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/protocol/walstream"
 	"github.com/walhaven/walhaven/wal"
@@ -74,6 +75,7 @@ func (r *Receiver) send(buf []byte, p Positions, ask bool) ([]byte, error) {
 		Write: p.Write, Flush: p.Flush, Apply: p.Apply,
 		Time: wal.TimestampOf(time.Now()), ReplyRequested: ask,
 	})
+	invariant.Point("receiver/report/before")
 	if err := r.stream.Send(buf); err != nil {
 		return buf, err
 	}

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/walhaven/walhaven/internal/invariant"
 	"github.com/walhaven/walhaven/protocol"
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/wal"
@@ -171,6 +172,7 @@ func (p *pushSession) greet() error {
 	g.TLIHistory = p.o.Source.History()
 	g.TLI = g.TLIHistory.Last
 	p.o.Greeting = g
+	invariant.Point("sender/greeting/before")
 	if err := errors.Join(p.stream.Send(p.codec.AppendProposerGreeting(nil, &g)), p.stream.Flush()); err != nil {
 		return fmt.Errorf("send greeting: %w", err)
 	}

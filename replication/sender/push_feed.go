@@ -7,6 +7,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/walhaven/walhaven/internal/invariant"
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/wal"
 )
@@ -117,9 +118,11 @@ func (p *pushSession) sendWAL(f *pushFeed, limit wal.LSN) error {
 		}
 		return fmt.Errorf("read committed WAL at %s: %w", f.pos, err)
 	}
+	invariant.Point("sender/push/before")
 	if err := p.sendFrame(f, f.buf[:n], tli, limit); err != nil {
 		return err
 	}
+	invariant.Point("sender/push/after")
 	f.pos += wal.LSN(n)
 	p.o.Metrics.sent(n)
 	return nil
@@ -143,6 +146,7 @@ func (p *pushSession) sendFrame(f *pushFeed, data []byte, tli wal.TLI, commit wa
 // commit, a report that changes something, or the next heartbeat.
 func (p *pushSession) idle(ctx context.Context, f *pushFeed, view pushView) error {
 	if time.Since(f.lastSent) >= p.o.Heartbeat {
+		invariant.Point("sender/heartbeat/before")
 		if err := p.sendFrame(f, nil, p.o.Greeting.TLIHistory.Last, p.o.Source.CommitLSN()); err != nil {
 			return err
 		}

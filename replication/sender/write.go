@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/walhaven/walhaven/internal/invariant"
 	"github.com/walhaven/walhaven/protocol/walstream"
 	"github.com/walhaven/walhaven/wal"
 )
@@ -96,9 +97,11 @@ func (s *session) sendWAL(limit wal.LSN) error {
 	header := walstream.AppendXLogDataHeader(s.header[:0], &walstream.XLogData{
 		Start: s.at, WALEnd: limit, Time: wal.TimestampOf(time.Now()),
 	})
+	invariant.Point("sender/stream/before")
 	if err := s.stream.Send(header, data); err != nil {
 		return err
 	}
+	invariant.Point("sender/stream/after")
 	s.at += wal.LSN(len(data))
 	s.o.Metrics.bytes.Add(float64(len(data)))
 	s.idle.Reset(s.o.Keepalive)
@@ -113,6 +116,7 @@ func (s *session) sendKeepalive(limit wal.LSN, ask bool) error {
 	message := walstream.AppendKeepalive(buf[:0], &walstream.Keepalive{
 		WALEnd: limit, Time: wal.TimestampOf(time.Now()), ReplyRequested: ask,
 	})
+	invariant.Point("sender/keepalive/before")
 	if err := s.stream.Send(message); err != nil {
 		return err
 	}
@@ -137,5 +141,6 @@ func (s *session) drain(ctx context.Context, limit wal.LSN) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	invariant.Point("sender/shutdown/before")
 	return s.stream.SendShutdown()
 }

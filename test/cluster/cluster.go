@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -37,6 +38,7 @@ var programs = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	builtPrograms.Store(&dir)
 	// PostgreSQL's account runs `walhaven wal get` from here.
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return "", err
@@ -48,10 +50,13 @@ var programs = sync.OnceValues(func() (string, error) {
 	return dir, nil
 })
 
-// RemovePrograms deletes what Programs has built; for TestMain.
+// builtPrograms is the folder that programs has made, if it ran.
+var builtPrograms atomic.Pointer[string]
+
+// RemovePrograms deletes what Programs has built, if anything; for TestMain.
 func RemovePrograms() {
-	if dir, err := programs(); err == nil {
-		_ = os.RemoveAll(dir)
+	if dir := builtPrograms.Load(); dir != nil {
+		_ = os.RemoveAll(*dir)
 	}
 }
 
@@ -157,20 +162,25 @@ func (c *Cluster) Signal(name string, sig syscall.Signal) {
 	require.NoError(c.t, syscall.Kill(pid, sig))
 }
 
-// Start starts a daemon that is down and waits until it is ready.
-func (c *Cluster) Start(name string) {
+// Start starts a daemon that is down, with env (NAME=VALUE) in its environment,
+// and waits until it is ready.
+func (c *Cluster) Start(name string, env ...string) {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), Deadline)
 	defer cancel()
-	require.NoError(c.t, operator.StartDaemon(ctx, c.Dir(), name, c.programs, logWriter{c.t}))
+	require.NoError(c.t, c.startDaemon(ctx, name, env))
 }
 
-// StartUnready starts a daemon that is down and cannot become ready.
-func (c *Cluster) StartUnready(name string) {
+// StartUnready starts a daemon that is down and need not become ready.
+func (c *Cluster) StartUnready(name string, env ...string) {
 	c.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel() // started, and not waited for
-	require.ErrorIs(c.t, operator.StartDaemon(ctx, c.Dir(), name, c.programs, logWriter{c.t}), context.Canceled)
+	require.ErrorIs(c.t, c.startDaemon(ctx, name, env), context.Canceled)
+}
+
+func (c *Cluster) startDaemon(ctx context.Context, name string, env []string) error {
+	return operator.StartDaemon(ctx, c.Dir(), name, operator.DaemonOptions{Programs: c.programs, Env: env, Out: logWriter{c.t}})
 }
 
 // Walhaven runs the operator's tool and returns its output and exit code.
