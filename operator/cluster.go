@@ -48,6 +48,8 @@ type Postgres struct {
 // Walproposer is the process beside PostgreSQL.
 type Walproposer struct {
 	HTTP string `toml:"http"`
+	// InProcess keeps tap and push workers in one process.
+	InProcess bool `toml:"in_process,omitempty"`
 }
 
 // Node is a safekeeper or a pageserver. Addresses are host:port.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"os"
 	"path/filepath"
@@ -53,8 +54,17 @@ func (l *local) compare(ctx context.Context) error {
 		copies = append(copies, copyOf{side: nodeName("pageserver", n.ID), path: filepath.Join(l.timelineDir(n), name), flush: flush})
 	}
 	for i := range copies {
-		if copies[i].sum, err = hashFile(copies[i].path); err != nil {
-			return err
+		// The position passes the end of the segment with the record that closes it;
+		// the file gets its name when the padding behind the record is there too.
+		err := poll(ctx, 20*time.Millisecond, func() (ok bool, err error) {
+			copies[i].sum, err = hashFile(copies[i].path)
+			if errors.Is(err, fs.ErrNotExist) {
+				return false, nil
+			}
+			return err == nil, err
+		})
+		if err != nil {
+			return fmt.Errorf("%s: read %s: %w", copies[i].side, copies[i].path, err)
 		}
 	}
 	return l.printCopies(name, copies)

@@ -56,11 +56,14 @@ func (l *local) node(kind string, n Node, more []string) daemon {
 
 func (l *local) walproposer() daemon {
 	args := []string{
-		filepath.Join(l.binDir, "walproposer"), "--in-process",
+		filepath.Join(l.binDir, "walproposer"),
 		"--postgres", l.Postgres.Conninfo(),
 		"--safekeepers", strings.Join(l.safekeeperAddresses(), ","),
 		"--tenant-id", l.Tenant.String(), "--timeline", l.Timeline.String(),
 		"--listen-http", l.Walproposer.HTTP, "--slot", l.slot(),
+	}
+	if l.Walproposer.InProcess {
+		args = append(args, "--in-process")
 	}
 	if l.User != "" {
 		args = append(args, "--safekeeper-user", l.User)

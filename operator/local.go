@@ -52,6 +52,9 @@ func openLocal(o UpOptions) (l *local, fresh bool, err error) {
 		l.Cluster, err = planCluster(dir, o.Safekeepers)
 		fresh = true
 	}
+	if fresh && err == nil {
+		l.Walproposer.InProcess = o.InProcess
+	}
 	return l, fresh, err
 }
 

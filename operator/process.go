@@ -69,6 +69,13 @@ func startTicks(pid int) (ticks string, ok bool) {
 	return fields[19], true
 }
 
+// ProcessRuns says whether a process of that ID runs; one that only waits to be
+// reaped does not.
+func ProcessRuns(pid int) bool {
+	_, ok := startTicks(pid)
+	return ok
+}
+
 // start runs the daemon, in a session of its own so that it outlives us, unless
 // it runs already.
 func (l *local) start(p daemon) error {

@@ -26,6 +26,7 @@ type UpOptions struct {
 	Download    bool          // allow fetching PostgreSQL's programs when there are none
 	Safekeepers int           // how many, in a new cluster
 	Bench       time.Duration // how long pgbench runs on a new cluster; 0: not at all
+	InProcess   bool          // of a new cluster: walproposer --in-process
 	Programs    string        // where walhaven's own programs are; empty: beside this one
 	Out         io.Writer
 }

@@ -22,6 +22,7 @@ type upCmd struct {
 	Download    bool          `help:"Fetch PostgreSQL's programs into .tools when there are none." default:"true" negatable:""`
 	Safekeepers int           `help:"Number of safekeepers of a new cluster." default:"3"`
 	Bench       time.Duration `help:"How long pgbench runs on a new cluster; 0 leaves it out." default:"5s"`
+	InProcess   bool          `help:"Run the walproposer of a new cluster with --in-process."`
 }
 
 // Run starts the cluster and, unless detached, stops it again at the end.
@@ -32,7 +33,7 @@ func (u *upCmd) Run(ctx context.Context) error {
 	}
 	cluster, err := operator.Up(ctx, operator.UpOptions{
 		Dir: u.Dir, BinDir: cmp.Or(u.PgBin, env.BinDir), Major: cmp.Or(u.Major, env.Major), Download: u.Download,
-		Safekeepers: u.Safekeepers, Bench: u.Bench, Out: os.Stdout,
+		Safekeepers: u.Safekeepers, Bench: u.Bench, InProcess: u.InProcess, Out: os.Stdout,
 	})
 	if err != nil {
 		return err

@@ -65,6 +65,7 @@ type Options struct {
 	Major       int           // of PostgreSQL; 0: the one in PG, else any
 	Bench       time.Duration // as `walhaven up --bench`
 	Safekeepers int           // 0: three
+	InProcess   bool          // the walproposer as one process
 }
 
 // Cluster is a running walhaven.
@@ -89,7 +90,7 @@ func New(t testing.TB, o Options) *Cluster {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*Deadline)
 	defer cancel()
 	c.Cluster, err = operator.Up(ctx, operator.UpOptions{
-		Dir: dir, Major: cmp.Or(o.Major, env.Major), Safekeepers: o.Safekeepers, Bench: o.Bench,
+		Dir: dir, Major: cmp.Or(o.Major, env.Major), Safekeepers: o.Safekeepers, Bench: o.Bench, InProcess: o.InProcess,
 		Programs: c.programs, Out: logWriter{t}, Download: true,
 	})
 	require.NoError(t, err)

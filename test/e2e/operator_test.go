@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -66,7 +67,12 @@ func statusJSON(t *testing.T, c *cluster.Cluster) {
 	require.Equal(t, c.Tenant.String(), s["tenant_id"])
 	has(s["postgres"], "conninfo", "pid", "data_dir", "version")
 	w := has(s["walproposer"], "http", "pid", "tap_pid", "push_pids")
-	require.Positive(t, w["tap_pid"])
+	pids := append(w["push_pids"].([]any), w["tap_pid"], w["pid"])
+	require.Len(t, pids, 5)
+	for i, pid := range pids {
+		require.NoError(t, syscall.Kill(int(pid.(float64)), 0))
+		require.NotContains(t, pids[:i], pid, "a process each")
+	}
 	safekeepers := s["safekeepers"].([]any)
 	require.Len(t, safekeepers, 3)
 	for _, sk := range safekeepers {
