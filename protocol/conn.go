@@ -22,6 +22,8 @@ type conn struct {
 	session *Session
 	backend *backend
 
+	loggedIn func() // gives its place among those that wait to others
+
 	status   byte // transaction status of ReadyForQuery: I, T or E
 	skipping bool // after an error in the extended protocol, until Sync
 	prepared statements
@@ -40,12 +42,14 @@ func (c *conn) run(ctx context.Context) error {
 	}
 	if n := c.srv.sessions.Add(1); n > int64(c.srv.o.MaxConnections) {
 		c.srv.sessions.Add(-1)
+		c.srv.o.Metrics.refused.WithLabelValues("limit").Inc()
 		return c.refuse(Fatalf(CodeTooManyConnections, "sorry, too many clients already"))
 	}
 	defer c.srv.sessions.Add(-1)
 	if err := c.open(ctx, start); err != nil {
 		return c.refuse(err)
 	}
+	c.loggedIn()
 	c.backend = c.srv.backends.add()
 	defer c.srv.backends.remove(c.backend)
 	c.session.PID = c.backend.pid

@@ -25,9 +25,9 @@ const (
 	defaultAuthTimeout    = 60 * time.Second
 	defaultWriteTimeout   = 60 * time.Second
 
-	// preambleReserve is how many connections beyond MaxConnections may be in
-	// their preamble, so that cancel requests pass and refusals are explained.
-	preambleReserve = 64
+	// defaultMaxWaiting is far above what logs in at once, and bounds what those
+	// hold who do not.
+	defaultMaxWaiting = 256
 	// maxStatements and maxStatementBytes bound the prepared statements and
 	// portals of a session; pgx caches 512.
 	maxStatements     = 2048

@@ -38,6 +38,7 @@ func NewMetrics(r prometheus.Registerer, program string) *Metrics {
 	// Known reasons are 0 from the start on, so that an increase is seen.
 	m.refused.WithLabelValues("authentication")
 	m.refused.WithLabelValues("limit")
+	m.refused.WithLabelValues("waiting")
 	if r != nil {
 		r.MustRegister(m.connections, m.accepted, m.refused, m.errors, m.commands)
 	}

@@ -40,6 +40,7 @@ func TestMetrics(t *testing.T) {
 		"walhaven_safekeeper_connections_accepted_total":               1,
 		"walhaven_safekeeper_connections_refused_total authentication": 0,
 		"walhaven_safekeeper_connections_refused_total limit":          0,
+		"walhaven_safekeeper_connections_refused_total waiting":        0,
 		"walhaven_safekeeper_command_errors_total 55":                  1,
 		"walhaven_safekeeper_command_errors_total 0A":                  1,
 		"walhaven_safekeeper_command_duration_seconds show":            1,

@@ -20,6 +20,7 @@ type Options struct {
 	Metrics        *Metrics          // nil counts nowhere
 	Parameters     map[string]string // reported parameters, under Handler.Begin's
 	MaxConnections int               // sessions that are authenticated or about to be, 1000
+	MaxWaiting     int               // connections that have not logged in, 256; one more ends the oldest
 	AuthTimeout    time.Duration     // from accept to the first ReadyForQuery, 60 s
 	IdleTimeout    time.Duration     // between commands, 0 is unlimited
 	WriteTimeout   time.Duration     // for a client to take an answer or to end a stream, 60 s
@@ -36,6 +37,7 @@ func (o Options) withDefaults() Options {
 		o.Metrics = NewMetrics(nil, "")
 	}
 	setDefault(&o.MaxConnections, defaultMaxConnections)
+	setDefault(&o.MaxWaiting, defaultMaxWaiting)
 	setDefault(&o.AuthTimeout, defaultAuthTimeout)
 	setDefault(&o.WriteTimeout, defaultWriteTimeout)
 	setDefault(&o.MaxQuery, defaultMaxQuery)
@@ -54,9 +56,9 @@ type Server struct {
 	h        Handler
 	o        Options
 	backends *registry
+	waiting  waiting
 	limits   struct{ auth, command *frameLimits }
-	open     atomic.Int64 // accepted connections
-	sessions atomic.Int64 // those past their start-up packet
+	sessions atomic.Int64 // connections past their start-up packet
 }
 
 // errShutdown is why connections end when Serve's context does.
@@ -65,6 +67,8 @@ var errShutdown = errors.New("terminating connection due to administrator comman
 // NewServer makes a server; it starts nothing.
 func NewServer(h Handler, o Options) *Server {
 	s := &Server{h: h, o: o.withDefaults(), backends: newRegistry()}
+	s.waiting.limit = s.o.MaxWaiting
+	s.waiting.left = s.o.Metrics.refused.WithLabelValues("waiting").Inc
 	s.limits.auth = authLimits()
 	s.limits.command = commandLimits(s.o.MaxQuery, s.o.MaxCopyData)
 	return s
@@ -88,8 +92,19 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 }
 
 func (s *Server) accept(ctx context.Context, ln net.Listener, sessions *sync.WaitGroup) error {
+	// Sessions and those who wait are bounded; places beyond are for those that are
+	// just leaving, which takes no time worth speaking of.
+	places := make(chan struct{}, s.o.MaxConnections+2*s.o.MaxWaiting)
 	for pause := time.Duration(0); ; {
+		select {
+		case places <- struct{}{}:
+		case <-ctx.Done():
+			return nil
+		}
 		nc, err := ln.Accept()
+		if err != nil {
+			<-places
+		}
 		switch {
 		case ctx.Err() != nil:
 			if err == nil {
@@ -107,14 +122,8 @@ func (s *Server) accept(ctx context.Context, ln net.Listener, sessions *sync.Wai
 		}
 		pause = 0
 		s.o.Metrics.accepted.Inc()
-		if s.open.Add(1) > int64(s.o.MaxConnections+preambleReserve) {
-			s.open.Add(-1)
-			s.o.Metrics.refused.WithLabelValues("limit").Inc()
-			_ = nc.Close()
-			continue
-		}
 		sessions.Go(func() {
-			defer s.open.Add(-1)
+			defer func() { <-places }()
 			s.handle(ctx, nc)
 		})
 	}
@@ -138,6 +147,8 @@ func (s *Server) handle(ctx context.Context, nc net.Conn) {
 		_ = tcp.SetKeepAliveConfig(keepAlive) // without it we notice later
 	}
 	c := &conn{srv: s, wire: newWire(nc, s.limits.auth), log: s.o.Logger.With("remote", nc.RemoteAddr().String())}
+	c.loggedIn = s.waiting.enter(nc)
+	defer c.loggedIn()
 	stop := watch(ctx, func() { c.interrupt(errShutdown, true) })
 	defer stop()
 	defer c.close()

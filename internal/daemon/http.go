@@ -23,6 +23,7 @@ const (
 	writeTimeout      = 2 * time.Minute // Above the longest profile that is sensible.
 	idleTimeout       = time.Minute
 	shutdownGrace     = 2 * time.Second
+	maxConns          = 256
 )
 
 // HTTPOptions describe a program's HTTP server.
@@ -95,6 +96,7 @@ func (s *HTTP) Serve(ctx context.Context, ln net.Listener) error {
 		WriteTimeout: writeTimeout, IdleTimeout: idleTimeout,
 		BaseContext: func(net.Listener) context.Context { return ctx },
 		ErrorLog:    slog.NewLogLogger(s.logger.Handler(), slog.LevelWarn),
+		ConnState:   newConnLimit(maxConns).changed,
 	}
 	failed := make(chan error, 1)
 	go func() {
