@@ -26,7 +26,7 @@ import (
 const roleVariable = "SHMQUEUE_TEST_ROLE"
 
 func roles() map[string]func() error {
-	return map[string]func() error{"consume": consume, "produce": produce, "push": push}
+	return map[string]func() error{"consume": consume, "produce": produce, "push": push, "measure": measure, "measure-socket": measureSocket}
 }
 
 func TestMain(m *testing.M) {

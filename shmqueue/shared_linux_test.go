@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
+	"pgregory.net/rapid"
 
 	"github.com/walhaven/walhaven/wal"
 )
@@ -243,4 +244,43 @@ func TestReservedBytesAreSeenWhenPublished(t *testing.T) {
 	}
 	_, err := q.Reserve(ctx, MinSize)
 	require.ErrorContains(t, err, "at most")
+}
+
+// whole is a consumer that leaves with its process.
+type whole struct {
+	Consumer
+	leave func()
+}
+
+func (w *whole) Close() { w.Consumer.Close(); w.leave() }
+
+func TestSharedQueueAgreesWithPlainSlice(t *testing.T) {
+	agree(t, func(t *rapid.T, o Options) (*Local, func() (Consumer, error), func()) {
+		q, err := Create(o)
+		require.NoError(t, err)
+		register := func() (Consumer, error) {
+			g, err := q.Grant()
+			if err != nil {
+				return nil, err
+			}
+			a, err := Attach(g.Files[:], g.ID)
+			if err != nil {
+				return nil, err
+			}
+			c, err := a.Register()
+			return &whole{Consumer: c, leave: func() {
+				require.NoError(t, a.Close())
+				q.Reap(g.ID)
+			}}, err
+		}
+		return &q.Local, register, func() {
+			q.Close()
+			require.NoError(t, q.Free())
+		}
+	})
+}
+
+func TestSharedHotPathDoesNotAllocate(t *testing.T) {
+	q := newShared(t, Options{Size: 1 << 20, Start: BlockSize})
+	doesNotAllocate(t, &q.Local, lend(t, attach(t, q)))
 }
