@@ -45,7 +45,7 @@ func (b *rig) restart() {
 // try takes a record and returns its end.
 func (b *rig) try(r walrecord.Record) (wal.LSN, error) {
 	b.t.Helper()
-	r.Start = b.tl.LastLSN()
+	r.Start = b.in.resume()
 	r.Major = b.major
 	raw := rawRecordOf(&r)
 	if len(r.Blocks) > 0 {
@@ -386,6 +386,38 @@ func TestDatabases(t *testing.T) {
 		end = b.take(made(copied, walrecord.ForkMain, 0, 1)) // The sizes that were known are forgotten, too.
 		require.Equal(t, 1, b.size(copied, walrecord.ForkMain, end))
 	}
+}
+
+// A database that does not fit into a batch is put in parts. A crash between them
+// begins it again.
+func TestLargeDatabaseIsCopiedInParts(t *testing.T) {
+	b := newRig(t, 15)
+	for n := range uint32(100) {
+		b.take(made(table, walrecord.ForkMain, n, byte(n)))
+	}
+	before := b.tl.LastLSN()
+	b.in.copyBytes = 1
+	r := walrecord.Record{RMID: walrecord.RmgrDatabase, Info: databaseCopy, XID: 5000, MainData: put32(9, 1663, 5, 1663)}
+	_, err := b.try(r)
+	require.ErrorIs(t, err, errCopyTooLarge, "a record has few LSNs")
+	require.Greater(t, b.tl.LastLSN(), before)
+	b.restart()
+	require.Equal(t, before, b.in.Position(), "the record is fed again")
+	end := b.take(r)
+	copied := table
+	copied.Database = 9
+	require.Equal(t, 100, b.size(copied, walrecord.ForkMain, end))
+	for n := range uint32(100) {
+		want, _ := b.page(pagekey.Block(table, 0, n), before)
+		got, ok := b.page(pagekey.Block(copied, 0, n), end)
+		require.True(t, ok)
+		require.Equal(t, want, got, n)
+	}
+	require.NotNil(t, b.value(pagekey.Database(1663, 9), end))
+	require.Len(t, allEvents(t, b.tl, EventDatabaseCreated), 1)
+	b.restart()
+	require.Equal(t, end, b.in.Position())
+	require.GreaterOrEqual(t, b.in.state.storedXID, uint64(5001))
 }
 
 func TestTablespaces(t *testing.T) {

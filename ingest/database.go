@@ -2,11 +2,9 @@ package ingest
 
 import (
 	"bytes"
-	"fmt"
 
 	"github.com/walhaven/walhaven/pagekey"
 	"github.com/walhaven/walhaven/pagestore"
-	"github.com/walhaven/walhaven/redo/page"
 	"github.com/walhaven/walhaven/wal"
 	"github.com/walhaven/walhaven/wal/walrecord"
 )
@@ -43,7 +41,7 @@ func (in *Ingester) database(r *walrecord.Record) error {
 			return errTruncated
 		}
 		in.eventDatabase(r, EventDatabaseCreated, place{space, db})
-		return in.copyDatabase(place{sourceSpace, sourceDB}, place{space, db}, r.End)
+		return in.copyDatabase(place{sourceSpace, sourceDB}, place{space, db}, r)
 	case databaseCreate:
 		db, space := b.u32(), b.u32()
 		if b.bad {
@@ -80,67 +78,6 @@ func (in *Ingester) dropDatabase(p place, lsn wal.LSN) {
 	in.add(pagekey.RelMap(p.space, p.db), lsn, pagestore.Tombstone, nil)
 	in.add(pagekey.Database(p.space, p.db), lsn, pagestore.Tombstone, nil)
 }
-
-// copyDatabase copies a database's files as they are before the record. The
-// server has written all of it by then, and lets nobody change it; the record
-// stands alone, so that all before it has been put.
-func (in *Ingester) copyDatabase(from, to place, lsn wal.LSN) error {
-	in.dropDatabase(to, lsn)
-	in.add(pagekey.Database(to.space, to.db), lsn, pagestore.Image, nil)
-	if err := in.copyRelMap(from, to, lsn); err != nil {
-		return err
-	}
-	err := in.scanDatabase(pagekey.RelationsOf(from.space, from.db), func(ref *pagekey.Ref, v *pagestore.Value) error {
-		blocks, err := pagekey.ParseSize(v.Image)
-		if err != nil {
-			return err
-		}
-		rel := walrecord.RelFile{Tablespace: to.space, Database: to.db, Relation: ref.Rel.Relation}
-		in.setSize(relFork{rel, ref.Fork}, blocks, lsn)
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("copy database %d: %w", from.db, err)
-	}
-	var (
-		replay pagekey.Replayer
-		p      page.Page
-	)
-	err = in.scanDatabase(pagekey.DatabaseBlocks(from.space, from.db), func(ref *pagekey.Ref, v *pagestore.Value) error {
-		key := pagekey.Block(ref.Rel, ref.Fork, ref.Block)
-		if err := replay.Page(key, v, &p); err != nil {
-			return err
-		}
-		at := len(in.out.arena)
-		in.out.arena = pagekey.AppendPage(in.out.arena, &p)
-		rel := walrecord.RelFile{Tablespace: to.space, Database: to.db, Relation: ref.Rel.Relation}
-		in.addFrom(at, pagekey.Block(rel, ref.Fork, ref.Block), lsn, pagestore.Image)
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("copy database %d: %w", from.db, err)
-	}
-	return nil
-}
-
-func (in *Ingester) scanDatabase(r pagestore.KeyRange, f func(ref *pagekey.Ref, v *pagestore.Value) error) error {
-	return in.tl.Scan(in.ctx, r, in.tl.LastLSN(), pagestore.ScanOptions{}, func(key pagestore.Key, v *pagestore.Value) (bool, error) {
-		ref, err := pagekey.Parse(key)
-		if err == nil {
-			err = f(&ref, v)
-		}
-		return err == nil, err
-	})
-}
-
-func (in *Ingester) copyRelMap(from, to place, lsn wal.LSN) error {
-	return in.scanDatabase(oneKey(pagekey.RelMap(from.space, from.db)), func(_ *pagekey.Ref, v *pagestore.Value) error {
-		in.addCopy(pagekey.RelMap(to.space, to.db), lsn, v.Image)
-		return nil
-	})
-}
-
-func oneKey(k pagestore.Key) pagestore.KeyRange { return pagestore.KeyRange{Start: k, End: k.Next()} }
 
 func (in *Ingester) tablespace(r *walrecord.Record) error {
 	b := read(r.MainData)

@@ -61,6 +61,7 @@ type Ingester struct {
 	slrus      slrus
 	value      pagestore.Value // of lookups
 	customSeen bool
+	copyBytes  int // of a copied database are put at a time
 	rec        walrecord.Record
 }
 
@@ -68,7 +69,7 @@ type Ingester struct {
 // at Position.
 func New(ctx context.Context, tl *pagestore.Timeline, o Options) (*Ingester, error) {
 	o.setDefaults()
-	in := &Ingester{tl: tl, o: o}
+	in := &Ingester{tl: tl, o: o, copyBytes: defaultCopyBytes}
 	in.sizes.known = map[relFork]relSize{}
 	in.slrus.known = map[segment]uint32{}
 	if err := in.load(ctx); err != nil {
@@ -78,7 +79,7 @@ func New(ctx context.Context, tl *pagestore.Timeline, o Options) (*Ingester, err
 		o.SystemID = in.state.control.systemID()
 	}
 	in.reader = walrecord.NewReader(walrecord.ScannerOptions{
-		Start: tl.LastLSN(), SegmentSize: o.SegmentSize, PGVersion: o.PGVersion, SystemID: o.SystemID, TLI: o.TLI,
+		Start: in.resume(), SegmentSize: o.SegmentSize, PGVersion: o.PGVersion, SystemID: o.SystemID, TLI: o.TLI,
 	}, in.onRecord)
 	return in, nil
 }

@@ -21,6 +21,7 @@ const xidStep = 1024
 const (
 	stateOffsetsPage = 1 // page of multixact offsets that was made before its record
 	stateCommitTime  = 2 // time of the newest commit in the event index
+	stateCopy        = 3 // where to go on while a database is being copied, 0 otherwise
 )
 
 // noPage says that no page of multixact offsets was made early.
@@ -37,6 +38,7 @@ type state struct {
 	// that will make it must not empty it again.
 	offsetsPage uint64
 	commitTime  wal.Timestamp // of the newest commit in the event index
+	copying     wal.LSN       // the record that copies a database is behind it; 0 if none is half done
 }
 
 // load reads the state as of the timeline's last LSN.
@@ -78,6 +80,11 @@ func (in *Ingester) load(ctx context.Context) error {
 		return err
 	} else if len(raw) == 8 {
 		s.commitTime = wal.Timestamp(binary.LittleEndian.Uint64(raw))
+	}
+	if raw, err = get(pagekey.State(stateCopy)); err != nil {
+		return err
+	} else if len(raw) == 8 {
+		s.copying = wal.LSN(binary.LittleEndian.Uint64(raw))
 	}
 	return nil
 }
