@@ -260,6 +260,20 @@ func TestFoundingAgainKnowsReplacedMembers(t *testing.T) {
 	require.Equal(t, "f", sk.mustQuery("TIMELINE_STATUS")[0]["joining"])
 }
 
+// Members that name each other in another order would take each other for
+// another membership.
+func TestMembersHaveOneOrder(t *testing.T) {
+	o := builtOrigin(t, 1<<20)
+	sk := startSafekeeper(t, 1, nil)
+	for _, members := range []string{"2=h:1,1=" + sk.addr, "1=" + sk.addr + ",2=h:1"} {
+		sk.mustQuery(fmt.Sprintf("CREATE TIMELINE %s %s (system_id '%d', pg_version '150020', wal_segment_size '1MB', start_lsn '%s', members '%s', incarnations '2=%s')",
+			testID.Tenant, testID.Timeline, o.systemID, o.start, members, strings.Repeat("22", 16)))
+		rows := sk.mustQuery("SHOW MEMBERS")
+		require.Len(t, rows, 2)
+		require.Equal(t, []string{"1", "2"}, []string{rows[0]["node_id"], rows[1]["node_id"]})
+	}
+}
+
 // A node whose data directory is not the one that the members name can only
 // join.
 func TestReplacedMemberJoins(t *testing.T) {

@@ -53,16 +53,26 @@ func (d *diskProbe) run(ctx context.Context) {
 }
 
 func (d *diskProbe) probe() {
-	var st unix.Statfs_t
-	err := unix.Statfs(d.dir, &st)
+	err := d.look()
 	if err == nil {
 		err = tryWrite(filepath.Join(d.dir, probeFile))
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.at, d.err = time.Now(), err
-	d.free = st.Bavail * uint64(st.Bsize)
-	d.size = st.Blocks * uint64(st.Bsize)
+}
+
+// look reads how much space there is. What it cannot read stays as it was: an
+// error is no full disk, for which WAL would be removed.
+func (d *diskProbe) look() error {
+	var st unix.Statfs_t
+	if err := unix.Statfs(d.dir, &st); err != nil {
+		return fmt.Errorf("look at free space: %w", err)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.free, d.size = st.Bavail*uint64(st.Bsize), st.Blocks*uint64(st.Bsize)
+	return nil
 }
 
 func tryWrite(path string) (err error) {
@@ -109,19 +119,16 @@ func (d *diskProbe) limit() uint64 {
 func (d *diskProbe) low() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return !d.at.IsZero() && d.free < d.limit()
+	return d.size != 0 && d.free < d.limit()
 }
 
-// missing looks again and returns how many bytes free space is below the limit.
+// missing looks again and returns how many bytes free space is below the limit, 0
+// when that cannot be told.
 func (d *diskProbe) missing() uint64 {
-	var st unix.Statfs_t
-	err := unix.Statfs(d.dir, &st)
+	err := d.look()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err == nil {
-		d.free, d.size = st.Bavail*uint64(st.Bsize), st.Blocks*uint64(st.Bsize)
-	}
-	if d.free >= d.limit() {
+	if err != nil || d.free >= d.limit() {
 		return 0
 	}
 	return d.limit() - d.free

@@ -1,6 +1,7 @@
 package safekeeper
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"slices"
@@ -63,6 +64,9 @@ func parseFounding(id wal.TTID, options map[string]string) (founding, error) {
 	if f.config.Generation == 0 && len(f.config.Members) > 0 {
 		f.config.Generation = 1
 	}
+	// One order everywhere: members that name each other in another order would
+	// take each other for another membership.
+	f.config.Members = sortedMembers(f.config.Members)
 	return f, f.check()
 }
 
@@ -154,8 +158,12 @@ func (f *founding) matches(c walstore.Control, s consensus.State) bool {
 	return c.ID == f.id && c.Name == f.name && c.SystemID == f.systemID && c.PGVersion/10000 == f.pgVersion/10000 &&
 		c.SegmentSize == f.segmentSize && c.Start == f.start && known && h.Equal(f.history) &&
 		(s.Configuration.Generation > f.config.Generation ||
-			formatMembers(s.Configuration.Members) == formatMembers(f.config.Members) &&
+			formatMembers(sortedMembers(s.Configuration.Members)) == formatMembers(f.config.Members) &&
 				len(f.replaced(s)) == 0)
+}
+
+func sortedMembers(members []pushwal.Member) []pushwal.Member {
+	return slices.SortedFunc(slices.Values(members), func(a, b pushwal.Member) int { return cmp.Compare(a.ID, b.ID) })
 }
 
 // replaced returns the members of which s knows another incarnation.

@@ -94,3 +94,21 @@ func FuzzGaps(f *testing.F) {
 		}
 	})
 }
+
+// WAL that a pageserver lacks is removed for a disk that is full, not for one
+// whose space cannot be read.
+func TestUnreadableSpaceIsNoFullDisk(t *testing.T) {
+	d := newDiskProbe(t.TempDir(), 1<<62)
+	d.probe()
+	require.True(t, d.low())
+	require.NotZero(t, d.missing())
+	d.dir = "/nonexistent"
+	require.Zero(t, d.missing())
+
+	d = newDiskProbe("/nonexistent", 0)
+	d.probe()
+	ok, _ := d.check()
+	require.False(t, ok)
+	require.False(t, d.low())
+	require.Zero(t, d.missing())
+}

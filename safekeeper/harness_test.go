@@ -278,8 +278,10 @@ func dialProposer(t *testing.T, n *node, o *origin, term wal.Term) *proposer {
 func dialProposerTLI(t *testing.T, n *node, o *origin, term wal.Term, tli wal.TLI) *proposer {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
+	options := n.options()
+	options.MaxFrame = pushwal.MaxMessage
 	stream, err := replication.Dial(ctx, n.conninfo(),
-		"START_WAL_PUSH (proto_version '3', walhaven '1', allow_timeline_creation 'false')", n.options())
+		"START_WAL_PUSH (proto_version '3', walhaven '1', allow_timeline_creation 'false')", options)
 	if err != nil {
 		cancel()
 	}

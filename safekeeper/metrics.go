@@ -35,7 +35,7 @@ type timelineCollector struct {
 	free, needed                                  *prometheus.Desc
 	count, failed                                 *prometheus.Desc
 	commit, flush, truncate, oldest, remote, slot *prometheus.Desc
-	term, lastLog, writer, joining, fenced        *prometheus.Desc
+	term, lastLog, terms, writer, joining, fenced *prometheus.Desc
 	senders, receivers                            *prometheus.Desc
 	pushLag, pushConnected, pushActive, pushAlarm *prometheus.Desc
 	pushGap                                       *prometheus.Desc
@@ -64,6 +64,7 @@ func newTimelineCollector(r *registry, d *diskProbe) *timelineCollector {
 		slot:      tl("slots_min_restart_lsn_bytes", "Oldest byte position that a replication slot reserves."),
 		term:      tl("term", "Highest term that was voted for."),
 		lastLog:   tl("last_log_term", "Term of the last WAL."),
+		terms:     tl("term_history_entries", "Terms that wrote WAL. Each new connection to PostgreSQL that writes adds one."),
 		writer:    tl("writer_age_seconds", "Time since a proposer was last heard."),
 		joining:   tl("joining", "Whether this member is joining and has no vote (1)."),
 		fenced:    tl("fenced", "Whether the timeline refuses WAL after a failed write or fsync (1)."),
@@ -83,7 +84,7 @@ func newTimelineCollector(r *registry, d *diskProbe) *timelineCollector {
 // Describe implements prometheus.Collector.
 func (c *timelineCollector) Describe(ch chan<- *prometheus.Desc) {
 	for _, d := range []*prometheus.Desc{
-		c.free, c.needed, c.count, c.failed, c.commit, c.flush, c.truncate, c.oldest, c.remote, c.slot, c.term, c.lastLog, c.writer,
+		c.free, c.needed, c.count, c.failed, c.commit, c.flush, c.truncate, c.oldest, c.remote, c.slot, c.term, c.lastLog, c.terms, c.writer,
 		c.joining, c.fenced, c.senders, c.receivers, c.senderLag, c.pushLag, c.pushConnected, c.pushActive, c.pushAlarm, c.pushGap,
 	} {
 		ch <- d
@@ -119,6 +120,7 @@ func (c *timelineCollector) collectTimeline(gauge func(*prometheus.Desc, float64
 	}
 	gauge(c.term, float64(st.Term), id...)
 	gauge(c.lastLog, float64(st.LastLogTerm), id...)
+	gauge(c.terms, float64(len(st.History)), id...)
 	if st.WriterAge >= 0 {
 		gauge(c.writer, st.WriterAge.Seconds(), id...)
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/wal"
 )
 
@@ -90,4 +91,24 @@ func TestMemberWithAPartOfThePrefixLearns(t *testing.T) {
 	begun.close()
 	members[1].waitLSN("commit_lsn", o.end())
 	requireSameWAL(t, wal.Range{Start: o.from, End: o.end()}, members[0], members[1])
+}
+
+// A timeline whose writers came and went a hundred thousand times goes on.
+func TestLongTermHistory(t *testing.T) {
+	o := builtOrigin(t, 1<<20)
+	sk := startSafekeeper(t, 1, nil)
+	o.found(t, []*node{sk})
+	history := pushwal.TermHistory{{Term: 0, LSN: o.start}}
+	const terms = 100_000
+	for term := range wal.Term(terms) {
+		history = append(history, pushwal.TermLSN{Term: term + 1, LSN: o.start})
+	}
+	p := propose(t, sk, o, terms, history)
+	p.append(o.end(), 0)
+	p.waitFlush(o.end())
+	p.close()
+	again := dialProposer(t, sk, o, terms+1)
+	require.Len(t, again.vote().History, terms+1)
+	go again.listen()
+	again.close()
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/walhaven/walhaven/internal/datadir"
 	"github.com/walhaven/walhaven/protocol"
 	"github.com/walhaven/walhaven/protocol/admin"
+	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/replication"
 	"github.com/walhaven/walhaven/replication/sender"
 	"github.com/walhaven/walhaven/wal/walstore"
@@ -93,7 +94,7 @@ func New(o Options) (*Server, error) {
 		return nil, errors.Join(err, dir.Close())
 	}
 	s.protocol = protocol.NewServer(s, protocol.Options{
-		Auth: o.Auth, TLS: o.TLS, Logger: s.logger,
+		Auth: o.Auth, TLS: o.TLS, Logger: s.logger, MaxCopyData: pushwal.MaxMessage,
 		Metrics: protocol.NewMetrics(o.Registerer, program),
 	})
 	if o.Registerer != nil {

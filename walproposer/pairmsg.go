@@ -60,7 +60,7 @@ const (
 	// pairPart is the most bytes of a body that one packet carries.
 	pairPart = 64 << 10
 	// maxPairBody bounds a body put together of parts: what CopyData may be.
-	maxPairBody = 2 << 20
+	maxPairBody = pushwal.MaxMessage
 
 	startFixed   = 8 + 8 + 4 + 4 + 4 // at, term, generation, tli, ancestors
 	startEntry   = 4 + 8             // tli, switch

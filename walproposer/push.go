@@ -81,7 +81,9 @@ func (p *pusher) run(ctx context.Context) error {
 // end is no reason to be patient with the next one.
 func (p *pusher) connect(ctx context.Context) (progressed bool, err error) {
 	g, gctx := errgroup.WithContext(ctx)
-	stream, err := replication.Dial(gctx, p.t.peers.conninfos[p.peer], startPush, p.t.peers.dialOptions(pushTimeout))
+	o := p.t.peers.dialOptions(pushTimeout)
+	o.MaxFrame = pushwal.MaxMessage
+	stream, err := replication.Dial(gctx, p.t.peers.conninfos[p.peer], startPush, o)
 	if isUndefined(err) {
 		if err := p.t.found(ctx, p.peer); err != nil {
 			return false, err

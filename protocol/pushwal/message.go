@@ -6,6 +6,10 @@ import "github.com/walhaven/walhaven/wal"
 // (MAX_SEND_SIZE: 16 WAL pages).
 const MaxAppend = 16 * wal.BlockSize
 
+// MaxMessage is the longest message in bytes that both sides take: ProposerElected
+// and VoteResponse carry the whole term history, 16 bytes a term.
+const MaxMessage = 4 << 20
+
 // MaxName is the longest name of a timeline in bytes (NAMEDATALEN - 1).
 const MaxName = 63
 

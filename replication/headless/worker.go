@@ -48,7 +48,9 @@ func (w *worker) run(ctx context.Context) error {
 
 func (w *worker) connect(ctx context.Context) error {
 	g, gctx := errgroup.WithContext(ctx)
-	stream, err := replication.Dial(gctx, w.o.Peers[w.peer].Conninfo, startPush, w.o.dial(dialTimeout, nil))
+	o := w.o.dial(dialTimeout, nil)
+	o.MaxFrame = pushwal.MaxMessage
+	stream, err := replication.Dial(gctx, w.o.Peers[w.peer].Conninfo, startPush, o)
 	if err != nil {
 		return err
 	}
