@@ -1,0 +1,42 @@
+package walproposer_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/walhaven/walhaven/compute"
+	"github.com/walhaven/walhaven/compute/computetest"
+)
+
+// TestServerStopsInOrder is `pg_ctl stop -m fast` with all safekeepers, with a
+// quorum, and with none: it ends, and when all are back nothing is lost.
+func TestServerStopsInOrder(t *testing.T) {
+	w := newWorld(t, computetest.Options{})
+	o := w.options()
+	o.ShutdownGrace = 2 * time.Second
+	p := w.propose(o)
+	p.streams()
+	w.demandQuorum()
+	for round, alive := range []int{3, 2, 0} {
+		require.NoError(t, w.insert(round))
+		for i := alive; i < 3; i++ {
+			w.keepers[i].down()
+		}
+		ctx, cancel := context.WithTimeout(w.ctx(), patience)
+		began := time.Now()
+		require.NoError(t, w.pg.Stop(ctx, compute.Fast), "with %d safekeepers", alive)
+		cancel()
+		t.Logf("with %d safekeepers and a grace of %s the server stopped in %s", alive, o.ShutdownGrace, time.Since(began).Round(time.Millisecond))
+		for i := alive; i < 3; i++ {
+			w.keepers[i].up()
+		}
+		require.NoError(t, w.pg.Start(w.ctx(), compute.StartOptions{}))
+		require.NoError(t, w.insert(100+round), "commits are acknowledged again")
+	}
+	rows, err := w.pg.QueryValue(w.ctx(), "SELECT count(*) FROM t WHERE i IN (0, 1, 2, 100, 101, 102)")
+	require.NoError(t, err)
+	require.Equal(t, "6", rows)
+}
