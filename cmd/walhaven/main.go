@@ -20,6 +20,7 @@ type cli struct {
 	Down    downCmd    `cmd:"" help:"Stop what up has started."`
 	Attach  attachCmd  `cmd:"" help:"Make commits of a running PostgreSQL wait for a quorum of safekeepers, without a restart."`
 	Detach  detachCmd  `cmd:"" help:"Let the server work as before attach; needs no safekeeper."`
+	Import  importCmd  `cmd:"" help:"Give the pageservers a base backup to begin from; afterwards they serve pages at any LSN."`
 	Status  statusCmd  `cmd:"" help:"Say whether commits are safe, and how each part is."`
 	Check   checkCmd   `cmd:"" help:"Check each part; exits with 1 when one fails, or as a Nagios plugin."`
 	Waldump waldumpCmd `cmd:"" help:"Print WAL records with their block references."`

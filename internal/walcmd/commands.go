@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"strings"
 
 	"github.com/walhaven/walhaven/protocol"
 	"github.com/walhaven/walhaven/protocol/admin"
@@ -88,6 +89,10 @@ func DigestColumns() []admin.Column { return admin.Text("start_lsn", "end_lsn", 
 // is one of an admin table's: SHOW and the status commands have one answer in
 // every kind of session.
 func ParseStreaming(stmt string) (admin.ReplicationCommand, error) {
+	// The table's SHOW takes more than a name.
+	if word, _, _ := strings.Cut(stmt, " "); word == "SHOW" {
+		return nil, nil
+	}
 	cmd, err := admin.ParseReplication(stmt)
 	switch cmd.(type) {
 	case admin.Show, admin.TimelineStatus, admin.WALDigest:

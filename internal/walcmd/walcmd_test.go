@@ -108,7 +108,9 @@ func TestRefusals(t *testing.T) {
 func TestShowAndStatusAreTheTables(t *testing.T) {
 	for stmt, streaming := range map[string]bool{
 		"IDENTIFY_SYSTEM": true, "START_REPLICATION 0/0": true, "SHOW wal_segment_size": false, "TIMELINE_STATUS": false,
-		"WAL_DIGEST 0/0 0/8": false, "HELP": false, "SELECT 1": false,
+		"WAL_DIGEST 0/0 0/8":                        false,
+		"SHOW PAGE '1663/5/1' BLOCK 0 AT LSN '0/8'": false, "SHOW RELATIONS AT LSN '0/8'": false,
+		"SHOW TRANSACTION ISOLATION LEVEL": false, "HELP": false, "SELECT 1": false,
 	} {
 		cmd, err := ParseStreaming(stmt)
 		require.NoError(t, err, stmt)

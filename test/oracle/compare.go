@@ -15,9 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/walhaven/walhaven/pagekey"
-	"github.com/walhaven/walhaven/pageread"
 	"github.com/walhaven/walhaven/redo/page"
-	"github.com/walhaven/walhaven/wal"
 	"github.com/walhaven/walhaven/wal/walrecord"
 )
 
@@ -48,26 +46,35 @@ type comparison struct {
 	t      testing.TB
 	dir    string
 	kinds  Kinds
-	reader *pageread.Reader
-	at     pageread.At
-	theirs map[fork]string // first segment of each fork on disk
+	pages  Pages
+	theirs map[Fork]string // first segment of each fork on disk
 }
 
-type fork struct {
-	rel  walrecord.RelFile
-	fork walrecord.Fork
+// Pages is what is compared, at one LSN.
+type Pages interface {
+	// Forks are all forks that exist, with their sizes in blocks.
+	Forks(ctx context.Context) (map[Fork]uint32, error)
+	// Page is a block, which is not written to.
+	Page(ctx context.Context, f Fork, block uint32) (*page.Page, error)
+	// Segments are the segments of an SLRU; ok is false if that is not known.
+	Segments(ctx context.Context, slru pagekey.SLRU) (_ map[uint32]bool, ok bool, err error)
+	// Segment is the content of a segment, whole pages.
+	Segment(ctx context.Context, slru pagekey.SLRU, segment uint32) ([]byte, error)
 }
 
-// Compare compares what the reader gives at an LSN with the data directory of a
-// server that was stopped there in an orderly way. The free space map, a hint
-// that is not in WAL, is left out, and so are unlogged relations but their init
-// forks.
-func Compare(t testing.TB, dir string, kinds Kinds, reader *pageread.Reader, lsn wal.LSN) Result {
+// Fork is a fork of a relation.
+type Fork struct {
+	Rel  walrecord.RelFile
+	Fork walrecord.Fork
+}
+
+// Compare compares pages with the data directory of a server that was stopped at
+// their LSN. The free space map, a hint that is not in WAL, is left out, and so
+// are unlogged relations but their init forks.
+func Compare(t testing.TB, dir string, kinds Kinds, pages Pages) Result {
 	t.Helper()
 	ctx := context.Background()
-	at, err := reader.Exactly(ctx, lsn)
-	require.NoError(t, err)
-	c := &comparison{t: t, dir: dir, kinds: kinds, reader: reader, at: at, theirs: map[fork]string{}}
+	c := &comparison{t: t, dir: dir, kinds: kinds, pages: pages, theirs: map[Fork]string{}}
 	c.list()
 	c.relations(ctx)
 	c.slrus(ctx)
@@ -92,7 +99,7 @@ func (c *comparison) list() {
 		}
 	}
 	for f := range c.theirs { // Unlogged ones are not in WAL.
-		if _, unlogged := c.theirs[fork{f.rel, walrecord.ForkInit}]; unlogged && f.fork != walrecord.ForkInit {
+		if _, unlogged := c.theirs[Fork{f.Rel, walrecord.ForkInit}]; unlogged && f.Fork != walrecord.ForkInit {
 			delete(c.theirs, f)
 		}
 	}
@@ -118,25 +125,19 @@ func (c *comparison) folder(dir string, in walrecord.RelFile) {
 		}
 		n, err := strconv.ParseUint(parts[1], 10, 32)
 		require.NoError(c.t, err)
-		f := fork{rel: in, fork: map[string]walrecord.Fork{"vm": walrecord.ForkVM, "init": walrecord.ForkInit}[parts[2]]}
-		f.rel.Relation = uint32(n)
+		f := Fork{Rel: in, Fork: map[string]walrecord.Fork{"vm": walrecord.ForkVM, "init": walrecord.ForkInit}[parts[2]]}
+		f.Rel.Relation = uint32(n)
 		c.theirs[f] = filepath.Join(dir, e.Name())
 	}
 }
 
 func (c *comparison) relations(ctx context.Context) {
-	ours := map[fork]uint32{}
-	err := c.reader.Relations(ctx, pagekey.Relations(), c.at, func(r pageread.Relation) error {
-		if r.Fork != walrecord.ForkFSM {
-			ours[fork{r.Rel, r.Fork}] = r.Blocks
-		}
-		return nil
-	})
+	ours, err := c.pages.Forks(ctx)
 	require.NoError(c.t, err)
 	for f, blocks := range ours {
-		if _, ok := c.theirs[f]; !ok {
-			if _, unlogged := c.theirs[fork{f.rel, walrecord.ForkInit}]; !unlogged {
-				c.differ("%s %s: %d blocks here, no file there", f.rel, f.fork, blocks)
+		if _, ok := c.theirs[f]; !ok && f.Fork != walrecord.ForkFSM {
+			if _, unlogged := c.theirs[Fork{f.Rel, walrecord.ForkInit}]; !unlogged {
+				c.differ("%s %s: %d blocks here, no file there", f.Rel, f.Fork, blocks)
 			}
 		}
 	}
@@ -144,11 +145,11 @@ func (c *comparison) relations(ctx context.Context) {
 		c.Files++
 		blocks, ok := ours[f]
 		if !ok {
-			c.differ("%s %s: not here", f.rel, f.fork)
+			c.differ("%s %s: not here", f.Rel, f.Fork)
 			continue
 		}
 		if there := c.blocks(path); there != blocks {
-			c.differ("%s %s: %d blocks here, %d there", f.rel, f.fork, blocks, there)
+			c.differ("%s %s: %d blocks here, %d there", f.Rel, f.Fork, blocks, there)
 			blocks = min(blocks, there)
 		}
 		c.fork(ctx, f, path, blocks)
@@ -174,9 +175,9 @@ func segmentPath(path string, segment int) string {
 	return path + "." + strconv.Itoa(segment)
 }
 
-func (c *comparison) fork(ctx context.Context, f fork, path string, blocks uint32) {
-	mask, known := c.kinds[f.rel]
-	if f.fork == walrecord.ForkVM {
+func (c *comparison) fork(ctx context.Context, f Fork, path string, blocks uint32) {
+	mask, known := c.kinds[f.Rel]
+	if f.Fork == walrecord.ForkVM {
 		mask = page.MaskVisibilityMap
 	} else if !known {
 		mask = page.MaskPlain // Of a database that takes no connections.
@@ -192,27 +193,27 @@ func (c *comparison) fork(ctx context.Context, f fork, path string, blocks uint3
 		var theirs page.Page
 		_, err := file.ReadAt(theirs[:], int64(block%segmentBlocks)*page.Size)
 		require.NoError(c.t, err)
-		ours, err := c.reader.Page(ctx, f.rel, f.fork, block, c.at)
+		ours, err := c.pages.Page(ctx, f, block)
 		c.Blocks++
 		if err != nil {
-			c.differ("%s %s block %d: %v", f.rel, f.fork, block, err)
+			c.differ("%s %s block %d: %v", f.Rel, f.Fork, block, err)
 			continue
 		}
 		c.page(f, block, *ours, theirs, mask)
 	}
 }
 
-func (c *comparison) page(f fork, block uint32, ours, theirs page.Page, mask page.Mask) {
+func (c *comparison) page(f Fork, block uint32, ours, theirs page.Page, mask page.Mask) {
 	if theirs.IsNew() && ours.IsNew() {
 		return
 	}
 	ourLSN, theirLSN := ours.LSN(), theirs.LSN()
-	mask(&ours, block, f.fork == walrecord.ForkVM)
-	mask(&theirs, block, f.fork == walrecord.ForkVM)
+	mask(&ours, block, f.Fork == walrecord.ForkVM)
+	mask(&theirs, block, f.Fork == walrecord.ForkVM)
 	for i := range ours {
 		if ours[i] != theirs[i] {
 			c.differ("%s %s block %d: byte %d is %#x here, %#x there (pd_lsn %s and %s)",
-				f.rel, f.fork, block, i, ours[i], theirs[i], ourLSN, theirLSN)
+				f.Rel, f.Fork, block, i, ours[i], theirs[i], ourLSN, theirLSN)
 			return
 		}
 	}
@@ -221,11 +222,11 @@ func (c *comparison) page(f fork, block uint32, ours, theirs page.Page, mask pag
 // slrus compares the SLRUs that WAL describes.
 func (c *comparison) slrus(ctx context.Context) {
 	for _, slru := range []pagekey.SLRU{pagekey.CLOG, pagekey.MultiXactOffsets, pagekey.MultiXactMembers, pagekey.CommitTS} {
-		ours := map[uint32]bool{}
-		require.NoError(c.t, c.reader.SLRUSegments(ctx, slru, c.at, func(segment, _ uint32) error {
-			ours[segment] = true
-			return nil
-		}))
+		ours, ok, err := c.pages.Segments(ctx, slru)
+		require.NoError(c.t, err)
+		if !ok {
+			continue
+		}
 		files, err := os.ReadDir(filepath.Join(c.dir, filepath.FromSlash(slru.Dir())))
 		require.NoError(c.t, err)
 		for _, f := range files {
@@ -243,7 +244,7 @@ func (c *comparison) slrus(ctx context.Context) {
 }
 
 func (c *comparison) segment(ctx context.Context, slru pagekey.SLRU, segment uint32, theirs []byte) {
-	ours, err := c.reader.SLRUSegment(ctx, slru, segment, c.at, nil)
+	ours, err := c.pages.Segment(ctx, slru, segment)
 	if err != nil {
 		c.differ("%s/%04X: %v", slru.Dir(), segment, err)
 		return

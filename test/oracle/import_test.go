@@ -216,7 +216,7 @@ func TestImportUnderLoad(t *testing.T) {
 	_, err = reader.Exactly(ctx, base.Start)
 	require.Error(t, err, "below the backup's end nothing is consistent")
 	stopped := stopAt(t, server, copied, stop1)
-	result := Compare(t, stopped, kinds, reader, stop1)
+	result := Compare(t, stopped, kinds, Reader(t, reader, stop1))
 	t.Log(result)
 	require.Zero(t, result.Differ, result.String())
 	require.Greater(t, result.Blocks, 3000)
