@@ -2,7 +2,6 @@ package walproposer
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"testing"
 	"time"
@@ -183,6 +182,5 @@ func TestDirectorOfAWorkerCarriesMessages(t *testing.T) {
 	l.close()
 	require.EqualValues(t, 1, await(t, tapSide, pairClosed).conn)
 	tapSide.close()
-	err = <-listening
-	require.True(t, errors.Is(err, errTapGone), "%v", err)
+	require.ErrorIs(t, <-listening, errTapGone)
 }
