@@ -64,6 +64,7 @@ type Accepting struct {
 	// Copies of the acceptor's positions for those who wait without the lock.
 	commit  watermark
 	flush   watermark
+	flushed flushLog
 	term    atomic.Uint64
 	history atomic.Pointer[wal.TimelineHistory]
 	standby atomic.Pointer[pushwal.HotStandbyFeedback]
@@ -116,7 +117,14 @@ func (a *Accepting) publish() {
 	// stays committed. One that lost WAL knows more than it holds.
 	a.commit.raise(min(a.acceptor.CommitLSN(), a.acceptor.FlushLSN()))
 	term := uint64(a.acceptor.State().Term)
+	before := a.flush.load()
 	moved := a.flush.set(a.acceptor.FlushLSN())
+	switch after := a.flush.load(); {
+	case after > before:
+		a.flushed.add(after, time.Now())
+	case after < before:
+		a.flushed.cut(after)
+	}
 	if a.term.Swap(term) != term || moved {
 		a.flush.wake()
 	}

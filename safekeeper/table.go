@@ -100,7 +100,7 @@ func (s *Server) newTable() (*admin.Table, error) {
 			Handler: s.onTimeline(showGaps),
 		},
 	}...)
-	return admin.NewTable(commands...)
+	return admin.NewTable(append(commands, s.durableCommands()...)...)
 }
 
 // settings lists what SHOW knows in a session.

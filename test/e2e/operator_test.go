@@ -3,6 +3,8 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -36,6 +38,7 @@ func TestOperator(t *testing.T) {
 		require.Regexp(t, `^WALHAVEN OK - SAFE: .* \| safekeeper_1_lag=0B`, out)
 	})
 	t.Run("wal get", func(t *testing.T) { walGet(t, c) })
+	t.Run("receipts", func(t *testing.T) { receipts(t, c) })
 	t.Run("waldump", func(t *testing.T) { waldumpJSON(t, c) })
 	t.Run("usage", func(t *testing.T) {
 		_, code := c.Walhaven("stauts")
@@ -177,4 +180,34 @@ func resume(t *testing.T, c *cluster.Cluster) {
 	require.NoError(t, err)
 	require.Equal(t, "1", n)
 	require.Equal(t, operator.StateSafe, c.CollectStatus(context.Background()).State)
+}
+
+// receipts asks whether a commit is durable, on the three ways there are.
+func receipts(t *testing.T, c *cluster.Cluster) {
+	ctx := context.Background()
+	require.NoError(t, c.Server.Exec(ctx, "CREATE TABLE kept_safe AS SELECT 1 AS i"))
+	lsn, err := c.Server.QueryValue(ctx, "SELECT pg_current_wal_flush_lsn()")
+	require.NoError(t, err)
+	out, code := c.Walhaven("wait", lsn)
+	require.Zero(t, code, out)
+	require.Contains(t, out, "DURABLE: "+lsn)
+	out, code = c.Walhaven("wait", "FF/0", "--timeout", "100ms", "-o", "json")
+	require.Equal(t, 1, code, out)
+	require.Contains(t, out, `"durable":false`)
+
+	resp, err := http.Get("http://" + c.Safekeepers[1].HTTP + "/v1/durable?wait=2s&lsn=" + url.QueryEscape(lsn)) //nolint:noctx // A test's.
+	require.NoError(t, err)
+	defer resp.Body.Close() //nolint:errcheck // Read to its end.
+	var rows []map[string]string
+	require.NoError(t, json.NewDecoder(resp.Body).Decode(&rows))
+	require.Len(t, rows, 3)
+	holders := 0
+	for _, row := range rows {
+		require.Equal(t, "t", row["durable"])
+		if row["holds"] == "t" {
+			holders++
+			require.NotEmpty(t, row["flushed_at"])
+		}
+	}
+	require.GreaterOrEqual(t, holders, 2)
 }
