@@ -81,6 +81,9 @@ test-long: check-go tools ## What takes hours: many seeds, long fuzzing, each ma
 	$(MAKE) sim SEEDS=200000
 	$(GO) test -race -count=5 -timeout 2h ./...
 	WALHAVEN_SOAK_BYTES=1000000000 $(GO) test -count=1 -v -run Soak ./shmqueue
+	WALHAVEN_ORACLE_MAJORS=all WALHAVEN_ORACLE_LSNS=20 $(GO) test -count=1 -v -timeout 2h -run 'TestOracle$$' ./ingest
+	WALHAVEN_ORACLE_MAJORS=all WALHAVEN_ORACLE_CHECKSUMS=off WALHAVEN_ORACLE_SETTINGS='full_page_writes=off wal_log_hints=off' \
+	  $(GO) test -count=1 -v -timeout 2h -run 'TestOracle$$' ./ingest
 	$(MAKE) fuzz TIME=2m
 	$(MAKE) test-pg
 	$(MAKE) mutants

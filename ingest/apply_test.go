@@ -5,6 +5,7 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 
 	"github.com/walhaven/walhaven/pagekey"
@@ -441,6 +442,7 @@ func TestCustomRecordsAreKeptAndNamed(t *testing.T) {
 	key := pagekey.Block(table, 0, 0)
 	require.NoError(t, b.tl.Get(t.Context(), key, end, &v))
 	require.ErrorContains(t, r.Page(key, &v, &p), "custom resource manager 129")
+	require.InDelta(t, 1, testutil.ToFloat64(b.in.o.Metrics.custom), 0)
 	end = b.take(made(table, walrecord.ForkMain, 0, 2))
 	_, ok := b.page(key, end)
 	require.True(t, ok)

@@ -11,7 +11,7 @@ type Metrics struct {
 	records  prometheus.Counter
 	bytes    prometheus.Counter
 	entries  prometheus.Counter
-	custom   *prometheus.CounterVec
+	custom   prometheus.Counter
 	position prometheus.Gauge
 }
 
@@ -25,10 +25,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 		records: counter("records_total", "WAL records turned into changes."),
 		bytes:   counter("bytes_total", "Bytes of WAL records turned into changes."),
 		entries: counter("entries_total", "Changes put into the page store."),
-		custom: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Namespace: ns, Subsystem: sub, Name: "custom_records_total",
-			Help: "Records of resource managers of extensions, which only their extension can apply.",
-		}, []string{"rmgr"}),
+		custom:  counter("custom_records_total", "Records of resource managers of extensions, which only their extension can apply."),
 		position: prometheus.NewGauge(prometheus.GaugeOpts{
 			Namespace: ns, Subsystem: sub, Name: "lsn_bytes",
 			Help: "Position up to which pages can be read, of the timeline that took WAL last.",
@@ -43,7 +40,7 @@ func NewMetrics(reg prometheus.Registerer) *Metrics {
 // reportCustom counts records of an extension's resource manager; the first of a
 // process is logged.
 func (in *Ingester) reportCustom(c *chunk) {
-	in.o.Metrics.custom.WithLabelValues(c.custom.String()).Add(float64(c.customs))
+	in.o.Metrics.custom.Add(float64(c.customs))
 	if in.customSeen {
 		return
 	}

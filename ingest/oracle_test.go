@@ -32,7 +32,9 @@ import (
 // was stopped by recovery_target_lsn at random LSNs. WALHAVEN_ORACLE_MAJORS=all
 // takes one server of each version on this machine, WALHAVEN_ORACLE_LSNS says at
 // how many LSNs, and WALHAVEN_ORACLE_SQL names a folder of psql scripts to run, with
-// pgbench, in place of the workloads here.
+// pgbench, in place of the workloads here. WALHAVEN_ORACLE_SETTINGS, as in
+// "full_page_writes=off wal_compression=on", and WALHAVEN_ORACLE_CHECKSUMS=off vary
+// the server.
 func TestOracle(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts servers")
@@ -92,12 +94,17 @@ var oracleSettings = map[string]string{
 func newOracle(t *testing.T, ctx context.Context, install compute.Install) *oracle {
 	t.Helper()
 	o := &oracle{install: install, kinds: map[string]int{}, settings: maps.Clone(oracleSettings)}
+	for _, setting := range strings.Fields(os.Getenv("WALHAVEN_ORACLE_SETTINGS")) {
+		name, value, _ := strings.Cut(setting, "=")
+		o.settings[name] = value
+	}
 	scripts := os.Getenv("WALHAVEN_ORACLE_SQL")
 	if scripts != "" {
 		o.settings["wal_level"] = "logical"
 	}
 	o.server = computetest.New(t, computetest.Options{
-		Major: install.Version.Major, SegmentSize: 1 << 20, Settings: o.settings, NoStart: true, DataChecksums: true,
+		Major: install.Version.Major, SegmentSize: 1 << 20, Settings: o.settings, NoStart: true,
+		DataChecksums: os.Getenv("WALHAVEN_ORACLE_CHECKSUMS") != "off",
 	})
 	o.base = filepath.Join(computetest.TempDir(t), "base")
 	copyTree(t, o.server.DataDir(), o.base)
