@@ -94,7 +94,7 @@ mutants: check-go pg ## Remove each protection in turn and show the test that th
 
 .PHONY: sim
 sim: check-go ## Simulated schedules of the consensus (SEEDS=n)
-	$(GO) test -count=1 -timeout 12h ./test/sim -args -seeds $(SEEDS)
+	$(GO) test -count=1 -timeout 12h ./test/sim -args -seeds $(SEEDS) -budget 11h
 
 .PHONY: fuzz
 fuzz: check-go ## Fuzz each target (TIME=30s, RUN=pattern)

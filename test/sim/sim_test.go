@@ -12,10 +12,8 @@ var (
 	seeds   = flag.Int("seeds", 2000, "number of schedules, one a seed")
 	oneSeed = flag.Int64("seed", -1, "run this seed alone")
 	stores  = flag.Int("stores", 100, "number of schedules on the real walstore")
+	budget  = flag.Duration("budget", 50*time.Second, "time of a test; what does not fit is left out, and said")
 )
-
-// budget bounds the time of a test; what does not fit is left out, and said.
-const budget = 50 * time.Second
 
 // runSeeds runs schedules until one fails, and says how many it ran.
 func runSeeds(t *testing.T, n int, change func(*Config)) (total Stats, ran int) {
@@ -35,7 +33,7 @@ func runSeeds(t *testing.T, n int, change func(*Config)) (total Stats, ran int) 
 		}
 		total.Add(stats)
 		ran++
-		if time.Since(began) > budget {
+		if time.Since(began) > *budget {
 			t.Logf("out of time after %d of %d schedules", ran, n)
 			break
 		}
