@@ -14,6 +14,7 @@ import (
 const (
 	controlSystemID      = 0
 	controlVersion       = 8
+	controlCatalog       = 12
 	controlTime          = 24
 	controlCheckpoint    = 32
 	controlCopy          = 40
@@ -80,6 +81,25 @@ func parseControl(b []byte) (control, error) {
 
 func (c control) systemID() wal.SystemID {
 	return wal.SystemID(binary.LittleEndian.Uint64(c[controlSystemID:]))
+}
+
+// major is the version whose catalogs the cluster has. WAL may begin between two
+// page headers, which would say.
+func (c control) major() (int, error) {
+	switch v := binary.LittleEndian.Uint32(c[controlCatalog:]); v {
+	case 202107181:
+		return 14, nil
+	case 202209061:
+		return 15, nil
+	case 202307071:
+		return 16, nil
+	case 202406281:
+		return 17, nil
+	case 202506291:
+		return 18, nil
+	default:
+		return 0, fmt.Errorf("control file has catalog version %d, which no supported PostgreSQL has", v)
+	}
 }
 
 func (c control) checkpoint() []byte { return c[controlCopy : controlCopy+checkpointSize] }

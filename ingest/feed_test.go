@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"encoding/binary"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -124,6 +125,24 @@ func TestNewNeedsABase(t *testing.T) {
 	base(t, tl, 0x1000, damaged)
 	_, err = New(t.Context(), tl, Options{SegmentSize: fixtureSegment})
 	require.ErrorContains(t, err, "wrong CRC")
+}
+
+// Where WAL begins between page headers, only the control file tells its version.
+func TestVersionOfTheControlFile(t *testing.T) {
+	for catalog, want := range map[uint32]int{202107181: 14, 202209061: 15, 202307071: 16, 202406281: 17, 202506291: 18} {
+		c := control(emptyControl(1300, 1))
+		binary.LittleEndian.PutUint32(c[controlCatalog:], catalog)
+		c.seal()
+		_, tl := newStore(t, t.TempDir(), 1, pagestore.Options{})
+		base(t, tl, 0x1000, c)
+		in, err := New(t.Context(), tl, Options{SegmentSize: fixtureSegment})
+		require.NoError(t, err)
+		require.Equal(t, want, in.reader.Major())
+	}
+	_, tl := newStore(t, t.TempDir(), 1, pagestore.Options{})
+	base(t, tl, 0x1000, emptyControl(1300, 1))
+	_, err := New(t.Context(), tl, Options{SegmentSize: fixtureSegment})
+	require.ErrorContains(t, err, "catalog version 0")
 }
 
 // TLI switches inside the stream are taken.

@@ -18,7 +18,7 @@ var ErrNoControlFile = errors.New("timeline has no control file; import a base b
 
 // Options are what an Ingester needs to know beside its timeline.
 type Options struct {
-	PGVersion   uint32 // server_version_num or a major version; 0: learned from WAL
+	PGVersion   uint32 // server_version_num or a major version; 0: that of the control file
 	SegmentSize wal.SegmentSize
 	SystemID    wal.SystemID // 0: that of the control file
 	TLI         wal.TLI      // lowest that WAL may name; 0: any
@@ -77,6 +77,13 @@ func New(ctx context.Context, tl *pagestore.Timeline, o Options) (*Ingester, err
 	}
 	if o.SystemID == 0 {
 		o.SystemID = in.state.control.systemID()
+	}
+	if o.PGVersion == 0 {
+		major, err := in.state.control.major()
+		if err != nil {
+			return nil, fmt.Errorf("start ingest into timeline %s: %w", tl.ID(), err)
+		}
+		o.PGVersion = uint32(major)
 	}
 	in.reader = walrecord.NewReader(walrecord.ScannerOptions{
 		Start: in.resume(), SegmentSize: o.SegmentSize, PGVersion: o.PGVersion, SystemID: o.SystemID, TLI: o.TLI,

@@ -244,7 +244,7 @@ func (o *oracle) endOfRecord(t testing.TB, at wal.LSN) (end wal.LSN) {
 func (o *oracle) ingest(t testing.TB) {
 	t.Helper()
 	size := wal.SegmentSize(1 << 20)
-	in, err := New(t.Context(), o.tl, Options{PGVersion: uint32(o.install.Version.Major), SegmentSize: size})
+	in, err := New(t.Context(), o.tl, Options{SegmentSize: size})
 	require.NoError(t, err)
 	rec := walrecord.Record{Major: o.install.Version.Major}
 	seen := walrecord.NewReader(walrecord.ScannerOptions{Start: o.start, SegmentSize: size},
