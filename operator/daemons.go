@@ -62,6 +62,9 @@ func (l *local) walproposer() daemon {
 		"--tenant-id", l.Tenant.String(), "--timeline", l.Timeline.String(),
 		"--listen-http", l.Walproposer.HTTP, "--slot", l.slot(),
 	}
+	if l.User == localUser {
+		args = append(args, "--ledger", filepath.Join(l.dir, "rpo.jsonl"))
+	}
 	if l.Walproposer.InProcess {
 		args = append(args, "--in-process")
 	}

@@ -26,6 +26,7 @@ const facts = `SELECT current_setting('fsync') AS fsync,
 	current_setting('full_page_writes') AS full_page_writes,
 	current_setting('synchronous_commit') AS synchronous_commit,
 	current_setting('synchronous_standby_names') AS names,
+	CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_flush_lsn() END AS flush_lsn,
 	(SELECT count(*) FROM pg_stat_replication WHERE application_name = '%[1]s') AS sessions,
 	(SELECT string_agg(sync_state, ',') FROM pg_stat_replication WHERE application_name = '%[1]s' AND pid = %[2]d) AS sync_state,
 	(SELECT wal_status FROM pg_replication_slots WHERE slot_name = '%[3]s') AS wal_status,
@@ -84,6 +85,7 @@ func (s *session) check(ctx context.Context) error {
 	} else {
 		s.metrics.slotRoom.Set(-1)
 	}
+	s.keepLedger(row)
 	wrong := strings.Join(findings(row), "; ")
 	s.state.checked(wrong)
 	if wrong != s.wrong && wrong != "" {

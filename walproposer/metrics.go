@@ -22,8 +22,12 @@ type metrics struct {
 	feeds      prometheus.Counter
 	slotRoom   prometheus.Gauge
 	walRate    prometheus.Gauge
-	walFree    prometheus.Gauge
-	walLasts   prometheus.Gauge
+
+	unprotected      prometheus.Gauge
+	unprotectedTotal prometheus.Counter
+
+	walFree  prometheus.Gauge
+	walLasts prometheus.Gauge
 }
 
 // outlook exports how long PostgreSQL can keep WAL.
@@ -47,19 +51,22 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		return f.NewGauge(prometheus.GaugeOpts{Name: "walhaven_walproposer_" + name, Help: help})
 	}
 	return &metrics{
-		proposing:  replication.NewProposingMetrics(reg),
-		queueWait:  histogram("queue_wait_seconds", "Time that WAL waited in the queue before it was sent to a safekeeper."),
-		roundTrip:  histogram("push_round_trip_seconds", "Time from sending WAL to a safekeeper to its acknowledgement."),
-		received:   counter("received_bytes_total", "WAL received from PostgreSQL."),
-		pushed:     counter("pushed_bytes_total", "WAL sent to safekeepers, all together."),
-		reports:    counter("reports_total", "Status updates sent to PostgreSQL."),
-		sessions:   counter("sessions_total", "Connections to PostgreSQL that were begun."),
-		reconnects: counter("safekeeper_disconnects_total", "Connections to safekeepers that ended or failed."),
-		feeds:      counter("laggard_feeds_total", "Times that a safekeeper had fallen behind the queue and was fed from another."),
-		slotRoom:   gauge("slot_headroom_bytes", "WAL that PostgreSQL may still write before it invalidates the replication slot; -1 without a limit."),
-		walRate:    gauge("postgres_wal_bytes_per_second", "WAL that PostgreSQL writes, over the last minute."),
-		walFree:    gauge("postgres_disk_free_bytes", "Free space where PostgreSQL's pg_wal is; -1 when it is not to be seen from here."),
-		walLasts:   gauge("postgres_wal_lasts_seconds", "How long PostgreSQL can keep WAL that no quorum takes, at that rate: until its disk is full or its slot is given up; +Inf without end, NaN when not known."),
+		proposing:        replication.NewProposingMetrics(reg),
+		queueWait:        histogram("queue_wait_seconds", "Time that WAL waited in the queue before it was sent to a safekeeper."),
+		roundTrip:        histogram("push_round_trip_seconds", "Time from sending WAL to a safekeeper to its acknowledgement."),
+		received:         counter("received_bytes_total", "WAL received from PostgreSQL."),
+		pushed:           counter("pushed_bytes_total", "WAL sent to safekeepers, all together."),
+		reports:          counter("reports_total", "Status updates sent to PostgreSQL."),
+		sessions:         counter("sessions_total", "Connections to PostgreSQL that were begun."),
+		reconnects:       counter("safekeeper_disconnects_total", "Connections to safekeepers that ended or failed."),
+		feeds:            counter("laggard_feeds_total", "Times that a safekeeper had fallen behind the queue and was fed from another."),
+		unprotected:      gauge("commits_unprotected", "Whether commits do not wait for the quorum (1), as of the last look at PostgreSQL."),
+		unprotectedTotal: counter("unprotected_intervals_total", "Intervals that began in which commits did not wait for the quorum."),
+
+		slotRoom: gauge("slot_headroom_bytes", "WAL that PostgreSQL may still write before it invalidates the replication slot; -1 without a limit."),
+		walRate:  gauge("postgres_wal_bytes_per_second", "WAL that PostgreSQL writes, over the last minute."),
+		walFree:  gauge("postgres_disk_free_bytes", "Free space where PostgreSQL's pg_wal is; -1 when it is not to be seen from here."),
+		walLasts: gauge("postgres_wal_lasts_seconds", "How long PostgreSQL can keep WAL that no quorum takes, at that rate: until its disk is full or its slot is given up; +Inf without end, NaN when not known."),
 	}
 }
 

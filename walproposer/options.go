@@ -56,6 +56,9 @@ type Options struct {
 	ShutdownGrace time.Duration
 	// InProcess runs tap and push workers as goroutines instead of processes.
 	InProcess bool
+	// Ledger is the file of the intervals in which PostgreSQL did not wait; "" =
+	// they are counted and logged only.
+	Ledger string
 	// Instance names this supervisor; random when zero. It is in memory only.
 	Instance pushwal.Instance
 }

@@ -26,6 +26,7 @@ type sessions struct {
 	metrics *metrics
 	state   *state
 	crew    crew
+	ledger  *ledger
 	elected func() // hears of each election; nil: nobody does
 }
 
@@ -42,7 +43,7 @@ func (w *sessions) run(ctx context.Context) error {
 	for {
 		began := time.Now()
 		w.metrics.sessions.Inc()
-		s := &session{o: w.o, logger: w.logger, metrics: w.metrics, state: w.state, crew: w.crew, elected: w.elected, takeover: takeover, deposed: deposed}
+		s := &session{o: w.o, logger: w.logger, metrics: w.metrics, state: w.state, crew: w.crew, ledger: w.ledger, elected: w.elected, takeover: takeover, deposed: deposed}
 		err := s.run(ctx)
 		if ctx.Err() != nil {
 			w.logger.Info("walproposer stops")

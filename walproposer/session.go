@@ -21,6 +21,7 @@ type session struct {
 	metrics *metrics
 	state   *state
 	crew    crew
+	ledger  *ledger
 	elected func()
 	// takeover campaigns in spite of another writer; deposed says that the last
 	// session ended by a higher term.

@@ -18,7 +18,7 @@ func TestStatusIsOneJSONObject(t *testing.T) {
 	health := daemon.NewHealth()
 	s := newState(health)
 	s.set(stateWaiting, "no majority")
-	handler := (&Walproposer{&sessions{state: s}}).Handler()
+	handler := (&Walproposer{runner: &sessions{state: s}}).Handler()
 	answer := httptest.NewRecorder()
 	handler.ServeHTTP(answer, httptest.NewRequest("GET", "/v1/status", nil))
 	var got map[string]any

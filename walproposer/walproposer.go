@@ -3,6 +3,7 @@ package walproposer
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/http"
 
@@ -13,6 +14,7 @@ import (
 // goroutines, else it is their supervisor.
 type Walproposer struct {
 	runner
+	ledger string // path
 }
 
 // runner is one of the two.
@@ -34,13 +36,13 @@ func New(o Options, d Deps) (*Walproposer, error) {
 		d.Logger = slog.New(slog.DiscardHandler)
 	}
 	if o.InProcess {
-		return &Walproposer{newSessions(o, d, goroutines{})}, nil
+		return &Walproposer{newSessions(o, d, goroutines{}), o.Ledger}, nil
 	}
-	return &Walproposer{newSupervisor(o, d)}, nil
+	return &Walproposer{newSupervisor(o, d), o.Ledger}, nil
 }
 
 func newSessions(o Options, d Deps, c crew) *sessions {
-	return &sessions{o: o, logger: d.Logger, metrics: newMetrics(d.Registerer), state: newState(d.Health), crew: c}
+	return &sessions{o: o, logger: d.Logger, metrics: newMetrics(d.Registerer), state: newState(d.Health), crew: c, ledger: &ledger{path: o.Ledger}}
 }
 
 func (w *sessions) status() Status { return w.state.status() }
@@ -59,7 +61,32 @@ func (w *Walproposer) Handler() http.Handler {
 		rw.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(rw).Encode(w.Status())
 	})
+	mux.HandleFunc("GET /v1/rpo", func(rw http.ResponseWriter, _ *http.Request) {
+		rw.Header().Set("Content-Type", "application/json")
+		intervals, err := w.Intervals()
+		if err != nil {
+			rw.WriteHeader(http.StatusInternalServerError)
+			_ = json.NewEncoder(rw).Encode(map[string]string{"error": err.Error()})
+			return
+		}
+		_ = json.NewEncoder(rw).Encode(intervals)
+	})
 	return mux
+}
+
+// errNoLedger says that --ledger was not given.
+var errNoLedger = errors.New("no ledger is kept; start the walproposer with --ledger")
+
+// Intervals are those of the ledger, oldest first.
+func (w *Walproposer) Intervals() ([]Interval, error) {
+	if w.ledger == "" {
+		return nil, errNoLedger
+	}
+	intervals, err := readLedger(w.ledger)
+	if intervals == nil {
+		intervals = []Interval{}
+	}
+	return intervals, err
 }
 
 // names of the readiness checks.

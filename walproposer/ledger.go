@@ -1,0 +1,219 @@
+package walproposer
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/walhaven/walhaven/replication"
+	"github.com/walhaven/walhaven/wal"
+)
+
+// Interval is a time in which PostgreSQL did not wait for the quorum: commits of
+// it may be lost though they were acknowledged.
+type Interval struct {
+	Reason string `json:"reason"`
+	// Began is when it was noticed, After the last look before at which all was
+	// well: it began between the two. After is zero when there was no such look.
+	Began time.Time `json:"began"`
+	After time.Time `json:"after,omitzero"`
+	Ended time.Time `json:"ended,omitzero"` // when it was seen to be over; zero = it goes on
+	// From is where the quorum's WAL ended when it was noticed, To where the
+	// server's did when it was over: what lies between may be lost with the server
+	// until the quorum has it.
+	From wal.LSN `json:"from_lsn"`
+	To   wal.LSN `json:"to_lsn"`
+}
+
+// ledger is the file of intervals: a line of JSON for each that began, and one
+// for each that ended. A line is on the disk before anything else happens.
+type ledger struct {
+	path string
+
+	mu   sync.Mutex
+	good time.Time // the last look at which all was well
+	open *Interval
+	read bool // the file was read
+}
+
+// line is one entry of the file.
+type line struct {
+	Event    string   `json:"event"` // began or ended
+	Interval Interval `json:"interval"`
+}
+
+// maxLedger bounds the file that is read, in bytes: some hundred thousand
+// intervals.
+const maxLedger = 64 << 20
+
+// readLedger returns the intervals of a ledger, oldest first; a file that does
+// not exist has none. A last line that a crash cut short does not count.
+func readLedger(path string) ([]Interval, error) {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read ledger: %w", err)
+	}
+	defer f.Close() //nolint:errcheck // Only read.
+	b, err := io.ReadAll(io.LimitReader(f, maxLedger))
+	if err != nil {
+		return nil, fmt.Errorf("read ledger: %w", err)
+	}
+	return parseLedger(b)
+}
+
+func parseLedger(b []byte) (out []Interval, err error) {
+	for n := 1; len(b) > 0; n++ {
+		text, rest, whole := bytes.Cut(b, []byte("\n"))
+		b = rest
+		if !whole {
+			break // of a write that a crash cut short
+		}
+		var l line
+		if err := json.Unmarshal(text, &l); err != nil {
+			return out, fmt.Errorf("read ledger: line %d: %w", n, err)
+		}
+		switch {
+		case l.Event == "began":
+			out = append(out, l.Interval)
+		case l.Event == "ended" && len(out) > 0:
+			out[len(out)-1] = l.Interval
+		}
+	}
+	return out, nil
+}
+
+// note takes what a look at PostgreSQL said: reason is why commits do not wait,
+// "" when they do. It returns whether an interval began or ended, which is on
+// disk then.
+func (l *ledger) note(now time.Time, reason string, quorum, server wal.LSN) (began, ended bool, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.path != "" && !l.read {
+		known, err := readLedger(l.path)
+		if err != nil {
+			return false, false, err
+		}
+		if n := len(known); n > 0 && known[n-1].Ended.IsZero() {
+			l.open = &known[n-1] // of an earlier life of this program
+		}
+		l.read = true
+	}
+	switch {
+	case reason == "" && l.open != nil:
+		done := *l.open
+		done.Ended, done.To = now.UTC(), server
+		if err := l.append(line{"ended", done}); err != nil {
+			return false, false, err
+		}
+		l.open, ended = nil, true
+	case reason != "" && l.open == nil:
+		i := Interval{Reason: reason, Began: now.UTC(), After: l.good, From: quorum}
+		if err := l.append(line{"began", i}); err != nil {
+			return false, false, err
+		}
+		l.open, began = &i, true
+	}
+	if reason == "" {
+		l.good = now.UTC()
+	}
+	return began, ended, nil
+}
+
+// append writes one line durably.
+func (l *ledger) append(entry line) (err error) {
+	if l.path == "" {
+		return nil
+	}
+	text, err := json.Marshal(entry)
+	if err != nil {
+		return err
+	}
+	fail := func(err error) error { return fmt.Errorf("write ledger %s: %w", l.path, err) }
+	_, missing := os.Stat(l.path)
+	f, err := os.OpenFile(l.path, os.O_CREATE|os.O_RDWR|os.O_APPEND, 0o640)
+	if err != nil {
+		return fail(err)
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if err := endLine(f); err != nil {
+		return fail(err)
+	}
+	if _, err := f.Write(append(text, '\n')); err != nil {
+		return fail(err)
+	}
+	if err := f.Sync(); err != nil {
+		return fail(err)
+	}
+	if missing == nil {
+		return nil
+	}
+	dir, err := os.Open(filepath.Dir(l.path))
+	if err != nil {
+		return fail(err)
+	}
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+// endLine cuts off what a crash left of a line.
+func endLine(f *os.File) error {
+	b, err := io.ReadAll(io.LimitReader(f, maxLedger+1))
+	if err != nil {
+		return err
+	}
+	if len(b) > maxLedger {
+		return fmt.Errorf("it is larger than %d bytes: move it away", maxLedger)
+	}
+	if whole := int64(bytes.LastIndexByte(b, '\n') + 1); whole < int64(len(b)) {
+		return f.Truncate(whole)
+	}
+	return nil
+}
+
+// unprotected says why commits do not wait for the quorum, "" when they do. While
+// the walproposer has no connection they wait because nobody acknowledges them.
+func unprotected(row replication.Row) string {
+	level, sync := row["synchronous_commit"], row["sync_state"]
+	switch {
+	case row["names"] == "":
+		return "synchronous_standby_names is empty"
+	case level == "off" || level == "local":
+		return "synchronous_commit is " + level
+	case sync != "" && sync != "sync" && sync != "quorum":
+		return fmt.Sprintf("synchronous_standby_names is '%s', and the walproposer's state is %s", row["names"], sync)
+	case sync == "" && !strings.Contains(row["names"], ApplicationName) && !strings.Contains(row["names"], "*"):
+		return fmt.Sprintf("synchronous_standby_names is '%s'", row["names"])
+	}
+	return ""
+}
+
+// keepLedger notes what a look said, and tells about it.
+func (s *session) keepLedger(row replication.Row) {
+	quorum := s.state.status().CommitLSN
+	server, _ := row.LSN("flush_lsn")
+	reason := unprotected(row)
+	began, ended, err := s.ledger.note(time.Now(), reason, quorum, server)
+	switch {
+	case err != nil:
+		s.logger.Error("cannot record whether commits wait for the quorum", "err", err)
+	case began:
+		s.metrics.unprotectedTotal.Inc()
+		s.logger.Warn("commits do not wait for the quorum", "reason", reason, "quorum", quorum)
+	case ended:
+		s.logger.Info("commits wait for the quorum again", "server", server)
+	}
+	s.metrics.unprotected.Set(0)
+	if reason != "" {
+		s.metrics.unprotected.Set(1)
+	}
+}
