@@ -43,7 +43,7 @@ func (h *harness) until(what string, cond func() bool) {
 	h.t.Helper()
 	deadline := time.NewTimer(cluster.Deadline)
 	defer deadline.Stop()
-	tick := time.NewTicker(10 * time.Millisecond)
+	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for !cond() {
 		select {
@@ -180,32 +180,28 @@ func (h *harness) requireQuorumHas(reported wal.LSN) {
 func (h *harness) awaitCopies() {
 	h.t.Helper()
 	target := h.target()
-	h.until("every copy has "+target.String(), func() bool {
-		s := h.c.CollectStatus(context.Background())
-		for _, sk := range s.Safekeepers {
-			if sk.Error != "" || sk.FlushLSN < target {
-				return false
-			}
-		}
-		return s.Pageservers[0].Error == "" && s.Pageservers[0].DiskConsistentLSN >= target
+	for _, n := range h.c.Safekeepers {
+		h.until(fmt.Sprintf("safekeeper %d has %s", n.ID, target), func() bool { return h.position(n.PG, "flush_lsn") >= target })
+	}
+	h.until("the pageserver has "+target.String(), func() bool {
+		return h.position(h.c.Pageservers[0].PG, "disk_consistent_lsn") >= target
 	})
 }
 
-// awaitMember waits until a daemon takes part, or has come to the point.
+// awaitMember waits until a daemon answers, or has come to the point.
 func (h *harness) awaitMember(name string) {
 	h.t.Helper()
 	h.until(name+" answers", func() bool {
 		if v, ok := h.reached(); ok && v.name == name {
 			return true
 		}
-		s := h.c.CollectStatus(context.Background())
 		switch {
 		case name == walproposer:
-			return s.Walproposer.Error == ""
+			return h.c.CollectStatus(context.Background()).Walproposer.Error == ""
 		case strings.HasPrefix(name, pageserver):
-			return s.Pageservers[0].Error == ""
+			return h.position(h.c.Pageservers[0].PG, "disk_consistent_lsn") != 0
 		}
-		return s.Safekeepers[h.id(name)-1].Error == ""
+		return h.position(h.c.Safekeepers[h.id(name)-1].PG, "flush_lsn") != 0
 	})
 }
 
