@@ -72,8 +72,8 @@ var table = append(append([]point{
 	{program: pageserver, name: "datadir/sealed/rename", nth: 1, scene: founding},
 	{program: pageserver, name: "datadir/sealed/folder", nth: 1, scene: founding},
 
-	{program: walproposer, name: "walproposer/control/before", nth: 4},
-	{program: walproposer, name: "walproposer/control/after", nth: 4},
+	{program: walproposer, name: "walproposer/control/before", nth: 2},
+	{program: walproposer, name: "walproposer/control/after", nth: 1},
 	{program: walproposer, name: "walproposer/push/before", nth: 20},
 	{program: walproposer, name: "walproposer/push/after", nth: 20},
 	{program: walproposer, name: "walproposer/report/before", nth: 10},
