@@ -59,6 +59,7 @@ type Accepting struct {
 	// cuts counts what makes a read of uncommitted WAL stale: truncations and
 	// rebuilt acceptors.
 	cuts    uint64
+	hot     hot
 	running sync.WaitGroup // sessions
 
 	// Copies of the acceptor's positions for those who wait without the lock.
@@ -106,6 +107,7 @@ func (a *Accepting) restore() error {
 	a.segmentSize = control.SegmentSize
 	a.history.Store(&state.TLIHistory)
 	a.cuts++
+	a.hot.drop()
 	a.publish()
 	return nil
 }
@@ -175,6 +177,7 @@ func (a *Accepting) SetHotStandby(f pushwal.HotStandbyFeedback) { a.standby.Stor
 func (a *Accepting) Checkpoint() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.hot.rest()
 	state := a.acceptor.Checkpoint()
 	if state == nil {
 		return nil

@@ -26,6 +26,7 @@ func (a *Accepting) execute(s *pushSession, e *consensus.Effects) error {
 		if err := a.log.Append(e.Append.TLI, e.Append.Begin, e.Append.WAL); err != nil {
 			return diskError(fmt.Errorf("append WAL at %s: %w", e.Append.Begin, err))
 		}
+		a.hot.append(e.Append.Begin, e.Append.WAL)
 		p := a.log.Positions()
 		a.acceptor.Appended(p.Write, p.WriteRecord)
 	}
@@ -63,6 +64,7 @@ func (a *Accepting) makeDurable(e *consensus.Effects) error {
 
 func (a *Accepting) truncate(t *consensus.Truncation) error {
 	a.cuts++
+	a.hot.drop()
 	if t.Prefix {
 		if err := a.makeUpPrefix(t.To); err != nil {
 			return err

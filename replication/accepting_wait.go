@@ -94,7 +94,12 @@ func (a *Accepting) WaitTerm(ctx context.Context, term wal.Term, after wal.LSN) 
 
 // ReadAt reads WAL as the log does, for committed senders, which respect
 // CommitLSN themselves.
-func (a *Accepting) ReadAt(p []byte, at wal.LSN) (int, error) { return a.log.ReadAt(p, at) }
+func (a *Accepting) ReadAt(p []byte, at wal.LSN) (int, error) {
+	if a.hot.read(p, at, a.flush.load()) {
+		return len(p), nil
+	}
+	return a.log.ReadAt(p, at)
+}
 
 // ReadTerm reads flushed WAL while the acceptor's term is exactly term, and
 // returns the flush position as well. Bytes that a truncation touched while they
@@ -107,7 +112,7 @@ func (a *Accepting) ReadTerm(term wal.Term, p []byte, at wal.LSN) (n int, flush 
 	if room := uint64(flush - at); uint64(len(p)) > room {
 		p = p[:room]
 	}
-	if n, err = a.log.ReadAt(p, at); err != nil {
+	if n, err = a.ReadAt(p, at); err != nil {
 		return 0, flush, err
 	}
 	invariant.Point("accepting/read-term/after")

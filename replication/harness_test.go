@@ -265,10 +265,15 @@ func (p *proposer) result() error {
 }
 
 // someWAL is well-formed WAL from testBase on that ends with a whole record.
-func someWAL(n int) []byte {
+func someWAL(n int) []byte { return walOf(n, 200) }
+
+// someOtherWAL is WAL that differs from someWAL's.
+func someOtherWAL(n int) []byte { return walOf(n, 300) }
+
+func walOf(n, record int) []byte {
 	b := walrecordtest.New(walrecordtest.Options{Start: testBase})
 	for int(b.Position()-b.Start()) < n {
-		b.Message(200)
+		b.Message(record)
 	}
 	return b.Bytes()
 }
