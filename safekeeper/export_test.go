@@ -1,8 +1,16 @@
 package safekeeper
 
 import (
+	"context"
 	"errors"
 )
+
+// ExchangeNow asks the other members of all timelines for their slots.
+func (s *Server) ExchangeNow(ctx context.Context) {
+	for _, t := range s.timelines.list() {
+		s.exchangeOnce(ctx, t)
+	}
+}
 
 // RetainNow applies retention to all timelines at once, for tests.
 func (s *Server) RetainNow() error {

@@ -89,6 +89,7 @@ func (s *Server) drain() {
 func (s *Server) begin(t *timeline) {
 	s.tasks.run(
 		func(ctx context.Context) { s.retain(ctx, t) },
+		func(ctx context.Context) { s.exchangeSlots(ctx, t) },
 		func(ctx context.Context) { s.watchPeers(ctx, t) },
 	)
 	for _, p := range t.pushes.list() {

@@ -134,7 +134,7 @@ func showSlots(_ context.Context, t *timeline, _ *admin.Call, emit admin.Emit) e
 		if sl.invalidated {
 			status = "lost"
 		}
-		if err := emit(sl.name, "physical", sl.temporary, sl.active != 0, pid, restart, status, behind); err != nil {
+		if err := emit(sl.name, "physical", sl.temporary, sl.active != 0, pid, restart, status, behind, formatSlotID(sl.id)); err != nil {
 			return err
 		}
 	}

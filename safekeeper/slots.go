@@ -10,10 +10,11 @@ import (
 	"github.com/walhaven/walhaven/wal/walstore"
 )
 
-// slot is one physical replication slot of a timeline on this safekeeper. Each
-// member keeps its own; a consumer creates its slot wherever it may connect.
+// slot is one physical replication slot of a timeline on this safekeeper. The
+// members exchange the persistent ones: see merge.
 type slot struct {
 	name        string
+	id          uint64  // the same on all members
 	restart     wal.LSN // oldest position that the consumer may still ask for; 0 = nothing reserved
 	temporary   bool
 	owner       uint32 // PID of the session that a temporary slot ends with
@@ -21,6 +22,8 @@ type slot struct {
 	invalidated bool   // fell behind --max-slot-wal-keep-size; its WAL may be gone
 
 	durable wal.LSN // restart as it is on disk: a crash brings the slot back there
+
+	dropped bool // says only that the slot of that id is gone
 }
 
 // slotSet holds the slots of one timeline. Persistent ones are durable before
@@ -29,6 +32,7 @@ type slot struct {
 type slotSet struct {
 	mu    sync.Mutex
 	slots map[string]*slot
+	gone  []uint64 // dropped persistent slots, oldest first
 	dirty bool
 
 	released chan struct{}      // closed and replaced when a session leaves its slot
@@ -38,6 +42,13 @@ type slotSet struct {
 func newSlotSet(loaded []slot, save func([]slot) error) *slotSet {
 	s := &slotSet{slots: make(map[string]*slot, len(loaded)), save: save, released: make(chan struct{})}
 	for i := range loaded {
+		if loaded[i].dropped {
+			s.gone = append(s.gone, loaded[i].id)
+			continue
+		}
+		if loaded[i].id == 0 { // written before members exchanged slots
+			loaded[i].id, s.dirty = newSlotID(), true
+		}
 		loaded[i].durable = loaded[i].restart
 		s.slots[loaded[i].name] = &loaded[i]
 	}
@@ -57,7 +68,7 @@ func (s *slotSet) create(name string, temporary bool, restart wal.LSN, pid uint3
 	if len(s.slots) >= maxSlots {
 		return errTooManySlots()
 	}
-	sl := &slot{name: name, temporary: temporary, restart: restart}
+	sl := &slot{name: name, id: newSlotID(), temporary: temporary, restart: restart}
 	if temporary {
 		sl.owner = pid
 	}
@@ -104,8 +115,10 @@ func (s *slotSet) dropLocked(name string) error {
 	if sl.temporary {
 		return nil
 	}
+	was := s.gone
+	s.forgetLocked(sl.id)
 	if err := s.persistLocked(); err != nil {
-		s.slots[name] = sl
+		s.slots[name], s.gone = sl, was
 		return err
 	}
 	return nil
@@ -185,7 +198,11 @@ func (s *slotSet) persist() error {
 }
 
 func (s *slotSet) persistLocked() error {
-	if err := s.save(s.listLocked(false)); err != nil {
+	all := s.listLocked(false)
+	for _, id := range s.gone {
+		all = append(all, slot{id: id, dropped: true})
+	}
+	if err := s.save(all); err != nil {
 		return fmt.Errorf("persist replication slots: %w", err)
 	}
 	for _, sl := range s.slots {

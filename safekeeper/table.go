@@ -89,9 +89,15 @@ func (s *Server) newTable() (*admin.Table, error) {
 			Handler: s.onTimeline(showPeers),
 		},
 		{
-			Name: "SHOW SLOTS", Tag: "SHOW", Scope: admin.ScopeTimeline, Help: "Replication slots of this member.",
-			Columns: admin.Text("slot_name", "slot_type", "temporary", "active", "active_pid", "restart_lsn", "wal_status", "lag_bytes"),
+			Name: "SHOW SLOTS", Tag: "SHOW", Scope: admin.ScopeTimeline, Help: "Replication slots; members exchange the persistent ones.",
+			Columns: admin.Text("slot_name", "slot_type", "temporary", "active", "active_pid", "restart_lsn", "wal_status", "lag_bytes", "slot_id"),
 			Handler: s.onTimeline(showSlots),
+		},
+		{
+			Name: "SHOW DROPPED_SLOTS", Tag: "SHOW", Scope: admin.ScopeTimeline,
+			Help:    "Slots that were dropped, for members that still have a copy.",
+			Columns: admin.Text("slot_id"),
+			Handler: s.onTimeline(showDroppedSlots),
 		},
 		{
 			Name: "SHOW GAPS", Tag: "SHOW", Scope: admin.ScopeTimeline,

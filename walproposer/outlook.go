@@ -24,6 +24,8 @@ const (
 	// outlookLogEvery is the pause between log records while no quorum
 	// acknowledges.
 	outlookLogEvery = time.Minute
+	// outlookLogAfter is how long that may last before it is worth a word.
+	outlookLogAfter = 10 * time.Second
 )
 
 // outlookFacts asks how far WAL is written, where, and how much more of it the
@@ -107,7 +109,7 @@ func (f forecast) String() string {
 func (o *outlook) watch(ctx context.Context, options Options, logger *slog.Logger, m *metrics, acknowledged func() (bool, string)) {
 	tick := time.NewTicker(outlookEvery)
 	defer tick.Stop()
-	var logged time.Time
+	lost, logged := time.Now(), time.Time{}
 	for {
 		if err := o.look(ctx, options); err != nil && ctx.Err() == nil {
 			logger.Debug("how long PostgreSQL can keep WAL is not known", "err", err)
@@ -116,8 +118,8 @@ func (o *outlook) watch(ctx context.Context, options Options, logger *slog.Logge
 		m.outlook(f)
 		ok, reason := acknowledged()
 		if ok {
-			logged = time.Time{}
-		} else if time.Since(logged) >= outlookLogEvery {
+			lost, logged = time.Now(), time.Time{}
+		} else if time.Since(lost) >= outlookLogAfter && time.Since(logged) >= outlookLogEvery {
 			logged = time.Now()
 			logger.Warn("no quorum acknowledges commits: PostgreSQL keeps the WAL", "reason", reason,
 				"wal_bytes_per_second", int64(f.rate), "disk_free_bytes", f.free, "lasts_seconds", f.lasts, "until", f.ends)

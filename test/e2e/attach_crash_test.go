@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"testing"
 
@@ -27,6 +28,7 @@ func TestAttachGoesOnAfterACrash(t *testing.T) {
 	require.NoError(t, a.pg.Exec(t.Context(), "SELECT pg_reload_conf()"))
 	before := a.footprint()
 	kills, name := 0, 0
+	long := os.Getenv("WALHAVEN_TEST_LONG") != "" // each pass of each point, else the first two
 	// killed runs a command that is killed at a point, and says whether it was.
 	killed := func(point string, n int, args []string) bool {
 		out, code := cluster.WalhavenAt(t, fmt.Sprintf("%s@%d=kill", point, n), args...)
@@ -40,7 +42,7 @@ func TestAttachGoesOnAfterACrash(t *testing.T) {
 	detach := []string{"detach", "--dir", a.dir, "--postgres", a.pg.Conninfo()}
 	for _, point := range attachPoints {
 		more := true
-		for n := 1; more; n++ {
+		for n := 1; more && (long || n <= 2); n++ {
 			name++
 			attach := append(slices.Clone(a.args), "--timeline", fmt.Sprint("t", name))
 			more = killed(point, n, attach)
@@ -59,5 +61,5 @@ func TestAttachGoesOnAfterACrash(t *testing.T) {
 		}
 	}
 	t.Logf("attach and detach killed %d times", kills)
-	require.Greater(t, kills, 15)
+	require.Greater(t, kills, 10)
 }
