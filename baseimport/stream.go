@@ -28,6 +28,9 @@ const MaxData = 256 << 10
 // ErrMessage is wrapped by errors about messages that are not as they should be.
 var ErrMessage = errors.New("malformed message of an import")
 
+// ErrIncomplete says that a stream ended before its backup did.
+var ErrIncomplete = errors.New("the import ended before it was complete")
+
 // End is how an import's stream ends.
 type End struct {
 	Stop wal.LSN // the backup is consistent from here on
@@ -65,7 +68,9 @@ func (r *Receiver) Next() (oid uint32, location string, end *End, err error) {
 	m := r.next
 	r.next = nil
 	if m == nil {
-		if m, err = r.receive(); err != nil {
+		if m, err = r.receive(); errors.Is(err, io.EOF) {
+			return 0, "", nil, ErrIncomplete
+		} else if err != nil {
 			return 0, "", nil, err
 		}
 	}
@@ -92,7 +97,7 @@ func (r *Receiver) Read(p []byte) (int, error) {
 		m, err := r.receive()
 		switch {
 		case errors.Is(err, io.EOF):
-			return 0, fmt.Errorf("the stream ended inside an archive: %w", io.ErrUnexpectedEOF)
+			return 0, ErrIncomplete
 		case err != nil:
 			return 0, err
 		case len(m) > 0 && m[0] == messageData:

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/walhaven/walhaven/baseimport"
@@ -141,9 +140,7 @@ func loadArchives(ctx context.Context, l *baseimport.Loader, r *baseimport.Recei
 	for {
 		oid, location, end, err := r.Next()
 		switch {
-		case errors.Is(err, io.EOF):
-			return baseimport.End{}, protocol.Errorf(protocol.CodeProtocolViolation, "the import ended before it was complete")
-		case errors.Is(err, baseimport.ErrMessage):
+		case errors.Is(err, baseimport.ErrMessage), errors.Is(err, baseimport.ErrIncomplete):
 			return baseimport.End{}, protocol.Errorf(protocol.CodeProtocolViolation, "%w", err)
 		case err != nil:
 			return baseimport.End{}, err
@@ -155,7 +152,11 @@ func loadArchives(ctx context.Context, l *baseimport.Loader, r *baseimport.Recei
 				return baseimport.End{}, err
 			}
 		}
-		if err := l.Archive(ctx, oid, r); err != nil {
+		err = l.Archive(ctx, oid, r)
+		if errors.Is(err, baseimport.ErrIncomplete) {
+			err = protocol.Errorf(protocol.CodeProtocolViolation, "%w", err)
+		}
+		if err != nil {
 			return baseimport.End{}, err
 		}
 	}

@@ -275,10 +275,15 @@ func (p *pages) replay(ctx context.Context, tl *pagestore.Timeline) error {
 		if err := p.settle(ctx, tl); err != nil {
 			return err
 		}
-		at := in.Position()
-		end, err := p.timeline.waitDurable(ctx, max(at, in.LastRecord()))
-		if err != nil {
-			return err
+		changed := p.timeline.changed()
+		at, end := in.Position(), p.timeline.durable()
+		if end <= max(at, in.LastRecord()) {
+			select {
+			case <-changed:
+			case <-ctx.Done():
+				return context.Cause(ctx)
+			}
+			continue
 		}
 		n, err := p.timeline.store.ReadAt(buf[:min(uint64(len(buf)), uint64(end-at))], at)
 		if n == 0 {

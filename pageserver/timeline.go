@@ -35,7 +35,7 @@ type timeline struct {
 	halted   error         // set once our WAL and a pusher's differed
 	commit   wal.LSN       // highest commit position that a pusher announced
 	behind   time.Time     // since when commit is above what is durable here
-	advanced chan struct{} // closed and replaced when more is durable
+	advanced chan struct{} // closed and replaced when more is durable, or the history grew
 }
 
 func newTimeline(store *walstore.Store, storage *pageStorage, root string, m *metrics, logger *slog.Logger) *timeline {
@@ -114,17 +114,28 @@ func (t *timeline) sync() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.announce(0, time.Now())
+	t.wake()
+	return nil
+}
+
+// wake tells those who wait that something has changed. The caller holds mu.
+func (t *timeline) wake() {
 	close(t.advanced)
 	t.advanced = make(chan struct{})
-	return nil
+}
+
+// changed returns a channel that is closed at the next change of what is durable
+// or of the history.
+func (t *timeline) changed() <-chan struct{} {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.advanced
 }
 
 // waitDurable returns the end of durable WAL once it is above after.
 func (t *timeline) waitDurable(ctx context.Context, after wal.LSN) (wal.LSN, error) {
 	for {
-		t.mu.Lock()
-		advanced := t.advanced
-		t.mu.Unlock()
+		advanced := t.changed()
 		if end := t.durable(); end > after {
 			return end, nil
 		}
@@ -205,6 +216,9 @@ func (t *timeline) adoptHistory(h wal.TimelineHistory) error {
 		return fmt.Errorf("save history of timeline %d: %w", h.Last, err)
 	}
 	t.logger.Info("following a new PostgreSQL timeline", "tli", h.Last)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.wake()
 	return nil
 }
 

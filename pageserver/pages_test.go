@@ -1,0 +1,124 @@
+package pageserver
+
+import (
+	"encoding/hex"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/walhaven/walhaven/protocol"
+	"github.com/walhaven/walhaven/wal"
+)
+
+func TestPages(t *testing.T) {
+	o := newOrigin(t)
+	for name, test := range map[string]func(*testing.T, *origin){
+		"import becomes visible": importBecomesVisible, "left timeline": importOfALeftTimelineIsThrownAway,
+		"misfits": importsThatDoNotFitAreRefused, "page requests": pageRequests,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, o) })
+	}
+}
+
+// An import is not there before committed WAL has passed its end, and from then
+// on, also after restarts at each stage.
+func importBecomesVisible(t *testing.T, o *origin) {
+	n := startNode(t, o)
+	n.push(o.ends[len(o.ends)/4])
+	require.Equal(t, "none", n.status()["pages"])
+	_, err := n.query("SHOW RELATIONS")
+	require.Equal(t, protocol.CodeNotInState, protocol.SQLState(err))
+	require.ErrorContains(t, err, "no base backup was imported")
+
+	require.ErrorContains(t, n.importBase(0, false), "before it was complete")
+	require.Equal(t, "none", n.status()["pages"])
+	require.Contains(t, n.status()["pages_reason"], "the last import failed")
+
+	stop := o.ends[len(o.ends)/2]
+	require.NoError(t, n.importBase(stop, true))
+	n.eventually(func() bool { return n.status()["applied_lsn"] == o.ends[len(o.ends)/4].String() })
+	require.Equal(t, "catching up", n.status()["pages"])
+	_, err = n.query("SHOW RELATIONS")
+	require.ErrorContains(t, err, "is consistent at "+stop.String())
+	n.restart()
+	require.Equal(t, "catching up", n.status()["pages"])
+	require.ErrorContains(t, n.importBase(stop, true), "has pages already")
+	n.push(o.ends[len(o.ends)/2-1])
+	n.eventually(func() bool { return n.status()["applied_lsn"] == o.ends[len(o.ends)/2-1].String() })
+	require.Equal(t, "catching up", n.status()["pages"], "a record is missing")
+
+	n.push(stop)
+	n.eventually(func() bool { return n.status()["pages"] == "active" })
+	require.Equal(t, stop.String(), n.status()["oldest_page_lsn"])
+	_, err = n.query("SHOW RELATIONS AT LSN '" + o.ends[len(o.ends)/2-1].String() + "'")
+	require.Equal(t, protocol.CodeInvalidParameter, protocol.SQLState(err), "below the backup's end: %v", err)
+	n.restart()
+	n.push(o.end)
+	n.eventually(func() bool { return n.status()["applied_lsn"] == o.end.String() })
+	requireLastPages(t, n)
+}
+
+// requireLastPages compares the table with the file of the server that was
+// stopped last.
+func requireLastPages(t *testing.T, n *node) {
+	t.Helper()
+	parts := strings.Split(n.o.relid, "/")
+	file, err := os.ReadFile(filepath.Join(n.o.last, "base", parts[1], parts[2]))
+	require.NoError(t, err)
+	for _, block := range []string{"0", "3"} {
+		rows, err := n.query("SHOW PAGE '" + n.o.relid + "' BLOCK " + block + " AT LSN '" + n.o.end.String() + "'")
+		require.NoError(t, err)
+		require.Len(t, rows, 1)
+		ours, err := hex.DecodeString(strings.TrimPrefix(rows[0]["page"], `\x`))
+		require.NoError(t, err)
+		require.Len(t, ours, 8192)
+		theirs := file[8192*int(block[0]-'0'):][:8192]
+		require.Equal(t, theirs[:8], ours[:8], "pd_lsn")
+		require.Equal(t, theirs[12:18], ours[12:18], "pointers")
+		require.Equal(t, [2]string{"4", "8192"}, [2]string{rows[0]["version"], rows[0]["page_size"]})
+		require.NotEqual(t, "0", rows[0]["line_pointers"])
+	}
+	rows, err := n.query("SHOW HISTORY OF PAGE '" + n.o.relid + "' BLOCK 0 LIMIT 5")
+	require.NoError(t, err)
+	require.Len(t, rows, 5)
+	require.Equal(t, "record", rows[0]["kind"])
+	require.Contains(t, rows[0]["description"], "blkref #0: rel "+n.o.relid)
+	require.NotEmpty(t, rows[0]["xid"])
+}
+
+// A base whose timeline was left before its end is thrown away, and another one
+// can be imported.
+func importOfALeftTimelineIsThrownAway(t *testing.T, o *origin) {
+	n := startNode(t, o)
+	sw := o.ends[len(o.ends)/4]
+	n.push(sw)
+	require.NoError(t, n.importBase(o.ends[len(o.ends)/2], true))
+	n.eventually(func() bool { return n.status()["pages"] == "catching up" && n.status()["applied_lsn"] == sw.String() })
+
+	h := wal.TimelineHistory{Last: 2, Ancestors: []wal.HistoryEntry{{TLI: 1, Switch: sw}}}
+	require.NoError(t, n.timeline.admit(o.greeting(h)))
+	n.eventually(func() bool { return n.status()["pages"] == "none" })
+	require.Contains(t, n.status()["pages_reason"], "thrown away")
+	_, err := os.Stat(filepath.Join(n.timeline.pages.dir, baseFile))
+	require.ErrorIs(t, err, os.ErrNotExist)
+
+	err = n.importBase(o.ends[len(o.ends)/2], true)
+	require.ErrorContains(t, err, "which the quorum left before")
+	require.NoError(t, n.importBase(sw-8, true), "one that ends before the switch is good")
+	n.eventually(func() bool { return n.status()["pages"] == "active" })
+}
+
+func importsThatDoNotFitAreRefused(t *testing.T, o *origin) {
+	n := startNode(t, o)
+	n.push(o.ends[10])
+	start := n.timeline.store.Control().Start
+	require.Equal(t, o.redo, start)
+	other := *o
+	other.redo, other.system = o.redo, o.system+1
+	m := startNode(t, &other)
+	require.ErrorContains(t, m.importBase(0, true), "the backup is of cluster")
+	require.Equal(t, "none", m.status()["pages"])
+}
