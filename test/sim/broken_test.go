@@ -1,7 +1,9 @@
 package sim
 
 import (
+	"encoding/json"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -51,4 +53,29 @@ func TestSchedulesRepeat(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, first, second, "seed %d", seed)
 	}
+}
+
+// TestShrink makes a failing schedule smaller, and what comes out fails when it is
+// run from its text.
+func TestShrink(t *testing.T) {
+	var c Config
+	for seed := uint64(1); ; seed++ {
+		c = Random(seed)
+		c.Break = Break{VoteNotSaved: true}
+		if _, err := Run(c); err != nil {
+			break
+		}
+	}
+	small, failure := Shrink(c, 5*time.Second)
+	require.Error(t, failure)
+	require.Less(t, small.Steps, c.Steps)
+	var again Config
+	require.NoError(t, json.Unmarshal([]byte(small.Text()), &again))
+	_, err := Run(again)
+	require.EqualError(t, err, failure.Error())
+	t.Logf("seed %d with %d steps shrunk to seed %d with %d: %v", c.Seed, c.Steps, small.Seed, small.Steps, failure)
+
+	sound, failure := Shrink(Random(1), time.Second)
+	require.NoError(t, failure, "nothing to shrink")
+	require.Equal(t, Random(1), sound)
 }

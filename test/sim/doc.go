@@ -11,7 +11,7 @@
 // system with the model beside it.
 //
 // There is no clock and no goroutine of its own, and every choice comes from the
-// seed, so that a failing schedule repeats. Protections that live in drivers can
+// seed, so that a failing schedule repeats; Shrink makes a smaller one of it. Protections that live in drivers can
 // be broken by Config.Break, to show that the checks would notice; those inside
 // the state machines have patches in test/mutants.
 package sim

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"encoding/json"
 	"flag"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 var (
 	seeds   = flag.Int("seeds", 2000, "number of schedules, one a seed")
 	oneSeed = flag.Int64("seed", -1, "run this seed alone")
+	config  = flag.String("config", "", "run this configuration alone, as a failed run has printed it")
 	stores  = flag.Int("stores", 100, "number of schedules on the real walstore")
 	budget  = flag.Duration("budget", 50*time.Second, "time of a test; what does not fit is left out, and said")
 )
@@ -24,12 +26,20 @@ func runSeeds(t *testing.T, n int, change func(*Config)) (total Stats, ran int) 
 	if *oneSeed >= 0 {
 		first, last = uint64(*oneSeed), uint64(*oneSeed)
 	}
+	if *config != "" {
+		last = first
+	}
 	for seed := first; seed <= last; seed++ {
 		c := Random(seed)
 		change(&c)
+		if *config != "" {
+			require.NoError(t, json.Unmarshal([]byte(*config), &c))
+		}
 		stats, err := Run(c)
 		if err != nil {
-			t.Fatalf("%v\n%+v\nto repeat: go test ./test/sim -run '^%s$' -seed %d", err, c, t.Name(), seed)
+			small, why := Shrink(c, 30*time.Second)
+			t.Fatalf("%v\n%+v\nto repeat: go test ./test/sim -run '^%s$' -args -seed %d\nshrunk to %d steps: %v\nto repeat: go test ./test/sim -run '^%s$' -args -config '%s'",
+				err, c, t.Name(), seed, small.Steps, why, t.Name(), small.Text())
 		}
 		total.Add(stats)
 		ran++
