@@ -57,6 +57,7 @@ func Up(ctx context.Context, o UpOptions) (*Cluster, error) {
 		l.startWalproposer,
 		l.requireQuorum,
 		l.takeBaseBackup,
+		l.importPages,
 	}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
@@ -266,6 +267,21 @@ func (l *local) takeBaseBackup(ctx context.Context) error {
 	l.say("+ pg_basebackup -D %s -c fast -X none", dir)
 	return l.server.BaseBackup(ctx, dir, "-X", "none")
 }
+
+// importPages gives the pageserver the base backup to begin from, unless it has
+// pages. A cluster without pages still keeps every commit, so a failure is said
+// and is not the end.
+func (l *local) importPages(ctx context.Context) error {
+	err := l.Import(ctx, ImportOptions{From: l.backupDir(), Timeout: importTimeout, Out: l.out})
+	if err != nil && ctx.Err() == nil {
+		l.say("no pages yet: %v; run walhaven import", err)
+		return nil
+	}
+	return err
+}
+
+// importTimeout bounds how long up waits for a small base to be consistent.
+const importTimeout = 30 * time.Second
 
 // bench puts a few seconds of ordinary load on a new cluster.
 func (l *local) bench(ctx context.Context, d time.Duration) error {
