@@ -24,7 +24,7 @@ type point struct {
 var elsewhere = []struct{ prefix, tests string }{
 	{"pagestore/", "pagestore's crash tests, at every point"},
 	{"pageserver/import/", "nobody yet: no base backup is imported here"},
-	{"operator/", "nobody yet: the operator's tool, which makes or changes a cluster before there are commits to lose"},
+	{"operator/", "test/e2e TestAttachGoesOnAfterACrash: the operator's tool, at every point"},
 }
 
 const (
