@@ -41,6 +41,7 @@ type RunConfig struct {
 	Takeover      bool          `name:"takeover" help:"Take the place of another walproposer at once, this time."`
 	ShutdownGrace time.Duration `name:"shutdown-grace" default:"10s" help:"How long a PostgreSQL that shuts down waits for the quorum to have its last WAL."`
 	Ledger        string        `name:"ledger" placeholder:"FILE" help:"File in which each interval is recorded in which PostgreSQL did not wait for the quorum; for walhaven rpo."`
+	ApplySource   string        `name:"apply-source" default:"quorum" enum:"quorum,pageserver" help:"Whose position counts as applied, for synchronous_commit = remote_apply: ${enum}."`
 	InProcess     bool          `name:"in-process" help:"Run tap and push workers as goroutines of this process instead of processes of their own."`
 }
 
@@ -97,7 +98,7 @@ func (c *RunConfig) options() (Options, error) {
 		Postgres: c.Postgres, Safekeepers: c.Safekeepers, SafekeeperUser: c.SafekeeperUser,
 		Tenant: tenant, Timeline: c.Timeline, Slot: c.Slot, QueueSize: int(c.QueueSize),
 		TakeoverAfter: c.TakeoverAfter, Takeover: c.Takeover, ShutdownGrace: c.ShutdownGrace, Ledger: c.Ledger,
-		InProcess: c.InProcess,
+		ApplySource: c.ApplySource, InProcess: c.InProcess,
 	}
 	if o.SafekeeperPassword, err = c.password(); err != nil {
 		return o, err

@@ -171,7 +171,13 @@ func (l *localLink) received(payload []byte) error {
 			return err
 		}
 		l.t.heard[l.peer].Store(shmqueue.Now())
-		return l.l.Appended(&l.response)
+		if err := l.l.Appended(&l.response); err != nil {
+			return err
+		}
+		if f := l.response.Pageserver; f != nil && l.t.ingested != nil {
+			l.t.ingested(f.LastReceivedLSN)
+		}
+		return nil
 	}
 	return fmt.Errorf("unexpected message %q", pushwal.Kind(payload))
 }

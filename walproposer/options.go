@@ -54,6 +54,9 @@ type Options struct {
 	// ShutdownGrace is how long a PostgreSQL that is shutting down waits for the
 	// quorum.
 	ShutdownGrace time.Duration
+	// ApplySource is whose position is reported as applied, which is what
+	// synchronous_commit = remote_apply waits for: ApplyQuorum or ApplyPageserver.
+	ApplySource string
 	// InProcess runs tap and push workers as goroutines instead of processes.
 	InProcess bool
 	// Ledger is the file of the intervals in which PostgreSQL did not wait; "" =
@@ -62,6 +65,12 @@ type Options struct {
 	// Instance names this supervisor; random when zero. It is in memory only.
 	Instance pushwal.Instance
 }
+
+// Values of Options.ApplySource.
+const (
+	ApplyQuorum     = "quorum"
+	ApplyPageserver = "pageserver"
+)
 
 // Deps are what the program around gives; each may be nil.
 type Deps struct {
@@ -87,6 +96,10 @@ func (o Options) withDefaults() (Options, error) {
 	o.ShutdownGrace = or(o.ShutdownGrace, DefaultShutdownGrace)
 	if !validSlot(o.Slot) {
 		return o, fmt.Errorf("--slot %q: lower-case letters, digits and underscores only, at most 63", o.Slot)
+	}
+	o.ApplySource = or(o.ApplySource, ApplyQuorum)
+	if o.ApplySource != ApplyQuorum && o.ApplySource != ApplyPageserver {
+		return o, fmt.Errorf("--apply-source %q: want %s or %s", o.ApplySource, ApplyQuorum, ApplyPageserver)
 	}
 	if o.Instance.IsZero() {
 		if _, err := rand.Read(o.Instance[:]); err != nil {

@@ -14,13 +14,17 @@ import (
 // answerEvery limits answers to requested keepalives while nothing changed.
 const answerEvery = 10 * time.Millisecond
 
-// reporter tells PostgreSQL what the quorum has: write, flush and apply are the
-// commit position, and nothing else ever is. The goroutine that learns of a
+// reporter tells PostgreSQL what the quorum has: write and flush are the commit
+// position, and nothing else ever is. So is apply, unless a pageserver's is asked
+// for, which never passes it. The goroutine that learns of a
 // commit writes the report itself; if another is just writing, that one goes on
 // with the newer position, so nobody waits for anybody.
 type reporter struct {
 	metrics *metrics
 	commit  atomic.Uint64
+	// follow says that apply is what a pageserver has taken in, which is applied.
+	follow  bool
+	applied atomic.Uint64
 	wanted  atomic.Uint64 // reports asked for
 	mu      sync.Mutex    // one writer
 	stream  atomic.Pointer[protocol.CopyStream]
@@ -50,6 +54,28 @@ func (r *reporter) report(l wal.LSN) {
 			return
 		}
 	}
+}
+
+// ingested says that a pageserver has taken in everything below l.
+func (r *reporter) ingested(l wal.LSN) {
+	for {
+		old := r.applied.Load()
+		if !r.follow || uint64(l) <= old {
+			return
+		}
+		if r.applied.CompareAndSwap(old, uint64(l)) {
+			r.again()
+			return
+		}
+	}
+}
+
+// apply is the position to report as applied when at is committed.
+func (r *reporter) apply(at wal.LSN) wal.LSN {
+	if !r.follow {
+		return at
+	}
+	return min(at, wal.LSN(r.applied.Load()))
 }
 
 // requested answers a keepalive, unless the same was answered a moment ago.
@@ -83,7 +109,7 @@ func (r *reporter) send() {
 	at := r.last()
 	invariant.Point("walproposer/report/before")
 	b := walstream.AppendStatusUpdate(r.buf[:0], &walstream.StatusUpdate{
-		Write: at, Flush: at, Apply: at, Time: wal.TimestampOf(time.Now()),
+		Write: at, Flush: at, Apply: r.apply(at), Time: wal.TimestampOf(time.Now()),
 	})
 	if stream.Send(b) == nil && stream.Flush() == nil {
 		invariant.Point("walproposer/report/after")

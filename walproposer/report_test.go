@@ -27,13 +27,20 @@ func listen(t *testing.T) (*reporter, *protocol.CopyStream) {
 	return r, server
 }
 
-func nextReport(t *testing.T, s *protocol.CopyStream) walstream.StatusUpdate {
+func anyReport(t *testing.T, s *protocol.CopyStream) walstream.StatusUpdate {
 	t.Helper()
 	payload, err := s.Receive()
 	require.NoError(t, err)
 	var u walstream.StatusUpdate
 	require.NoError(t, walstream.DecodeStatusUpdate(payload, &u))
 	require.Equal(t, u.Write, u.Flush)
+	return u
+}
+
+// nextReport is of a reporter by which all is the quorum's.
+func nextReport(t *testing.T, s *protocol.CopyStream) walstream.StatusUpdate {
+	t.Helper()
+	u := anyReport(t, s)
 	require.Equal(t, u.Write, u.Apply)
 	return u
 }
@@ -96,4 +103,26 @@ func TestRequestedAnswersAreLimitedWhileNothingChanges(t *testing.T) {
 	defer mu.Unlock()
 	require.LessOrEqual(t, count, int(took/answerEvery)+3)
 	require.GreaterOrEqual(t, count, 2)
+}
+
+// With --apply-source=pageserver what a pageserver has counts as applied, and
+// never more than the quorum has; write and flush are the quorum's all the same.
+func TestApplyFollowsThePageserver(t *testing.T) {
+	r, s := listen(t)
+	r.follow = true
+	after := func(f func()) []wal.LSN {
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			f()
+		}()
+		u := anyReport(t, s)
+		<-done
+		return []wal.LSN{u.Write, u.Flush, u.Apply}
+	}
+	require.Equal(t, []wal.LSN{100, 100, 0}, after(func() { r.report(100) }), "nothing heard of a pageserver")
+	require.Equal(t, []wal.LSN{100, 100, 60}, after(func() { r.ingested(60) }))
+	require.Equal(t, []wal.LSN{100, 100, 100}, after(func() { r.ingested(200) }), "the quorum has no more")
+	r.ingested(50)
+	require.Equal(t, []wal.LSN{300, 300, 200}, after(func() { r.report(300) }), "it never falls")
 }

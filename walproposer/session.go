@@ -140,13 +140,14 @@ func (s *session) stream(ctx context.Context, v view) error {
 	}
 	requests := make(chan *consensus.ProofRequest, 1)
 	reporter := newReporter(s.metrics)
+	reporter.follow = s.o.ApplySource == ApplyPageserver
 	s.term = newTerm(replication.NewProposing(replication.ProposingOptions{
 		Config:  s.config(v.Survey),
 		Prove:   func(r *consensus.ProofRequest) { requests <- r },
 		Commit:  s.committed(reporter),
 		Metrics: s.metrics.proposing,
 	}), s.peers, s.logger)
-	s.term.unfillable = s.unfillable
+	s.term.unfillable, s.term.ingested = s.unfillable, reporter.ingested
 	s.proof = newProver(lower)
 	s.tap = newTap(s, start, reporter)
 	s.state.enter(s.term.d, s.queue)

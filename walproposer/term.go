@@ -22,6 +22,8 @@ type term struct {
 	// unfillable hears that a peer cannot be filled and why, and with "" that it
 	// has caught up; nil: nobody does.
 	unfillable func(peer int, reason string)
+	// ingested hears how far a pageserver has taken WAL in; nil: nobody does.
+	ingested func(wal.LSN)
 }
 
 func newTerm(d *replication.Proposing, p *peers, l *slog.Logger) *term {
