@@ -13,7 +13,7 @@ type Lesson struct {
 	// Term and History are those of the last proposer whose WAL the peer holds.
 	Term       wal.Term
 	History    pushwal.TermHistory
-	TLIHistory wal.TimelineHistory // PostgreSQL's
+	TLIHistory wal.TimelineHistory // PostgreSQL's, the peer's: that of the proposer
 	// Start is where this member's log goes on; it is cut there if it is longer.
 	Start wal.LSN
 	// Upto is the end of the bytes to take over, the peer's commit position.
@@ -42,11 +42,9 @@ func Learn(own, peer Look) (Lesson, bool) {
 	if common < own.CommitLSN {
 		return Lesson{}, false
 	}
-	l := Lesson{Term: lastTerm(theirs), History: theirs, TLIHistory: committedTimelines(peer), Start: common, Commit: peer.CommitLSN}
+	l := Lesson{Term: lastTerm(theirs), History: theirs, TLIHistory: peer.TLIHistory, Start: common, Commit: peer.CommitLSN}
 	if n := len(have); n > 0 && have[n-1] == theirs[len(theirs)-1] {
-		// The same proposer wrote both: the longer tail is good, and its timelines
-		// are known here.
-		l.Start, l.TLIHistory = own.FlushLSN, own.TLIHistory
+		l.Start = own.FlushLSN // the same proposer wrote both: the longer tail is good
 	}
 	l.Upto = max(l.Commit, l.Start)
 	return l, true
@@ -70,15 +68,4 @@ func commonEnd(a pushwal.TermHistory, endA wal.LSN, b pushwal.TermHistory, endB 
 		endB = b[i].LSN
 	}
 	return min(endA, endB)
-}
-
-// committedTimelines is PostgreSQL's history without the timelines of which no
-// byte is committed: whoever began them may yet lose to another, and a member
-// that knows them refuses a second server that was promoted to the same number.
-func committedTimelines(l Look) wal.TimelineHistory {
-	h := known(l.TLIHistory)
-	for n := len(h.Ancestors); n > 0 && h.Ancestors[n-1].Switch >= l.CommitLSN; n = len(h.Ancestors) {
-		h, _ = h.Upto(h.Ancestors[n-1].TLI)
-	}
-	return h
 }

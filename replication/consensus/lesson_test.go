@@ -64,29 +64,3 @@ func TestLearn(t *testing.T) {
 		}
 	}
 }
-
-// An election that began a timeline of which nothing is committed may lose to
-// another server promoted to the same number: a member that only learns what is
-// committed must not come to know it, for it would refuse that one for good.
-func TestLearnedTimelinesAreCommitted(t *testing.T) {
-	begun := wal.TimelineHistory{Last: 2, Ancestors: []wal.HistoryEntry{{TLI: 1, Switch: 90}}}
-	one := wal.TimelineHistory{Last: 1}
-	own := Look{History: history(0, 10, 1, 20), FlushLSN: 40, CommitLSN: 40, Term: 1, TLIHistory: one}
-	peer := Look{History: history(0, 10, 1, 20, 2, 90), FlushLSN: 90, CommitLSN: 90, Term: 2, TLIHistory: begun}
-	l, ok := Learn(own, peer)
-	require.True(t, ok)
-	require.True(t, one.Equal(l.TLIHistory))
-
-	peer.FlushLSN, peer.CommitLSN = 100, 98
-	l, ok = Learn(own, peer)
-	require.True(t, ok)
-	require.True(t, begun.Equal(l.TLIHistory), "its first bytes are committed")
-
-	// Who follows the same proposer knows the timeline, and keeps it.
-	own = Look{History: peer.History, FlushLSN: 100, CommitLSN: 40, Term: 2, TLIHistory: begun}
-	peer.CommitLSN = 90
-	l, ok = Learn(own, peer)
-	require.True(t, ok)
-	require.True(t, begun.Equal(l.TLIHistory))
-	require.Equal(t, wal.LSN(100), l.Start)
-}

@@ -53,7 +53,7 @@ func (m *model) rescan() {
 // recordEnd is the end of the last whole record written; before the timeline's
 // first record is due it is where the WAL begins.
 func (m *model) recordEnd() wal.LSN {
-	if m.scan.RecordEnd() < m.start {
+	if m.end() < m.start {
 		return base
 	}
 	return m.scan.RecordEnd()
