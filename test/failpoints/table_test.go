@@ -23,7 +23,7 @@ type point struct {
 // kill there.
 var elsewhere = []struct{ prefix, tests string }{
 	{"pagestore/", "pagestore's crash tests, at every point"},
-	{"pageserver/import/", "nobody yet: no base backup is imported here"},
+	{"pageserver/import/", "test/e2e TestImportSurvivesKills"},
 	{"operator/", "test/e2e TestAttachGoesOnAfterACrash: the operator's tool, at every point"},
 }
 
