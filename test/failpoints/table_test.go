@@ -23,7 +23,7 @@ type point struct {
 // kill there.
 var elsewhere = []struct{ prefix, tests string }{
 	{"pagestore/", "pagestore's crash tests, at every point"},
-	{"pageserver/import/", "test/e2e TestImportSurvivesKills"},
+	{"pageserver/import/", "test/e2e TestImportSurvivesKills, at random instants and not yet at these points"},
 	{"operator/", "test/e2e TestAttachGoesOnAfterACrash: the operator's tool, at every point"},
 }
 
