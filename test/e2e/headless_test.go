@@ -17,7 +17,8 @@ import (
 // standby and the pageserver get it.
 func TestCommittedWALGoesOutWithoutAWriter(t *testing.T) {
 	ctx := context.Background()
-	c := cluster.New(t, cluster.Options{})
+	// In one process, so that its death is that of the whole walproposer.
+	c := cluster.New(t, cluster.Options{InProcess: true})
 	require.NoError(t, c.Server.Exec(ctx, "CREATE TABLE t (i int)"))
 	standby := c.Standby(c.Safekeepers[1].PG)
 
