@@ -284,3 +284,20 @@ func benchmark(b *testing.B, size int) {
 	}
 	require.NoError(b, g.Wait())
 }
+
+func TestVerifyBesideTheWriterFindsNothingWrong(t *testing.T) {
+	q := newQueue(t, Options{Size: 1 << 17, Start: 12345, PinGrace: time.Hour})
+	g := new(errgroup.Group)
+	done := make(chan struct{})
+	g.Go(func() error { defer close(done); return pump(context.Background(), q, 4<<20) })
+	for running := true; running; {
+		require.NoError(t, q.Verify())
+		select {
+		case <-done:
+			running = false
+		default:
+		}
+	}
+	require.NoError(t, g.Wait())
+	require.NoError(t, q.Verify())
+}

@@ -187,8 +187,9 @@ func (q *writer) describe(at wal.LSN, n int, now int64) (end wal.LSN) {
 // publish moves the head.
 func (q *writer) publish(at wal.LSN) {
 	invariant.Point("shmqueue/publish/before")
-	q.head.Store(uint64(at))
+	// Readers first: what Verify finds below head they have been told.
 	q.w.head.Store(uint64(at))
+	q.head.Store(uint64(at))
 	invariant.Point("shmqueue/publish/after")
 	q.wakeAsking()
 	invariant.Point("shmqueue/publish/woken")
