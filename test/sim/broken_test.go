@@ -3,7 +3,6 @@ package sim
 import (
 	"encoding/json"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -66,7 +65,7 @@ func TestShrink(t *testing.T) {
 			break
 		}
 	}
-	small, failure := Shrink(c, 5*time.Second)
+	small, failure := Shrink(c, 150)
 	require.Error(t, failure)
 	require.Less(t, small.Steps, c.Steps)
 	var again Config
@@ -75,7 +74,7 @@ func TestShrink(t *testing.T) {
 	require.EqualError(t, err, failure.Error())
 	t.Logf("seed %d with %d steps shrunk to seed %d with %d: %v", c.Seed, c.Steps, small.Seed, small.Steps, failure)
 
-	sound, failure := Shrink(Random(1), time.Second)
+	sound, failure := Shrink(Random(1), 10)
 	require.NoError(t, failure, "nothing to shrink")
 	require.Equal(t, Random(1), sound)
 }

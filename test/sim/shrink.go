@@ -3,20 +3,16 @@ package sim
 import (
 	"encoding/json"
 	"errors"
-	"time"
 )
 
 // Shrink looks for a smaller schedule that fails like c: without the kinds of
 // fault that it does not need, with fewer nodes and bytes, and in as few steps as
-// any of the next seeds needs. It returns the smallest that it met within the
-// time, and how that fails; c must fail.
-func Shrink(c Config, within time.Duration) (Config, error) {
-	deadline := time.Now().Add(within)
+// any of the next seeds needs. It returns the smallest that it met in so many
+// runs, and how that fails; c must fail.
+func Shrink(c Config, runs int) (Config, error) {
 	best, failure := c, error(nil)
 	try := func(next Config) bool {
-		if time.Now().After(deadline) {
-			return false
-		}
+		runs--
 		_, err := Run(next)
 		if err == nil {
 			return false
@@ -37,12 +33,11 @@ func Shrink(c Config, within time.Duration) (Config, error) {
 			try(next)
 		}
 	}
-	for seed := uint64(1); seed <= 500 && time.Now().Before(deadline); seed++ {
+	for seed := uint64(1); runs > 0 && best.Steps > 1; seed++ {
 		next := best
 		next.Seed = seed
-		if next.Steps = best.Steps - 1; next.Steps > 0 {
-			try(next)
-		}
+		next.Steps = best.Steps - 1
+		try(next)
 	}
 	return best, failure
 }

@@ -37,7 +37,7 @@ func runSeeds(t *testing.T, n int, change func(*Config)) (total Stats, ran int) 
 		}
 		stats, err := Run(c)
 		if err != nil {
-			small, why := Shrink(c, 30*time.Second)
+			small, why := Shrink(c, 2000)
 			t.Fatalf("%v\n%+v\nto repeat: go test ./test/sim -run '^%s$' -args -seed %d\nshrunk to %d steps: %v\nto repeat: go test ./test/sim -run '^%s$' -args -config '%s'",
 				err, c, t.Name(), seed, small.Steps, why, t.Name(), small.Text())
 		}
