@@ -52,13 +52,13 @@ func TestLossIsNoticed(t *testing.T) {
 	w := c.StartWriter(4)
 	w.Await(200)
 	for id := 1; id <= 3; id++ {
-		c.Signal(fmt.Sprintf("safekeeper-%d", id), syscall.SIGSTOP)
+		// Killed, not stopped: a stopped one finds the WAL in its socket later.
+		c.Kill(fmt.Sprintf("safekeeper-%d", id))
 	}
 	w.Await(500)
 	loseMachine(t, c)
-	c.Kill("safekeeper-1")
-	c.Signal("safekeeper-2", syscall.SIGCONT)
-	c.Signal("safekeeper-3", syscall.SIGCONT)
+	c.Start("safekeeper-2")
+	c.Start("safekeeper-3")
 	w.Stop()
 	require.Positive(t, w.Lost(c.Restore()), "rows acknowledged without the quorum")
 }
