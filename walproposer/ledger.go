@@ -2,6 +2,7 @@ package walproposer
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,7 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
+	"regexp"
 	"sync"
 	"time"
 
@@ -180,8 +181,14 @@ func endLine(f *os.File) error {
 	return nil
 }
 
+// namesUs finds the walproposer in synchronous_standby_names, where names are
+// compared without case.
+var namesUs = regexp.MustCompile(`(?i)(^|[\s,("])` + ApplicationName + `($|[\s,)"])|\*`)
+
 // unprotected says why commits do not wait for the quorum, "" when they do. While
-// the walproposer has no connection they wait because nobody acknowledges them.
+// the walproposer has no connection they wait because nobody acknowledges them;
+// so they do while PostgreSQL calls a walproposer that is named async, which it
+// does until its first report.
 func unprotected(row replication.Row) string {
 	level, sync := row["synchronous_commit"], row["sync_state"]
 	switch {
@@ -189,10 +196,8 @@ func unprotected(row replication.Row) string {
 		return "synchronous_standby_names is empty"
 	case level == "off" || level == "local":
 		return "synchronous_commit is " + level
-	case sync != "" && sync != "sync" && sync != "quorum":
-		return fmt.Sprintf("synchronous_standby_names is '%s', and the walproposer's state is %s", row["names"], sync)
-	case sync == "" && !strings.Contains(row["names"], ApplicationName) && !strings.Contains(row["names"], "*"):
-		return fmt.Sprintf("synchronous_standby_names is '%s'", row["names"])
+	case sync == "potential" || !namesUs.MatchString(row["names"]):
+		return fmt.Sprintf("synchronous_standby_names is '%s', and the walproposer's state is %s", row["names"], cmp.Or(sync, "unknown"))
 	}
 	return ""
 }

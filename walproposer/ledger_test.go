@@ -73,7 +73,10 @@ func TestUnprotected(t *testing.T) {
 		"quorum":             {"sync_state", "quorum", ""},
 		"not connected":      {"sync_state", "", ""},
 		"no names":           {"names", "", "is empty"},
-		"another's name":     {"sync_state", "async", "async"},
+		"not yet reported":   {"sync_state", "async", ""},
+		"another's name":     {"names", "walhaven2, my-walhaven", "my-walhaven"},
+		"among others":       {"names", `ANY 1 (a,"WalHaven")`, ""},
+		"anybody":            {"names", "*", ""},
 		"not chosen":         {"sync_state", "potential", "potential"},
 		"commits wait local": {"synchronous_commit", "local", "local"},
 		"commits do not":     {"synchronous_commit", "off", "off"},
@@ -88,4 +91,5 @@ func TestUnprotected(t *testing.T) {
 		require.Contains(t, got, tc.want)
 	}
 	require.NotEmpty(t, unprotected(replication.Row{"names": "other", "synchronous_commit": "on"}))
+	require.NotEmpty(t, unprotected(replication.Row{"names": "other", "synchronous_commit": "on", "sync_state": "async"}))
 }
