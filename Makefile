@@ -123,7 +123,7 @@ test-unit: check-go pg
 # packages that have some, and those that count allocations. The others are the
 # same with and without.
 test-plain: check-go pg
-	WALHAVEN_TEST_NEED_PG=1 $(GO) test -short -timeout 10m $$($(GO) list -f '{{range .Imports}}{{$$.ImportPath}} {{.}}{{"\n"}}{{end}}{{range .TestImports}}{{$$.ImportPath}} {{.}}{{"\n"}}{{end}}' ./... | sed -n 's| github.com/walhaven/walhaven/internal/\(invariant\|alloctest\)$$||p' | sort -u | grep -v '/test/')
+	WALHAVEN_TEST_NEED_PG=1 $(GO) test -short -timeout 10m $$($(GO) list -f '{{range .Imports}}{{$$.ImportPath}} {{.}}{{"\n"}}{{end}}{{range .TestImports}}{{$$.ImportPath}} {{.}}{{"\n"}}{{end}}{{range .XTestImports}}{{$$.ImportPath}} {{.}}{{"\n"}}{{end}}' ./... | sed -nE 's, github.com/walhaven/walhaven/internal/(invariant|alloctest)$$,,p' | sort -u | grep -v '/test/')
 test-sim: check-go
 	$(GO) test -count=1 -timeout 10m ./test/sim -v -run . -args -seeds $(SEEDS) | grep -v '^=== '
 test-system: build pg promtool
