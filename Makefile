@@ -15,7 +15,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 # Knobs, all to be set on the command line.
 PG    ?=
 SEEDS ?= 2000
-TIME  ?= 30s
+EXECS ?= 200000
 RUN   ?=
 COUNT ?= 6
 BENCH ?=
@@ -84,7 +84,7 @@ test-long: check-go tools ## What takes hours: many seeds, long fuzzing, each ma
 	WALHAVEN_ORACLE_MAJORS=all WALHAVEN_ORACLE_LSNS=20 $(GO) test -count=1 -v -timeout 2h -run 'TestOracle$$' ./ingest
 	WALHAVEN_ORACLE_MAJORS=all WALHAVEN_ORACLE_CHECKSUMS=off WALHAVEN_ORACLE_SETTINGS='full_page_writes=off wal_log_hints=off' \
 	  $(GO) test -count=1 -v -timeout 2h -run 'TestOracle$$' ./ingest
-	$(MAKE) fuzz TIME=2m
+	$(MAKE) fuzz EXECS=2000000
 	$(MAKE) test-pg
 	$(MAKE) mutants
 
@@ -97,8 +97,8 @@ sim: check-go ## Simulated schedules of the consensus (SEEDS=n)
 	$(GO) test -count=1 -timeout 12h ./test/sim -args -seeds $(SEEDS) -budget 11h
 
 .PHONY: fuzz
-fuzz: check-go ## Fuzz each target (TIME=30s, RUN=pattern)
-	scripts/fuzz.sh $(TIME) 0 '$(RUN)'
+fuzz: check-go ## Fuzz each target (EXECS=200000 inputs each, RUN=pattern)
+	scripts/fuzz.sh $(EXECS) 0 '$(RUN)'
 
 .PHONY: bench
 bench: build pg ## Commits under walhaven and under what one would have instead (BENCH="-rounds 3 -time 20s")
@@ -131,7 +131,7 @@ test-system: build pg promtool
 	FAILPOINTS_REPORT=$(TOOLS)/failpoints.txt PROMTOOL=$(TOOLS)/bin/promtool WALHAVEN_TEST_NEED_PG=1 $(GO) test -count=1 -p 1 -timeout 20m $$($(GO) list ./test/... | grep -v -e /test/sim -e /test/mutants)
 	@cat $(TOOLS)/failpoints.txt
 fuzz-short: check-go
-	scripts/fuzz.sh 5s 180
+	scripts/fuzz.sh 20000 240
 
 ## Keeping it
 
