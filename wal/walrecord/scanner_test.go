@@ -18,6 +18,10 @@ func fixtureOptions(f *fixture, start wal.LSN) ScannerOptions {
 
 // feedInPieces feeds data in pieces of the sizes that next returns.
 func feedInPieces(s *Scanner, data []byte, next func() int) error {
+	// Nothing first: that Start is no place for a record shows before any byte.
+	if err := s.Feed(s.Position(), nil); err != nil {
+		return err
+	}
 	for len(data) > 0 {
 		n := min(next(), len(data))
 		if err := s.Feed(s.Position(), data[:n]); err != nil {
