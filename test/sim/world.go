@@ -188,7 +188,12 @@ func (wd *World) fail(format string, args ...any) {
 }
 
 func (wd *World) failErr(err error) {
-	if wd.err == nil {
-		wd.err = &Violation{Config: wd.cfg, Step: wd.step, What: err.Error()}
+	if wd.err != nil {
+		return
 	}
+	what := err.Error()
+	if v := (*Violation)(nil); errors.As(err, &v) {
+		what = v.What // said by a check, which knows neither seed nor step
+	}
+	wd.err = &Violation{Config: wd.cfg, Step: wd.step, What: what}
 }
