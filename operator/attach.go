@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"strconv"
 
+	"github.com/walhaven/walhaven/internal/conninfo"
 	program "github.com/walhaven/walhaven/internal/daemon"
 	"github.com/walhaven/walhaven/internal/invariant"
 	"github.com/walhaven/walhaven/replication"
@@ -172,15 +173,15 @@ func (a *attach) plan() error {
 		}
 		a.Walproposer.HTTP = a.o.HTTP
 	}
-	a.Attached.Admin = formatConninfo(a.admin)
-	a.Postgres.ConnString = formatConninfo(asRole(a.admin, a.Attached.Role, a.rolePassFile()))
+	a.Attached.Admin = conninfo.Format(a.admin)
+	a.Postgres.ConnString = conninfo.Format(asRole(a.admin, a.Attached.Role, a.rolePassFile()))
 	if a.o.Replication != "" {
 		server, err := resolveServer(a.o.Replication)
 		if err != nil {
 			return program.WithExit(program.ExitUsage, fmt.Errorf("--replication: %w", err))
 		}
 		a.Attached.Role = server["user"]
-		a.Postgres.ConnString = formatConninfo(server)
+		a.Postgres.ConnString = conninfo.Format(server)
 	}
 	a.Postgres.DataDir = a.facts["data_directory"]
 	if a.Postgres.Port, err = strconv.Atoi(a.facts["port"]); err != nil {

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/walhaven/walhaven/compute"
+	"github.com/walhaven/walhaven/internal/conninfo"
 	program "github.com/walhaven/walhaven/internal/daemon"
 	"github.com/walhaven/walhaven/replication"
 	"github.com/walhaven/walhaven/wal"
@@ -182,7 +183,7 @@ func (a *attach) checkHBA(ctx context.Context, c *checklist, role string) {
 		return // tried in its own turn
 	}
 	for _, kind := range []string{"true", "false"} {
-		_, err := connectAs(ctx, formatConninfo(server), kind)
+		_, err := connectAs(ctx, conninfo.Format(server), kind)
 		what := map[string]string{"true": "pg_hba.conf admits replication connections of " + role, "false": "pg_hba.conf admits connections of " + role + " to " + server["dbname"]}[kind]
 		c.must(err == nil || !strings.Contains(err.Error(), "pg_hba.conf"), what, hbaHint(server, kind == "true"))
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/walhaven/walhaven/auth"
+	"github.com/walhaven/walhaven/internal/conninfo"
 	program "github.com/walhaven/walhaven/internal/daemon"
 	"github.com/walhaven/walhaven/wal"
 )
@@ -62,7 +63,7 @@ func (a *attach) probeRole(ctx context.Context) error {
 	if a.o.DryRun {
 		return nil
 	}
-	server, err := parseConninfo(a.Postgres.ConnString)
+	server, err := conninfo.Parse(a.Postgres.ConnString)
 	if err != nil {
 		return err
 	}
@@ -133,7 +134,7 @@ func (a *attach) adoptWalproposer(ctx context.Context) error {
 func shellLine(args []string) string {
 	quoted := make([]string, len(args))
 	for i, arg := range args {
-		if quoted[i] = arg; strings.Trim(arg, conninfoPlain+"=,@+%") != "" || arg == "" {
+		if quoted[i] = arg; strings.Trim(arg, conninfo.Plain+"=,@+%") != "" || arg == "" {
 			quoted[i] = "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
 		}
 	}

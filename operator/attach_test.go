@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/walhaven/walhaven/internal/conninfo"
 )
 
 func TestStandbyNames(t *testing.T) {
@@ -34,30 +36,6 @@ func TestStandbyNames(t *testing.T) {
 	}
 }
 
-func TestConninfo(t *testing.T) {
-	for s, want := range map[string]map[string]string{
-		"":                            {},
-		"host=a port = 5432":          {"host": "a", "port": "5432"},
-		`password='it''s' x`:          nil,
-		`password='a\'b\\' user=u\ v`: {"password": `a'b\`, "user": "u v"},
-		"host='":                      nil,
-		"postgres://u:p%20w@h:1/d?sslmode=require": {
-			"user": "u", "password": "p w", "host": "h", "port": "1", "dbname": "d", "sslmode": "require",
-		},
-	} {
-		got, err := parseConninfo(s)
-		if want == nil {
-			require.Error(t, err, s)
-			continue
-		}
-		require.NoError(t, err, s)
-		require.Equal(t, want, got, s)
-		again, err := parseConninfo(formatConninfo(got))
-		require.NoError(t, err)
-		require.Equal(t, got, again)
-	}
-}
-
 // What is written into the cluster file and onto the walproposer's command line
 // holds no password.
 func TestServerHasNoPassword(t *testing.T) {
@@ -67,7 +45,7 @@ func TestServerHasNoPassword(t *testing.T) {
 		"host": "db.example", "port": "5433", "user": "boss", "dbname": "app", "sslmode": "require",
 	}, server)
 	require.Equal(t, "dbname=app host=db.example passfile=/x/y port=5433 sslmode=require user=walhaven",
-		formatConninfo(asRole(server, "walhaven", "/x/y")))
+		conninfo.Format(asRole(server, "walhaven", "/x/y")))
 	_, err = resolveServer("host=a,b")
 	require.ErrorIs(t, err, errSeveralHosts)
 }

@@ -14,6 +14,7 @@ import (
 	"sync"
 
 	"github.com/walhaven/walhaven/compute"
+	"github.com/walhaven/walhaven/internal/conninfo"
 	"github.com/walhaven/walhaven/wal"
 )
 
@@ -149,7 +150,7 @@ func (p Postgres) Conninfo() string {
 	if p.ConnString != "" {
 		return p.ConnString
 	}
-	return fmt.Sprintf("host=127.0.0.1 port=%d user=%s dbname=postgres passfile=%s", p.Port, localUser, quoteConninfo(p.passFile()))
+	return fmt.Sprintf("host=127.0.0.1 port=%d user=%s dbname=postgres passfile=%s", p.Port, localUser, conninfo.Quote(p.passFile()))
 }
 
 func (p Postgres) passFile() string { return p.DataDir + ".pgpass" }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/walhaven/walhaven/internal/conninfo"
 	"github.com/walhaven/walhaven/replication"
 )
 
@@ -18,32 +19,27 @@ func (c *Cluster) conninfo(address string) (string, error) {
 		return "", fmt.Errorf("address %q: %w", address, err)
 	}
 	parts := []string{
-		"host=" + quoteConninfo(host),
-		"port=" + quoteConninfo(port),
+		"host=" + conninfo.Quote(host),
+		"port=" + conninfo.Quote(port),
 		"dbname=replication",
 		"application_name=walhaven",
 		"connect_timeout=3",
 	}
 	if c.User != "" {
-		parts = append(parts, "user="+quoteConninfo(c.User))
+		parts = append(parts, "user="+conninfo.Quote(c.User))
 	}
 	if c.PasswordFile != "" {
 		password, err := os.ReadFile(c.PasswordFile)
 		if err != nil {
 			return "", fmt.Errorf("read password: %w", err)
 		}
-		parts = append(parts, "password="+quoteConninfo(strings.TrimSpace(string(password))))
+		parts = append(parts, "password="+conninfo.Quote(strings.TrimSpace(string(password))))
 	}
 	if !c.Tenant.IsZero() {
 		options := fmt.Sprintf("-c tenant_id=%s -c timeline_id=%s", c.Tenant, c.Timeline)
-		parts = append(parts, "options="+quoteConninfo(options))
+		parts = append(parts, "options="+conninfo.Quote(options))
 	}
 	return strings.Join(parts, " "), nil
-}
-
-// quoteConninfo quotes a value as libpq's conninfo syntax wants it.
-func quoteConninfo(v string) string {
-	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(v) + "'"
 }
 
 // query runs one statement at address and returns its rows.
