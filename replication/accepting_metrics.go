@@ -9,6 +9,9 @@ type AcceptingMetrics struct {
 	damaged  prometheus.Counter
 	rebuilds prometheus.Counter
 	answer   prometheus.Histogram
+	hot      *prometheus.CounterVec
+	fromHot  prometheus.Counter
+	fromFile prometheus.Counter
 }
 
 // NewAcceptingMetrics registers the metrics with reg, which may be nil.
@@ -27,8 +30,11 @@ func NewAcceptingMetrics(reg prometheus.Registerer) *AcceptingMetrics {
 			Buckets: prometheus.ExponentialBuckets(0.0001, 2, 16),
 		}),
 	}
+	m.hot = prometheus.NewCounterVec(prometheus.CounterOpts(name("wal_reads_total",
+		"Reads of WAL for those that it is sent to, by where it came from: the newest WAL, kept in memory, or its file.")), []string{"source"})
+	m.fromHot, m.fromFile = m.hot.WithLabelValues("memory"), m.hot.WithLabelValues("file")
 	if reg != nil {
-		reg.MustRegister(m.sessions, m.requests, m.damaged, m.rebuilds, m.answer)
+		reg.MustRegister(m.sessions, m.requests, m.damaged, m.rebuilds, m.answer, m.hot)
 	}
 	return m
 }

@@ -96,8 +96,10 @@ func (a *Accepting) WaitTerm(ctx context.Context, term wal.Term, after wal.LSN) 
 // CommitLSN themselves.
 func (a *Accepting) ReadAt(p []byte, at wal.LSN) (int, error) {
 	if a.hot.read(p, at, a.flush.load()) {
+		a.metrics.fromHot.Inc()
 		return len(p), nil
 	}
+	a.metrics.fromFile.Inc()
 	return a.log.ReadAt(p, at)
 }
 

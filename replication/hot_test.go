@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
@@ -57,6 +58,8 @@ func TestHotWALIsForgottenWhenItIsCut(t *testing.T) {
 		require.NoError(t, err)
 	}
 	require.NotNil(t, n.hot.queue.Load())
+	require.NotZero(t, testutil.ToFloat64(n.metrics.fromHot))
+	require.NotZero(t, testutil.ToFloat64(n.metrics.fromFile))
 	rival := n.connect(t, ours)
 	rival.greet()
 	rival.askVote(2)

@@ -21,11 +21,12 @@ const retainLow = time.Second
 // retain applies retention to a timeline until ctx is done.
 func (s *Server) retain(ctx context.Context, t *timeline) {
 	for {
-		wait := retainEvery
-		if s.disk.low() {
-			wait = retainLow
+		for waited := time.Duration(0); waited < retainEvery && ctx.Err() == nil; waited += retainLow {
+			sleep(ctx, retainLow)
+			if s.disk.low() {
+				break // what gives way has to do so before the disk is full
+			}
 		}
-		sleep(ctx, wait)
 		if ctx.Err() != nil {
 			return
 		}
