@@ -316,40 +316,6 @@ func TestJWTNeedsAPrivateConnection(t *testing.T) {
 	require.NoError(t, err)
 }
 
-func TestTokens(t *testing.T) {
-	tokens := NewTokens()
-	host, port := listenTCP(t, Policy{Users: usersFile(t), Tokens: tokens}, nil)
-	address := "sslmode=disable host=" + host + " port=" + port
-	token, err := tokens.Create(protocol.Identity{User: "worker", Admin: true}, time.Minute)
-	require.NoError(t, err)
-	requireRefused(t, second(connect(t, address+" user=worker password=wht_wrong")), "28P01")
-	who, err := connect(t, address+" user=worker password="+token)
-	require.NoError(t, err)
-	require.Equal(t, "token worker admin", who)
-	requireRefused(t, second(connect(t, address+" user=worker password="+token)), "28P01")
-	requireRefused(t, second(connect(t, address+" user=worker password=guess")), "28P01")
-}
-
-func TestTokensExpire(t *testing.T) {
-	tokens := NewTokens()
-	now := time.Unix(1000, 0)
-	tokens.now = func() time.Time { return now }
-	token, err := tokens.Create(protocol.Identity{}, time.Second)
-	require.NoError(t, err)
-	now = now.Add(time.Second)
-	_, ok := tokens.Redeem(token)
-	require.False(t, ok)
-	for range maxTokens {
-		_, err = tokens.Create(protocol.Identity{}, time.Second)
-		require.NoError(t, err)
-	}
-	_, err = tokens.Create(protocol.Identity{}, time.Second)
-	require.Equal(t, protocol.CodeLimitExceeded, protocol.SQLState(err))
-	now = now.Add(time.Second)
-	_, err = tokens.Create(protocol.Identity{}, time.Second)
-	require.NoError(t, err)
-}
-
 func TestUsersReload(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "users")
 	v, err := MakeVerifier("x")

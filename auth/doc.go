@@ -5,7 +5,8 @@
 //   - SCRAM-SHA-256 and SCRAM-SHA-256-PLUS with the verifiers of pg_authid,
 //     from a users file;
 //   - JWT as password, EdDSA only, with the claims of Neon's services;
-//   - one-time tokens, which a program hands to the processes it starts;
+//   - one-time tokens, a user name and a password for SCRAM that open one
+//     connection: what a program hands to the processes it starts;
 //   - client certificates.
 //
 // It also reloads server certificates. What an identity may do is decided by

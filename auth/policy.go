@@ -8,14 +8,15 @@ import (
 
 // Policy picks the method for each connection from what is configured:
 //
-//  1. a verified client certificate whose common name is the user;
-//  2. SCRAM for users of the users file;
-//  3. a cleartext password, token or JWT, if either is configured and the
+//  1. SCRAM for a user name that is a one-time token's;
+//  2. a verified client certificate whose common name is the user;
+//  3. SCRAM for users of the users file;
+//  4. a cleartext password, which is a JWT, if a key is configured and the
 //     password cannot be read on its way;
-//  4. SCRAM for everybody else, who will fail;
-//  5. Trust, when nothing but tokens is configured.
+//  5. SCRAM for everybody else, who will fail;
+//  6. Trust, when nothing but tokens is configured.
 //
-// That 2 and 3 differ tells an outsider which names exist; who minds runs
+// That 3 and 4 differ tells an outsider which names exist; who minds runs
 // without JWT or without a users file.
 type Policy struct {
 	Users  *Users  // nil: no users file
@@ -37,6 +38,9 @@ func (p Policy) Authenticate(ctx context.Context, s *protocol.Session, ex protoc
 		return protocol.Identity{}, protocol.Fatalf(protocol.CodeInvalidAuthorization,
 			"connections from %s must use TLS", s.Remote)
 	}
+	if p.Tokens != nil && IsTokenUser(s.User) {
+		return p.Tokens.Authenticate(ctx, s, ex)
+	}
 	if p.Certificates {
 		if identity, ok := p.certificate(s, ex); ok {
 			return identity, nil
@@ -46,12 +50,11 @@ func (p Policy) Authenticate(ctx context.Context, s *protocol.Session, ex protoc
 	if p.Users != nil {
 		_, known = p.Users.Lookup(s.User)
 	}
-	passwords := (p.JWT != nil || p.Tokens != nil) && (s.TLS || private || p.InsecurePassword)
 	switch {
 	case known:
 		return SCRAM{Users: p.Users}.Authenticate(ctx, s, ex)
-	case passwords && (p.JWT != nil || p.Users != nil):
-		return p.password(s, ex)
+	case p.JWT != nil && (s.TLS || private || p.InsecurePassword):
+		return p.JWT.Authenticate(ctx, s, ex)
 	case p.Users != nil:
 		return SCRAM{Users: p.Users}.Authenticate(ctx, s, ex)
 	case p.JWT != nil:
@@ -59,22 +62,6 @@ func (p Policy) Authenticate(ctx context.Context, s *protocol.Session, ex protoc
 			"a token from %s would be readable on its way", s.Remote).WithHint("Connect with TLS.")
 	}
 	return p.Trust.Authenticate(ctx, s, ex)
-}
-
-// password asks for a cleartext password and decides by its form what it is.
-func (p Policy) password(s *protocol.Session, ex protocol.Exchange) (protocol.Identity, error) {
-	password, err := ex.CleartextPassword()
-	if err != nil {
-		return protocol.Identity{}, err
-	}
-	switch {
-	case p.Tokens != nil && IsToken(password):
-		return p.Tokens.verify(s, password)
-	case p.JWT != nil:
-		return p.JWT.Verify(password)
-	}
-	return protocol.Identity{}, protocol.Fatalf(protocol.CodeInvalidPassword,
-		"password authentication failed for user %q", s.User)
 }
 
 // certificate accepts a chain that the TLS handshake verified. The rights are

@@ -31,13 +31,15 @@ func (a SCRAM) Authenticate(_ context.Context, s *protocol.Session, ex protocol.
 	if !known {
 		verifier = set.mock(s.User)
 	}
-	if err := runSCRAM(verifier, ex); err != nil {
+	if err := runSCRAM(verifier, ex, func() error {
+		if !known {
+			// Nobody can make a proof for a StoredKey of zeros, but what is refused
+			// must not depend on that.
+			return fmt.Errorf("%w: no such user", errExchange)
+		}
+		return nil
+	}); err != nil {
 		return protocol.Identity{}, refused(s.User, err)
-	}
-	if !known {
-		// Nobody can make a proof for a StoredKey of zeros, but what is refused
-		// must not depend on that.
-		return protocol.Identity{}, refused(s.User, fmt.Errorf("%w: no such user", errExchange))
 	}
 	return protocol.Identity{User: user.Name, Method: "scram-sha-256", Admin: user.Admin, Tenant: user.Tenant}, nil
 }
@@ -66,7 +68,9 @@ func refused(user string, err error) error {
 	return err
 }
 
-func runSCRAM(v Verifier, ex protocol.Exchange) error {
+// runSCRAM returns nil for a client that knows the password. accept is asked
+// before the client is told.
+func runSCRAM(v Verifier, ex protocol.Exchange, accept func() error) error {
 	offer := []string{mechanism}
 	binding := scram.ChannelBinding{Type: scram.ChannelBindingTLSServerEndpoint, Data: ex.ServerEndPoint()}
 	if binding.IsSupported() {
@@ -107,6 +111,9 @@ func runSCRAM(v Verifier, ex protocol.Exchange) error {
 	}
 	if !conversation.Valid() {
 		return fmt.Errorf("%w: invalid proof", errExchange)
+	}
+	if err := accept(); err != nil {
+		return err
 	}
 	return ex.SASLFinal([]byte(outcome))
 }

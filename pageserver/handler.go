@@ -9,6 +9,7 @@ import (
 	"github.com/walhaven/walhaven/protocol/admin"
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/replication/sender"
+	"github.com/walhaven/walhaven/wal"
 )
 
 // Begin resolves what the session talks about. A timeline that does not exist
@@ -77,6 +78,19 @@ func (s *Server) timelineOf(session *protocol.Session) (*timeline, error) {
 		return nil, target.Missing()
 	}
 	return t, nil
+}
+
+// tokenTimeline is the timeline that a token of the session is for. One that is
+// not here may be about to be founded.
+func (s *Server) tokenTimeline(session *protocol.Session) (wal.TTID, error) {
+	t, err := s.timelineOf(session)
+	if err == nil {
+		return t.id, nil
+	}
+	if id, ok := session.State.(walcmd.Target).TTID(); ok {
+		return id, nil
+	}
+	return wal.TTID{}, err
 }
 
 // replicationCommand runs a command of the replication grammar.

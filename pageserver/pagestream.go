@@ -49,6 +49,9 @@ func (s *Server) pageRequests(ctx context.Context, session *protocol.Session, v 
 	if !found {
 		return target.Missing()
 	}
+	if !session.Identity.Permits(t.id) {
+		return protocol.Errorf(protocol.CodeInsufficientRight, "role %q may not use timeline %s", session.Identity.User, t.id.Timeline)
+	}
 	reader, err := t.pages.use()
 	if err != nil {
 		return err

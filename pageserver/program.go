@@ -34,7 +34,7 @@ func Program(ctx context.Context, c Config, settings []admin.Setting) error {
 	health := daemon.NewHealth()
 	registry := daemon.NewRegistry(program, health)
 	s, err := New(Options{
-		Config: c, Auth: policy, TLS: tlsConfig, Logger: logger, Settings: settings,
+		Config: c, Auth: policy, Tokens: policy.Tokens, TLS: tlsConfig, Logger: logger, Settings: settings,
 		Registerer: registry, Health: health,
 	})
 	if err != nil {

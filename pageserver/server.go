@@ -13,6 +13,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/walhaven/walhaven/auth"
 	"github.com/walhaven/walhaven/internal/daemon"
 	"github.com/walhaven/walhaven/internal/datadir"
 	"github.com/walhaven/walhaven/protocol"
@@ -27,6 +28,7 @@ const program = "pageserver"
 type Options struct {
 	Config Config
 	Auth   protocol.Authenticator // required
+	Tokens *auth.Tokens           // what CREATE TOKEN makes and Auth takes; nil: none
 	TLS    *tls.Config            // of the PostgreSQL listener; nil without
 	Logger *slog.Logger           // required
 

@@ -26,6 +26,7 @@ func (s *Server) onTimeline(f func(ctx context.Context, t *timeline, call *admin
 // commands. psql, /v1/ and the walhaven tool render the same rows.
 func (s *Server) newTable() (*admin.Table, error) {
 	commands := append(admin.Standard(s.settings), s.pageCommands()...)
+	commands = append(commands, walcmd.TokenCommands(s.o.Tokens, s.tokenTimeline)...)
 	return admin.NewTable(append(commands, []admin.Command{
 		s.importCommand(),
 		{
@@ -133,9 +134,7 @@ func orNull(lsn wal.LSN) any {
 
 func (s *Server) showTimelines(_ context.Context, call *admin.Call, emit admin.Emit) error {
 	session := call.Target.(*protocol.Session)
-	allowed := func(id wal.TTID) bool {
-		return session.Identity.Tenant == nil || *session.Identity.Tenant == id.Tenant
-	}
+	allowed := session.Identity.Permits
 	for _, t := range s.timelines.list() {
 		if !allowed(t.id) {
 			continue

@@ -45,14 +45,27 @@ type Identity struct {
 	Method string        // trust, scram-sha-256, jwt, token, cert
 	Admin  bool          // may run commands of every scope
 	Tenant *wal.TenantID // restricted to this tenant; nil is unrestricted
+	// Timeline restricts to this timeline of Tenant; nil is unrestricted.
+	Timeline *wal.TimelineID
+	// Writer may push WAL without the right Admin: a one-time token of somebody
+	// who may.
+	Writer bool
 }
 
 // MayWrite says whether the user may push WAL, which decides elections and cuts
-// logs: an admin, or a compute's own token, which is a JWT of one tenant.
-func (i Identity) MayWrite() bool { return i.Admin || i.Method == "jwt" && i.Tenant != nil }
+// logs: an admin, a compute's own token, which is a JWT of one tenant, or a
+// one-time token of either.
+func (i Identity) MayWrite() bool {
+	return i.Admin || i.Writer || i.Method == "jwt" && i.Tenant != nil
+}
 
 // Allows says whether the identity may see a tenant's data.
 func (i Identity) Allows(tenant wal.TenantID) bool { return i.Tenant == nil || *i.Tenant == tenant }
+
+// Permits says whether the identity may see a timeline's data.
+func (i Identity) Permits(id wal.TTID) bool {
+	return i.Allows(id.Tenant) && (i.Timeline == nil || *i.Timeline == id.Timeline)
+}
 
 // Authenticator decides who is connected. It talks to the client through ex
 // and returns an *Error (FATAL) for a refusal; AuthenticationOk is sent by the

@@ -7,6 +7,7 @@ import (
 	"github.com/walhaven/walhaven/internal/walcmd"
 	"github.com/walhaven/walhaven/protocol"
 	"github.com/walhaven/walhaven/protocol/admin"
+	"github.com/walhaven/walhaven/wal"
 )
 
 // sessionState is what the handler keeps of a session.
@@ -105,6 +106,19 @@ func (s *Server) timelineOf(session *protocol.Session) (*timeline, error) {
 		return nil, target.Missing()
 	}
 	return t, nil
+}
+
+// tokenTimeline is the timeline that a token of the session is for. One that is
+// not here is about to be founded, or to join.
+func (s *Server) tokenTimeline(session *protocol.Session) (wal.TTID, error) {
+	t, err := s.timelineOf(session)
+	if err == nil {
+		return t.id, nil
+	}
+	if id, ok := stateOf(session).target.TTID(); ok {
+		return id, nil
+	}
+	return wal.TTID{}, err
 }
 
 // replicationCommand runs a command of the replication grammar.

@@ -11,6 +11,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/walhaven/walhaven/auth"
 	"github.com/walhaven/walhaven/internal/daemon"
 	"github.com/walhaven/walhaven/internal/datadir"
 	"github.com/walhaven/walhaven/protocol"
@@ -27,6 +28,7 @@ const program = "safekeeper"
 type Options struct {
 	Config Config
 	Auth   protocol.Authenticator // required
+	Tokens *auth.Tokens           // what CREATE TOKEN makes and Auth takes; nil: none
 	TLS    *tls.Config            // of the PostgreSQL listener; nil without
 	Logger *slog.Logger           // required
 

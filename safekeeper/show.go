@@ -14,7 +14,7 @@ import (
 func (s *Server) showTimelines(_ context.Context, call *admin.Call, emit admin.Emit) error {
 	allowed := func(id wal.TTID) bool {
 		session, ok := call.Target.(*protocol.Session)
-		return !ok || session.Identity.Tenant == nil || *session.Identity.Tenant == id.Tenant
+		return !ok || session.Identity.Permits(id)
 	}
 	for _, t := range s.timelines.list() {
 		if !allowed(t.id) {

@@ -106,6 +106,7 @@ func (s *Server) newTable() (*admin.Table, error) {
 			Handler: s.onTimeline(showGaps),
 		},
 	}...)
+	commands = append(commands, walcmd.TokenCommands(s.o.Tokens, s.tokenTimeline)...)
 	return admin.NewTable(append(commands, s.durableCommands()...)...)
 }
 

@@ -192,6 +192,18 @@ func (q *Shared) Reap(id SlotID) {
 	q.freed()
 }
 
+// Verify is Local's, and checks the header as well, which those who attach read.
+func (q *Shared) Verify() error {
+	var h header
+	if err := h.decode(q.memory, int64(len(q.memory))); err != nil {
+		return fmt.Errorf("%w: %w", ErrCorrupt, err)
+	}
+	if h.generation != q.w.generation {
+		return fmt.Errorf("%w: generation of its header", ErrCorrupt)
+	}
+	return q.Local.Verify()
+}
+
 // Close implements Producer. The memory stays, for frames of this process may
 // still be in use.
 func (q *Shared) Close() {

@@ -9,6 +9,8 @@ import (
 // queue is what a session needs of the queue.
 type queue interface {
 	shmqueue.Producer
+	// Verify returns shmqueue.ErrCorrupt for damaged memory.
+	Verify() error
 	// Free gives the memory back, after Close, once nobody here uses it.
 	Free() error
 }

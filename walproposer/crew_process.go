@@ -118,6 +118,8 @@ func (p *processes) push(ctx context.Context, s *session, peer int) error {
 			return context.Cause(ctx)
 		}
 		s.logger.Warn("lost a push worker", "safekeeper", s.peers.address(peer), "err", err)
+		// It may have been refused the queue, and cannot say so any more.
+		s.term.suspect()
 	}
 }
 
@@ -153,8 +155,12 @@ func (p *processes) use(ctx context.Context, s *session, peer int, h *hand) erro
 // begin hands the task over.
 func (h *hand) begin(s *session, peer int, g *shmqueue.Grant) error {
 	defer g.Close() //nolint:errcheck // Copies; the worker has its own.
+	conninfos, err := s.peers.withoutPasswords()
+	if err != nil {
+		return err
+	}
 	body, err := json.Marshal(workerTask{
-		Peer: peer, Conninfos: s.peers.conninfos, Tenant: s.peers.tenant, Timeline: s.peers.timeline, Slot: g.ID,
+		Peer: peer, Conninfos: conninfos, Tenant: s.peers.tenant, Timeline: s.peers.timeline, Slot: g.ID,
 	})
 	if err != nil {
 		return fmt.Errorf("encode task: %w", err)

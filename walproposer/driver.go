@@ -46,7 +46,7 @@ func (d *driver) run(ctx context.Context) error {
 
 // hear takes what the worker says.
 func (d *driver) hear(ctx context.Context, g *errgroup.Group) error {
-	var founding sync.Mutex
+	var founding, asking sync.Mutex
 	for {
 		m, _, err := d.pair.receive(pairSilence)
 		switch {
@@ -74,6 +74,10 @@ func (d *driver) hear(ctx context.Context, g *errgroup.Group) error {
 					return nil
 				})
 			}
+		case pairAsk:
+			err = d.asked(ctx, g, &asking, m)
+		case pairSuspect:
+			d.t.suspect()
 		case pairStuck:
 			d.t.stuck(d.peer, string(m.body))
 		case pairFail:
@@ -86,6 +90,21 @@ func (d *driver) hear(ctx context.Context, g *errgroup.Group) error {
 			return err
 		}
 	}
+}
+
+// asked gets the worker a login, which takes a connection of its own. A question
+// that comes while another is worked on waits for that.
+func (d *driver) asked(ctx context.Context, g *errgroup.Group, asking *sync.Mutex, m *pairMessage) error {
+	if !asking.TryLock() {
+		return d.pair.send(pairMessage{kind: pairLogin, conn: m.conn, body: []byte(`{"error":"another login is being made"}`)})
+	}
+	number, request := m.conn, append([]byte(nil), m.body...)
+	g.Go(func() error {
+		answer := d.t.tokens.answer(ctx, request)
+		asking.Unlock()
+		return d.pair.send(pairMessage{kind: pairLogin, conn: number, body: answer})
+	})
+	return nil
 }
 
 // open makes a connection known. Numbers only rise.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,6 +23,7 @@ import (
 	"github.com/walhaven/walhaven/compute/computetest"
 	"github.com/walhaven/walhaven/internal/daemon"
 	"github.com/walhaven/walhaven/internal/invariant"
+	"github.com/walhaven/walhaven/protocol"
 	"github.com/walhaven/walhaven/replication"
 	"github.com/walhaven/walhaven/safekeeper"
 	"github.com/walhaven/walhaven/wal"
@@ -77,12 +79,30 @@ type keeper struct {
 	id     uint64
 	dir    string
 	addr   string
+	policy auth.Policy
+	login  string // of a connection string; "" where everybody is trusted
+	logins *logins
 	cancel context.CancelFunc
 	done   chan error
 }
 
-func newKeeper(t testing.TB, id uint64) *keeper {
-	k := &keeper{t: t, id: id, dir: t.TempDir(), addr: "127.0.0.1:0"}
+// logins remembers how the sessions of a keeper logged in.
+type logins struct {
+	auth.Policy
+	methods sync.Map // by the client's address
+}
+
+func (l *logins) Authenticate(ctx context.Context, s *protocol.Session, ex protocol.Exchange) (protocol.Identity, error) {
+	i, err := l.Policy.Authenticate(ctx, s, ex)
+	l.methods.Store(s.Remote.String(), i.Method)
+	return i, err
+}
+
+func newKeeper(t testing.TB, id uint64, edit ...func(*keeper)) *keeper {
+	k := &keeper{t: t, id: id, dir: t.TempDir(), addr: "127.0.0.1:0", policy: auth.Policy{Tokens: auth.NewTokens()}}
+	for _, e := range edit {
+		e(k)
+	}
 	k.up()
 	t.Cleanup(k.down)
 	return k
@@ -100,7 +120,8 @@ func (k *keeper) up() {
 	c := safekeeper.DefaultConfig()
 	c.ID, c.DataDir = k.id, k.dir
 	c.HeadlessAfter = 0 // terms are the walproposer's alone to change
-	s, err := safekeeper.New(safekeeper.Options{Config: c, Auth: auth.Policy{}, Logger: testLogger(k.t).With("sk", k.id)})
+	k.logins = &logins{Policy: k.policy}
+	s, err := safekeeper.New(safekeeper.Options{Config: c, Auth: k.logins, Tokens: k.policy.Tokens, Logger: testLogger(k.t).With("sk", k.id)})
 	require.NoError(k.t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	k.cancel, k.done = cancel, make(chan error, 1)
@@ -131,11 +152,11 @@ type world struct {
 	id      wal.TTID
 }
 
-func newWorld(t testing.TB, o computetest.Options) *world {
+func newWorld(t testing.TB, o computetest.Options, edit ...func(*keeper)) *world {
 	t.Helper()
 	w := &world{t: t, pg: computetest.New(t, o), id: wal.TTID{Tenant: wal.TenantID{1: 7}, Timeline: wal.TimelineID{2: 9}}}
 	for id := range uint64(3) {
-		w.keepers = append(w.keepers, newKeeper(t, id+1))
+		w.keepers = append(w.keepers, newKeeper(t, id+1, edit...))
 	}
 	w.found()
 	w.exec("CREATE TABLE t (i int PRIMARY KEY, v text)")
@@ -144,9 +165,28 @@ func newWorld(t testing.TB, o computetest.Options) *world {
 
 func (w *world) addresses() (out []string) {
 	for _, k := range w.keepers {
-		out = append(out, k.addr)
+		out = append(out, k.address())
 	}
 	return out
+}
+
+// address is how it is reached: host:port, or a connection string.
+func (k *keeper) address() string {
+	if k.login == "" {
+		return k.addr
+	}
+	return k.conninfo()
+}
+
+func (k *keeper) conninfo() string {
+	return "host=127.0.0.1 port=" + strings.TrimPrefix(k.addr, "127.0.0.1:") + k.login
+}
+
+// query asks it about the world's timeline.
+func (k *keeper) query(w *world, sql string) ([]replication.Row, error) {
+	return replication.Query(w.ctx(), k.conninfo(), sql, replication.DialOptions{Params: map[string]string{
+		"options": fmt.Sprintf("-c tenant_id=%s -c timeline_id=%s", w.id.Tenant, w.id.Timeline),
+	}})
 }
 
 func (w *world) ctx() context.Context {
@@ -284,10 +324,7 @@ func (w *world) statusesOf(which ...int) (out []replication.Status) {
 	w.t.Helper()
 	for _, i := range which {
 		k := w.keepers[i]
-		rows, err := replication.Query(w.ctx(), "host=127.0.0.1 port="+strings.TrimPrefix(k.addr, "127.0.0.1:"), "TIMELINE_STATUS",
-			replication.DialOptions{Params: map[string]string{
-				"options": fmt.Sprintf("-c tenant_id=%s -c timeline_id=%s", w.id.Tenant, w.id.Timeline),
-			}})
+		rows, err := k.query(w, "TIMELINE_STATUS")
 		var missing *pgconn.PgError
 		if errors.As(err, &missing) && missing.Code == "42704" {
 			continue

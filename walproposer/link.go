@@ -29,6 +29,8 @@ type director interface {
 	// stuck says that a peer cannot be filled and why, and with "" that it has
 	// caught up.
 	stuck(peer int, reason string)
+	// suspect says that the memory of the queue may be damaged.
+	suspect()
 	// fail ends the term.
 	fail(err error)
 }

@@ -26,6 +26,9 @@ type metrics struct {
 	unprotected      prometheus.Gauge
 	unprotectedTotal prometheus.Counter
 
+	queueChecks  prometheus.Counter
+	queueDamaged prometheus.Counter
+
 	walFree  prometheus.Gauge
 	walLasts prometheus.Gauge
 }
@@ -60,6 +63,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		sessions:         counter("sessions_total", "Connections to PostgreSQL that were begun."),
 		reconnects:       counter("safekeeper_disconnects_total", "Connections to safekeepers that ended or failed."),
 		feeds:            counter("laggard_feeds_total", "Times that a safekeeper had fallen behind the queue and was fed from another."),
+		queueChecks:      counter("queue_checks_total", "Times that all of the queue was checked, because a connection ended in a way that damaged memory would explain."),
+		queueDamaged:     counter("queue_damaged_total", "Times that such a check found damage. Each ended the term; the next one has new memory."),
 		unprotected:      gauge("commits_unprotected", "Whether commits do not wait for the quorum (1), as of the last look at PostgreSQL."),
 		unprotectedTotal: counter("unprotected_intervals_total", "Intervals that began in which commits did not wait for the quorum."),
 

@@ -19,6 +19,7 @@ const (
 	pairStart     pairKind = 'S' // streaming begins
 	pairPositions pairKind = 'C' // commit and what else moves
 	pairDrop      pairKind = 'D' // close the connection, and why
+	pairLogin     pairKind = 'L' // the answer to a question for a login, as JSON; conn is the question's number
 	// Of the worker.
 	pairHello    pairKind = 'H' // it is there; nothing else comes first
 	pairOpen     pairKind = 'O' // a connection to the safekeeper stands
@@ -27,6 +28,8 @@ const (
 	pairFound    pairKind = 'U' // the safekeeper lacks the timeline
 	pairStuck    pairKind = 'F' // it cannot be filled, and why; empty: it has caught up
 	pairFail     pairKind = 'N' // the term cannot go on
+	pairAsk      pairKind = 'Q' // it needs a login for a safekeeper, whose number is the body; conn numbers the question
+	pairSuspect  pairKind = 'V' // the queue may be damaged
 	pairPulse    pairKind = 'P' // the worker lives
 )
 
@@ -70,7 +73,16 @@ const (
 // hasBody says whether kind carries bytes.
 func (k pairKind) hasBody() bool {
 	switch k {
-	case pairBegin, pairSend, pairDrop, pairReceived, pairClosed, pairStuck, pairFail:
+	case pairBegin, pairSend, pairDrop, pairLogin, pairReceived, pairClosed, pairStuck, pairFail, pairAsk:
+		return true
+	}
+	return false
+}
+
+// isBare says whether kind is all that there is to say.
+func (k pairKind) isBare() bool {
+	switch k {
+	case pairHello, pairOpen, pairFound, pairPulse, pairSuspect:
 		return true
 	}
 	return false
@@ -121,14 +133,14 @@ func (m *pairMessage) decode(src []byte) error {
 	*m = pairMessage{kind: pairKind(src[0]), more: src[1]&pairMore != 0, conn: le.Uint32(src[2:])}
 	rest := src[pairHeader:]
 	ok := src[1]&^(pairMore|pairQuorum) == 0
-	switch m.kind {
-	case pairBegin, pairSend, pairDrop, pairReceived, pairClosed, pairStuck, pairFail:
+	switch {
+	case m.kind.hasBody():
 		m.body = rest
-	case pairHello, pairOpen, pairFound, pairPulse:
+	case m.kind.isBare():
 		ok = ok && len(rest) == 0
-	case pairStart:
+	case m.kind == pairStart:
 		ok = ok && m.start.decode(rest)
-	case pairPositions:
+	case m.kind == pairPositions:
 		m.state.quorum = src[1]&pairQuorum != 0
 		ok = ok && m.state.decode(rest)
 	default:

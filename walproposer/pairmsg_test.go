@@ -34,6 +34,9 @@ func pairSamples() []pairMessage {
 		{kind: pairClosed, conn: 1, body: []byte{}},
 		{kind: pairStuck, body: []byte{}},
 		{kind: pairFail, body: []byte("no donor")},
+		{kind: pairAsk, conn: 3, body: []byte("1")},
+		{kind: pairLogin, conn: 3, body: []byte(`{"user":"u","password":"p"}`)},
+		{kind: pairSuspect},
 	}
 }
 

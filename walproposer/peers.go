@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/walhaven/walhaven/internal/conninfo"
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/replication"
 	"github.com/walhaven/walhaven/replication/consensus"
@@ -32,11 +33,11 @@ type peers struct {
 func newPeers(list []string, user, password string, tenant wal.TenantID, timeline string) (*peers, error) {
 	p := &peers{tenant: tenant, timeline: timeline}
 	for _, s := range list {
-		conninfo, err := conninfoOf(strings.TrimSpace(s), user, password)
+		one, err := conninfoOf(strings.TrimSpace(s), user, password)
 		if err != nil {
 			return nil, err
 		}
-		p.conninfos = append(p.conninfos, conninfo)
+		p.conninfos = append(p.conninfos, one)
 	}
 	return p, nil
 }
@@ -50,18 +51,27 @@ func conninfoOf(s, user, password string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("safekeeper %q: %w", s, err)
 	}
-	c := "host=" + quote(host) + " port=" + quote(port)
+	settings := map[string]string{"host": host, "port": port}
 	if user != "" {
-		c += " user=" + quote(user)
+		settings["user"] = user
 	}
 	if password != "" {
-		c += " password=" + quote(password)
+		settings["password"] = password
 	}
-	return c, nil
+	return conninfo.Format(settings), nil
 }
 
-func quote(v string) string {
-	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(v) + "'"
+// withoutPasswords are the connection strings for a process that gets its logins
+// otherwise.
+func (p *peers) withoutPasswords() ([]string, error) {
+	out := make([]string, len(p.conninfos))
+	for i, c := range p.conninfos {
+		var err error
+		if out[i], err = conninfo.WithoutPassword(c); err != nil {
+			return nil, fmt.Errorf("safekeeper #%d: %w", i+1, err)
+		}
+	}
+	return out, nil
 }
 
 // options choose the timeline on a connection to a safekeeper.

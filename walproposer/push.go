@@ -45,6 +45,7 @@ type pushing struct {
 	director
 	queue   registrar
 	peers   *peers
+	logins  logins // nil: the peers' connection strings say it all
 	metrics *metrics
 	logger  *slog.Logger
 }
@@ -59,6 +60,9 @@ func (p *pusher) run(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 		p.t.metrics.reconnects.Inc()
+		if hintsAtDamage(err) {
+			p.t.suspect()
+		}
 		if progressed || time.Since(began) > reconnectLast {
 			wait = reconnectFirst
 		}
@@ -81,7 +85,10 @@ func (p *pusher) run(ctx context.Context) error {
 // end is no reason to be patient with the next one.
 func (p *pusher) connect(ctx context.Context) (progressed bool, err error) {
 	g, gctx := errgroup.WithContext(ctx)
-	o := p.t.peers.dialOptions(pushTimeout)
+	o, err := p.t.dialOptions(gctx, p.peer)
+	if err != nil {
+		return false, err
+	}
 	o.MaxFrame = pushwal.MaxMessage
 	stream, err := replication.Dial(gctx, p.t.peers.conninfos[p.peer], startPush, o)
 	if isUndefined(err) {

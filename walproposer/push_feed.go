@@ -34,6 +34,10 @@ func (c *pushConn) feed(ctx context.Context) error {
 	c.t.metrics.feeds.Inc()
 	began := time.Now()
 	for c.at < c.target() {
+		if c.at >= c.t.positions().commit {
+			// What is not committed was not released, and the floor is not above it.
+			c.t.suspect()
+		}
 		peer, upto, ok := c.t.donor()
 		if !ok || peer == c.peer || upto <= c.at {
 			if c.t.positions().commit == 0 && time.Since(began) > donorPatience {
@@ -84,7 +88,10 @@ func (c *pushConn) idle(ctx context.Context) error {
 func (c *pushConn) feedFrom(ctx context.Context, donor int, upto wal.LSN) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	o := c.t.peers.dialOptions(pushTimeout)
+	o, err := c.t.dialOptions(ctx, donor)
+	if err != nil {
+		return err
+	}
 	o.Params["replication"] = "true"
 	client, err := replication.Connect(ctx, c.t.peers.conninfos[donor], o)
 	if err != nil {

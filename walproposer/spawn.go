@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -62,6 +63,9 @@ func (s *spawner) spawn(args []string, first bool, files ...*os.File) (*exec.Cmd
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Args = append([]string{os.Args[0], childWord}, args...)
 	cmd.Env = childEnvironment(os.Environ(), first)
+	if args[0] == childPush {
+		cmd.Env = withoutSecrets(cmd.Env)
+	}
 	cmd.Stderr = os.Stderr
 	cmd.ExtraFiles = append([]*os.File{theirs}, files...)
 	// A group of its own: what a terminal or a shell sends to the supervisor's is
@@ -73,6 +77,14 @@ func (s *spawner) spawn(args []string, first bool, files ...*os.File) (*exec.Cmd
 		return nil, nil, errors.Join(fmt.Errorf("start %s: %w", strings.Join(args, " "), err), control.Close())
 	}
 	return cmd, control, nil
+}
+
+// withoutSecrets leaves out what may hold a password: a push worker gets its
+// logins one by one, and its settings by message.
+func withoutSecrets(env []string) []string {
+	return slices.DeleteFunc(slices.Clone(env), func(v string) bool {
+		return strings.HasPrefix(v, "PGPASSWORD=") || strings.HasPrefix(v, "WALHAVEN_WALPROPOSER_")
+	})
 }
 
 // failpoints is the variable by which tests have a process die; a child that is

@@ -11,6 +11,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/walhaven/walhaven/internal/conninfo"
 	"github.com/walhaven/walhaven/wal"
 )
 
@@ -21,25 +22,25 @@ func StandbyConninfo(safekeepers []string, user, password string, id wal.TTID) (
 	options := fmt.Sprintf(" options='-c tenant_id=%s -c timeline_id=%s'", id.Tenant, id.Timeline)
 	var hosts, ports []string
 	for _, s := range safekeepers {
-		conninfo, err := conninfoOf(s, user, password)
+		one, err := conninfoOf(s, user, password)
 		if err != nil {
 			return "", err
 		}
-		if conninfo == s {
+		if one == s {
 			return s + options, nil
 		}
-		c, err := pgconn.ParseConfig(conninfo)
+		c, err := pgconn.ParseConfig(one)
 		if err != nil {
 			return "", fmt.Errorf("safekeeper %q: %w", s, err)
 		}
 		hosts, ports = append(hosts, c.Host), append(ports, fmt.Sprint(c.Port))
 	}
-	out := "host=" + quote(strings.Join(hosts, ",")) + " port=" + quote(strings.Join(ports, ","))
+	out := "host=" + conninfo.Quote(strings.Join(hosts, ",")) + " port=" + conninfo.Quote(strings.Join(ports, ","))
 	if user != "" {
-		out += " user=" + quote(user)
+		out += " user=" + conninfo.Quote(user)
 	}
 	if password != "" {
-		out += " password=" + quote(password)
+		out += " password=" + conninfo.Quote(password)
 	}
 	return out + options, nil
 }

@@ -83,7 +83,7 @@ func TestOptionsAreChecked(t *testing.T) {
 	}
 	c, err := conninfoOf("[::1]:5454", "me", `pa'ss\word`)
 	require.NoError(t, err)
-	require.Equal(t, `host='::1' port='5454' user='me' password='pa\'ss\\word'`, c)
+	require.Equal(t, `host=::1 password='pa\'ss\\word' port=5454 user=me`, c)
 }
 
 func TestRefusalExplains(t *testing.T) {

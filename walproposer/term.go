@@ -24,10 +24,15 @@ type term struct {
 	unfillable func(peer int, reason string)
 	// ingested hears how far a pageserver has taken WAL in; nil: nobody does.
 	ingested func(wal.LSN)
+	// suspicion has a token when the memory of the queue may be damaged.
+	suspicion chan struct{}
+	tokens    *tokens
 }
 
 func newTerm(d *replication.Proposing, p *peers, l *slog.Logger) *term {
-	return &term{d: d, peers: p, logger: l, heard: make([]atomic.Int64, len(p.conninfos))}
+	return &term{
+		d: d, peers: p, logger: l, heard: make([]atomic.Int64, len(p.conninfos)), suspicion: make(chan struct{}, 1), tokens: newTokens(p),
+	}
 }
 
 // pushing is what push workers of this process work with.

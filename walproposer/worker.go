@@ -19,7 +19,7 @@ import (
 // workerTask is what the tap gives a push worker, with the queue's descriptors.
 type workerTask struct {
 	Peer      int             `json:"peer"`
-	Conninfos []string        `json:"conninfos"`
+	Conninfos []string        `json:"conninfos"` // without passwords
 	Tenant    wal.TenantID    `json:"tenant"`
 	Timeline  string          `json:"timeline"`
 	Slot      shmqueue.SlotID `json:"slot"`
@@ -68,6 +68,9 @@ func (w *worker) run(ctx context.Context) error {
 	}
 	queue, err := shmqueue.Attach(files, task.Slot)
 	if err != nil {
+		if hintsAtDamage(err) {
+			err = errors.Join(err, w.pair.send(pairMessage{kind: pairSuspect}))
+		}
 		return err
 	}
 	defer queue.Close() //nolint:errcheck // The process ends.
@@ -83,7 +86,7 @@ func (w *worker) work(ctx context.Context, task workerTask, queue registrar) err
 	g, ctx := errgroup.WithContext(ctx)
 	director := newRemoteDirector(w.pair)
 	p := &pushing{
-		director: director, queue: queue, metrics: w.metrics, logger: w.logger,
+		director: director, queue: queue, logins: director, metrics: w.metrics, logger: w.logger,
 		peers: &peers{conninfos: task.Conninfos, tenant: task.Tenant, timeline: task.Timeline},
 	}
 	g.Go(func() error { return newPusher(p, task.Peer).run(ctx) })

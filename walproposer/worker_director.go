@@ -22,6 +22,7 @@ type remoteDirector struct {
 	state pairState
 	conn  uint32
 	link  *remoteLink // the newest
+	asked asked       // for a login
 }
 
 func newRemoteDirector(p *pairConn) *remoteDirector {
@@ -63,6 +64,8 @@ func (r *remoteDirector) take(m *pairMessage) error {
 			start := m.start
 			l.work.start = &start
 		}
+	case pairLogin:
+		return r.answered(m)
 	case pairDrop:
 		if current && l.dropped == nil {
 			l.dropped = fmt.Errorf("the tap ended the connection: %s", m.body)

@@ -46,7 +46,8 @@ func (c *Config) Check(listen ...string) error {
 // certificate). adminScopes are the JWT scopes that may do everything.
 func (c *Config) Policy(logger *slog.Logger, adminScopes ...string) (auth.Policy, *tls.Config, error) {
 	p := auth.Policy{
-		Trust: auth.Trust{Insecure: c.InsecureTrustNetwork}, RequireTLS: c.RequireTLS, Certificates: c.TLSClientCA != "",
+		Tokens: auth.NewTokens(),
+		Trust:  auth.Trust{Insecure: c.InsecureTrustNetwork}, RequireTLS: c.RequireTLS, Certificates: c.TLSClientCA != "",
 	}
 	var err error
 	if c.UsersFile != "" {

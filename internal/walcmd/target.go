@@ -48,6 +48,12 @@ func TargetOf(s *protocol.Session) (Target, error) {
 	if t.Tenant != allowed.String() {
 		return t, protocol.Fatalf(protocol.CodeInsufficientRight, "role %q may use tenant %s only", s.Identity.User, *allowed)
 	}
+	if only := s.Identity.Timeline; only != nil {
+		if t.Timeline != "" && t.Timeline != only.String() {
+			return t, protocol.Fatalf(protocol.CodeInsufficientRight, "this login may use timeline %s only", *only)
+		}
+		t.Timeline = only.String()
+	}
 	return t, nil
 }
 

@@ -1,0 +1,163 @@
+package walproposer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync/atomic"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/walhaven/walhaven/protocol"
+	"github.com/walhaven/walhaven/replication"
+)
+
+// login is what one connection to a safekeeper logs in with.
+type login struct {
+	User     string `json:"user"`
+	Password string `json:"password"`
+	// Error says why there is none.
+	Error string `json:"error,omitempty"`
+}
+
+// logins gives a push worker, which has no password of its own, a login for each
+// connection.
+type logins interface {
+	login(ctx context.Context, peer int) (login, error)
+}
+
+// tokens are the logins that the tap makes: with the configured password it asks
+// the safekeeper itself for a one-time token. A safekeeper that does not know such
+// a thing gets the configured password from the worker too.
+type tokens struct {
+	peers *peers
+	// unknown says which safekeepers do not know CREATE TOKEN.
+	unknown []atomic.Bool
+}
+
+func newTokens(p *peers) *tokens {
+	return &tokens{peers: p, unknown: make([]atomic.Bool, len(p.conninfos))}
+}
+
+// createToken outlives the connection that the worker makes at once.
+const createToken = "CREATE TOKEN (expires_in '30')"
+
+func (t *tokens) login(ctx context.Context, peer int) (login, error) {
+	if t.unknown[peer].Load() {
+		return t.configured(peer)
+	}
+	rows, err := t.peers.query(ctx, peer, createToken, pushTimeout)
+	var refused *pgconn.PgError
+	switch {
+	case errors.As(err, &refused) && lacksTokens(refused.Code):
+		t.unknown[peer].Store(true)
+		return t.configured(peer)
+	case err != nil:
+		return login{}, err
+	case len(rows) != 1 || rows[0]["user_name"] == "" || rows[0]["password"] == "":
+		return login{}, fmt.Errorf("safekeeper %s: CREATE TOKEN answered without a token", t.peers.address(peer))
+	}
+	return login{User: rows[0]["user_name"], Password: rows[0]["password"]}, nil
+}
+
+// lacksTokens says whether an SQLSTATE is the answer to an unknown command: ours,
+// PostgreSQL's, or that of Neon's safekeeper.
+func lacksTokens(code string) bool {
+	return code == protocol.CodeFeatureNotSupported || code == protocol.CodeSyntaxError || code == protocol.CodeInternalError
+}
+
+// configured is what the operator's connection string and its surroundings say.
+func (t *tokens) configured(peer int) (login, error) {
+	c, err := pgconn.ParseConfig(t.peers.conninfos[peer])
+	if err != nil {
+		return login{}, err
+	}
+	return login{User: c.User, Password: c.Password}, nil
+}
+
+// answer is login for a worker at the other end of a pair.
+func (t *tokens) answer(ctx context.Context, request []byte) []byte {
+	var peer int
+	l, err := login{}, json.Unmarshal(request, &peer)
+	switch {
+	case err != nil:
+	case peer < 0 || peer >= len(t.unknown):
+		err = fmt.Errorf("safekeeper %d of %d", peer, len(t.unknown))
+	default:
+		l, err = t.login(ctx, peer)
+	}
+	if err != nil {
+		l = login{Error: err.Error()}
+	}
+	body, err := json.Marshal(l)
+	if err != nil || len(body) > pairPart {
+		return []byte(`{"error":"the answer cannot be sent"}`)
+	}
+	return body
+}
+
+// dialOptions are those of one connection to a safekeeper: a login is good for
+// one.
+func (p *pushing) dialOptions(ctx context.Context, peer int) (replication.DialOptions, error) {
+	o := p.peers.dialOptions(pushTimeout)
+	if p.logins == nil {
+		return o, nil
+	}
+	l, err := p.logins.login(ctx, peer)
+	if err != nil {
+		return o, fmt.Errorf("get a login: %w", err)
+	}
+	o.Configure = func(c *pgconn.Config) error {
+		c.User, c.Password = l.User, l.Password
+		return nil
+	}
+	return o, nil
+}
+
+// asked is the question of a worker that waits for its answer.
+type asked struct {
+	number uint32
+	answer chan login
+}
+
+// login asks the tap.
+func (r *remoteDirector) login(ctx context.Context, peer int) (login, error) {
+	// The tap has to connect and to log in, which it does not try for longer.
+	ctx, cancel := context.WithTimeoutCause(ctx, 2*pushTimeout, errors.New("the tap does not answer"))
+	defer cancel()
+	r.mu.Lock()
+	r.asked = asked{number: r.asked.number + 1, answer: make(chan login, 1)}
+	question := r.asked
+	r.mu.Unlock()
+	body, err := json.Marshal(peer)
+	if err != nil {
+		return login{}, err
+	}
+	if err := r.pair.send(pairMessage{kind: pairAsk, conn: question.number, body: body}); err != nil {
+		return login{}, err
+	}
+	select {
+	case l := <-question.answer:
+		if l.Error != "" {
+			return login{}, errors.New(l.Error)
+		}
+		return l, nil
+	case <-ctx.Done():
+		return login{}, context.Cause(ctx)
+	}
+}
+
+// answered takes the tap's answer to the newest question. The caller holds mu.
+func (r *remoteDirector) answered(m *pairMessage) error {
+	if m.conn != r.asked.number || r.asked.answer == nil {
+		return nil // nobody waits for it any more
+	}
+	var l login
+	if err := json.Unmarshal(m.body, &l); err != nil {
+		return fmt.Errorf("read login: %w", err)
+	}
+	r.asked.answer <- l
+	r.asked.answer = nil
+	return nil
+}
