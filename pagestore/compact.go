@@ -13,7 +13,7 @@ import (
 // Compact merges all runs into one, so that everything that no readable LSN
 // needs goes and every long chain gets its image. Reads and puts go on.
 func (t *Timeline) Compact(ctx context.Context) error {
-	_, err := t.compact(ctx, func(m *layerMap) (lo, hi int) { return 0, len(m.runs) })
+	_, err := t.compact(ctx, func(runs []*run, _ wal.LSN) (lo, hi int) { return 0, len(runs) })
 	if err != nil {
 		return fmt.Errorf("compact timeline %s: %w", t.id, err)
 	}
@@ -32,13 +32,13 @@ func (t *Timeline) CompactIfWorthwhile(ctx context.Context) (bool, error) {
 }
 
 // choose picks neighbouring runs to merge, lo == hi for none.
-func (o *Options) choose(m *layerMap) (lo, hi int) {
-	n := len(m.runs)
+func (o *Options) choose(runs []*run, cutoff wal.LSN) (lo, hi int) {
+	n := len(runs)
 	sizes := make([]uint64, n)
-	for i, r := range m.runs {
+	for i, r := range runs {
 		sizes[i] = r.info.size() + uint64(len(r.info.Drops))*dropLen
 	}
-	if lo := chooseGarbage(m, sizes, o.GarbagePercent); lo < n {
+	if lo := chooseGarbage(runs, cutoff, sizes, o.GarbagePercent); lo < n {
 		return lo, n
 	}
 	return chooseSimilar(sizes, o.CompactRuns)
@@ -46,9 +46,9 @@ func (o *Options) choose(m *layerMap) (lo, hi int) {
 
 // chooseGarbage returns the first of the runs that lie below the cutoff, if
 // those above the oldest have grown to percent of it; otherwise len(sizes).
-func chooseGarbage(m *layerMap, sizes []uint64, percent int) int {
+func chooseGarbage(runs []*run, cutoff wal.LSN, sizes []uint64, percent int) int {
 	n := len(sizes)
-	lo := slices.IndexFunc(m.runs, func(r *run) bool { return r.info.To <= m.cutoff })
+	lo := slices.IndexFunc(runs, func(r *run) bool { return r.info.To <= cutoff })
 	if lo < 0 || n-lo < 2 {
 		return n
 	}
@@ -88,7 +88,7 @@ func chooseSimilar(sizes []uint64, limit int) (lo, hi int) {
 }
 
 // compact merges the runs that choose picks.
-func (t *Timeline) compact(ctx context.Context, choose func(m *layerMap) (lo, hi int)) (bool, error) {
+func (t *Timeline) compact(ctx context.Context, choose func(runs []*run, cutoff wal.LSN) (lo, hi int)) (bool, error) {
 	if err := t.Err(); err != nil {
 		return false, err
 	}
@@ -101,12 +101,13 @@ func (t *Timeline) compact(ctx context.Context, choose func(m *layerMap) (lo, hi
 		return false, ErrClosed
 	}
 	defer t.release(m)
-	lo, hi := choose(m)
+	runs := m.runs[m.parts(t.FlushedLSN()):]
+	lo, hi := choose(runs, m.cutoff)
 	if lo == hi {
 		return false, nil
 	}
 	start := time.Now()
-	j := runMerge{t: t, m: m, inputs: m.runs[lo:hi], bottom: hi == len(m.runs) && t.parent == nil, keep: m.retention()}
+	j := runMerge{t: t, m: m, inputs: runs[lo:hi], bottom: hi == len(runs) && t.parent == nil, keep: m.retention()}
 	info, err := j.run(ctx)
 	if err == nil {
 		err = t.swapRuns(j.inputs, info)
@@ -126,16 +127,19 @@ func (t *Timeline) compact(ctx context.Context, choose func(m *layerMap) (lo, hi
 }
 
 // swapRuns puts the merged run in the place of its inputs, in the index and
-// then in memory. Flushes may have added newer runs meanwhile; only this
-// compaction removes any.
+// then in memory, which list the same runs. Flushes may have added newer ones
+// meanwhile; only this compaction removes any.
 func (t *Timeline) swapRuns(inputs []*run, info runInfo) error {
 	var merged []runInfo
 	if len(info.Layers)+len(info.Drops) > 0 {
 		merged = []runInfo{info}
 	}
-	isFirst := func(to wal.LSN) bool { return to == inputs[0].info.To }
 	return t.publish(func(x *index) error {
-		at := slices.IndexFunc(x.Runs, func(r runInfo) bool { return isFirst(r.To) })
+		m := t.current.Load()
+		if m == nil {
+			return ErrClosed
+		}
+		at := slices.Index(m.runs, inputs[0])
 		x.Runs = slices.Replace(x.Runs, at, at+len(inputs), merged...)
 		return nil
 	}, func(*index) {
@@ -143,7 +147,7 @@ func (t *Timeline) swapRuns(inputs []*run, info runInfo) error {
 			r.obsolete.Store(true)
 		}
 		t.replace(func(m *layerMap) {
-			at := slices.IndexFunc(m.runs, func(r *run) bool { return isFirst(r.info.To) })
+			at := slices.Index(m.runs, inputs[0])
 			var fresh []*run
 			if merged != nil {
 				fresh = []*run{t.newRun(info)}

@@ -40,12 +40,18 @@ type Entry struct {
 	Value []byte
 }
 
-// Batch is a run of changes, LSNs not descending. An LSN never spans two
-// batches: everything up to and including Batch.LSN has been put with it.
-// Several entries for one key at one LSN keep their order.
+// Batch is a run of changes, LSNs not descending: everything up to and including
+// Batch.LSN has been put with it. Several entries for one key at one LSN keep
+// their order.
+//
+// Changes of one LSN that are too many for a batch come in several, all but the
+// last of which say More and have entries of this LSN only. No key may be in two
+// of them. Nothing of the LSN can be read, or survives a crash, before the last
+// one was put, or is durable.
 type Batch struct {
 	Entries []Entry
 	LSN     wal.LSN
+	More    bool
 }
 
 // size is what the batch will take in memory, roughly.
@@ -57,12 +63,16 @@ func (b *Batch) size() int64 {
 	return n
 }
 
-// validate says why the batch cannot follow what was put up to last.
-func (b *Batch) validate(last wal.LSN, o *Options) error {
-	if b.LSN <= last {
-		return fmt.Errorf("batch ends at %s, not above %s: %w", b.LSN, last, ErrOrder)
+// validate says why the batch cannot follow what was put up to last, and in part
+// at the LSN open, 0 without one.
+func (b *Batch) validate(last, open wal.LSN, o *Options) error {
+	if b.LSN <= last || b.LSN < open || b.More && open != 0 && b.LSN != open {
+		return fmt.Errorf("batch ends at %s, not above %s or at %s: %w", b.LSN, last, open, ErrOrder)
 	}
-	previous := last + 1
+	previous := max(last+1, open)
+	if b.More {
+		previous = b.LSN
+	}
 	for i := range b.Entries {
 		e := &b.Entries[i]
 		if e.LSN < previous || e.LSN > b.LSN {

@@ -61,7 +61,9 @@ func (t *Timeline) flushOldest(ctx context.Context) (flushed bool, err error) {
 		return false, err
 	}
 	err = t.publish(func(x *index) error {
-		x.Flushed = mem.to
+		if !mem.part {
+			x.Flushed = mem.to
+		}
 		if len(info.Layers)+len(info.Drops) > 0 {
 			x.Runs = append([]runInfo{info}, x.Runs...)
 		}

@@ -40,12 +40,18 @@ type index struct {
 
 // runInfo is a run: entries with From < LSN <= To in layers of disjoint keys.
 //
-// Guarantees: From < To, layers in key order, First <= Last < the next First.
+// Guarantees: From < To, layers in key order, First <= Last < the next First. From
+// and To do not rise from newer to older runs. The ranges of two runs overlap only
+// where changes of one LSN were put in parts, and then no key is in both there.
 type runInfo struct {
 	From, To wal.LSN
 	Layers   []layerInfo
 	Drops    []drop
 }
+
+// isPart says that the run has a part of the changes at To, and the last part is
+// not durable: after a crash all of To is put again.
+func (r *runInfo) isPart(flushed wal.LSN) bool { return r.To > flushed }
 
 func (r *runInfo) size() (n uint64) {
 	for i := range r.Layers {
@@ -87,13 +93,14 @@ func (x *index) validate() error {
 	case x.Cutoff < x.Start || x.Cutoff > x.Flushed:
 		return fmt.Errorf("cutoff %s does not lie between %s and %s", x.Cutoff, x.Start, x.Flushed)
 	}
-	above := x.Flushed
 	for i := range x.Runs {
 		r := &x.Runs[i]
-		if r.To > above || r.From >= r.To || r.From < x.Start {
+		switch newer := &x.Runs[max(i-1, 0)]; {
+		case r.From >= r.To, r.From < x.Start, r.To > newer.To, r.From > newer.From:
 			return fmt.Errorf("run %d: LSNs %s..%s are out of order", i, r.From, r.To)
+		case r.isPart(x.Flushed) && r.From != x.Flushed:
+			return fmt.Errorf("run %d: LSNs %s..%s lie above the flushed %s", i, r.From, r.To, x.Flushed)
 		}
-		above = r.From
 		if err := r.validate(x.NextLayer); err != nil {
 			return fmt.Errorf("run %d: %w", i, err)
 		}

@@ -38,6 +38,7 @@ type memLayer struct {
 	from  wal.LSN // everything in it lies above
 	to    wal.LSN // end of the last batch; guarded by mu until frozen
 	since time.Time
+	part  bool // it has a part of the changes at to; set when frozen
 
 	mu      sync.RWMutex
 	heads   map[Key]uint32

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/walhaven/walhaven/internal/invariant"
@@ -128,6 +129,8 @@ func (s *Store) adopt(indexes map[wal.TimelineID]*index, id wal.TimelineID, dept
 	if depth > maxAncestors {
 		return fmt.Errorf("timeline %s has more than %d ancestors", id, maxAncestors)
 	}
+	// What a crash cut short is put again; its files go with the sweep.
+	x.Runs = slices.DeleteFunc(x.Runs, func(r runInfo) bool { return r.isPart(x.Flushed) })
 	var parent *Timeline
 	if !x.Parent.IsZero() {
 		if indexes[x.Parent] == nil {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/walhaven/walhaven/wal"
 )
 
 // Put adds a batch to the in-memory layer. It is readable when Put returns, and
@@ -11,8 +13,15 @@ import (
 // for a flush, or flushes itself; ctx ends the wait. On error nothing of the
 // batch is readable.
 func (t *Timeline) Put(ctx context.Context, b Batch) error {
-	if err := b.validate(t.LastLSN(), &t.s.o); err != nil {
+	open := wal.LSN(t.open.Load())
+	if err := b.validate(t.LastLSN(), open, &t.s.o); err != nil {
 		return fmt.Errorf("put into timeline %s: %w", t.id, err)
+	}
+	if b.More && open == 0 {
+		// A layer of parts holds nothing else.
+		if err := t.Flush(ctx); err != nil {
+			return fmt.Errorf("put into timeline %s: %w", t.id, err)
+		}
 	}
 	if err := t.makeRoom(ctx); err != nil {
 		return fmt.Errorf("put into timeline %s: %w", t.id, err)
@@ -29,7 +38,12 @@ func (t *Timeline) Put(ctx context.Context, b Batch) error {
 		t.condemn(err)
 		return fmt.Errorf("put into timeline %s: %w", t.id, err)
 	}
-	t.last.Store(uint64(b.LSN))
+	if b.More {
+		t.open.Store(uint64(b.LSN))
+	} else {
+		t.open.Store(0)
+		t.last.Store(uint64(b.LSN))
+	}
 	t.s.o.Metrics.memory.Add(float64(mem.bytes() - before))
 	var bytes int
 	for i := range b.Entries {
@@ -87,5 +101,6 @@ func (t *Timeline) freezeFull() (frozen int, err error) {
 // freeze begins a new in-memory layer. The caller holds putMu.
 func (t *Timeline) freeze() {
 	fresh := newMemLayer(t.LastLSN(), t.s.o.Now())
+	t.current.Load().mems[0].part = t.open.Load() != 0
 	t.replace(func(m *layerMap) { m.mems = append([]*memLayer{fresh}, m.mems...) })
 }

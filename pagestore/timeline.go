@@ -22,6 +22,7 @@ type Timeline struct {
 
 	current   atomic.Pointer[layerMap]
 	last      atomic.Uint64 // LSN up to which everything has been put
+	open      atomic.Uint64 // LSN of which a part was put, 0 without one; set by Put
 	flushed   atomic.Uint64 // the index's
 	nextLayer atomic.Uint64
 
