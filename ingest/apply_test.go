@@ -46,7 +46,7 @@ func (b *rig) restart() {
 // try takes a record and returns its end.
 func (b *rig) try(r walrecord.Record) (wal.LSN, error) {
 	b.t.Helper()
-	r.Start = b.in.resume()
+	r.Start = b.tl.LastLSN()
 	r.Major = b.major
 	raw := rawRecordOf(&r)
 	if len(r.Blocks) > 0 {
@@ -396,19 +396,33 @@ func TestLargeDatabaseIsCopiedInParts(t *testing.T) {
 	for n := range uint32(100) {
 		b.take(made(table, walrecord.ForkMain, n, byte(n)))
 	}
-	before := b.tl.LastLSN()
-	b.in.copyBytes = 1
-	r := walrecord.Record{RMID: walrecord.RmgrDatabase, Info: databaseCopy, XID: 5000, MainData: put32(9, 1663, 5, 1663)}
-	_, err := b.try(r)
-	require.ErrorIs(t, err, errCopyTooLarge, "a record has few LSNs")
-	require.Greater(t, b.tl.LastLSN(), before)
+	// The copy gets no further than to a block that is damaged.
+	damaged := pagekey.Block(table, walrecord.ForkMain, 100)
+	before := b.tl.LastLSN() + 8
+	require.NoError(t, b.tl.Put(t.Context(), pagestore.Batch{
+		Entries: []pagestore.Entry{{Key: damaged, LSN: before, Kind: pagestore.Image, Value: []byte{1}}}, LSN: before,
+	}))
 	b.restart()
-	require.Equal(t, before, b.in.Position(), "the record is fed again")
-	end := b.take(r)
+	r := walrecord.Record{RMID: walrecord.RmgrDatabase, Info: databaseCopy, XID: 5000, MainData: put32(9, 1663, 5, 1663)}
 	copied := table
 	copied.Database = 9
-	require.Equal(t, 100, b.size(copied, walrecord.ForkMain, end))
-	for n := range uint32(100) {
+	for range 2 {
+		b.in.copyBytes = 1
+		_, err := b.try(r)
+		require.ErrorContains(t, err, "value of a page is damaged")
+		require.Equal(t, before, b.tl.LastLSN(), "nothing of a half copy is seen")
+		require.Equal(t, -1, b.size(copied, walrecord.ForkMain, before))
+		b.restart()
+		require.Equal(t, before, b.in.Position(), "the record is fed again")
+	}
+	before = b.take(made(table, walrecord.ForkMain, 100, 77))
+	b.in.copyBytes = 1
+	end := b.take(r)
+	require.Equal(t, -1, b.size(copied, walrecord.ForkMain, before))
+	require.Equal(t, 101, b.size(copied, walrecord.ForkMain, end))
+	require.NoError(t, b.tl.Flush(t.Context()))
+	require.NoError(t, b.tl.Compact(t.Context()))
+	for n := range uint32(101) {
 		want, _ := b.page(pagekey.Block(table, 0, n), before)
 		got, ok := b.page(pagekey.Block(copied, 0, n), end)
 		require.True(t, ok)

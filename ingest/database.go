@@ -68,6 +68,12 @@ func (in *Ingester) database(r *walrecord.Record) error {
 
 // dropDatabase removes everything of a database in a tablespace.
 func (in *Ingester) dropDatabase(p place, lsn wal.LSN) {
+	in.dropRelations(p, lsn)
+	in.add(pagekey.RelMap(p.space, p.db), lsn, pagestore.Tombstone, nil)
+	in.add(pagekey.Database(p.space, p.db), lsn, pagestore.Tombstone, nil)
+}
+
+func (in *Ingester) dropRelations(p place, lsn wal.LSN) {
 	for f := range in.sizes.known {
 		if f.rel.Tablespace == p.space && f.rel.Database == p.db {
 			in.sizes.known[f] = relSize{}
@@ -75,8 +81,6 @@ func (in *Ingester) dropDatabase(p place, lsn wal.LSN) {
 	}
 	in.drop(pagekey.RelationsOf(p.space, p.db), lsn)
 	in.drop(pagekey.DatabaseBlocks(p.space, p.db), lsn)
-	in.add(pagekey.RelMap(p.space, p.db), lsn, pagestore.Tombstone, nil)
-	in.add(pagekey.Database(p.space, p.db), lsn, pagestore.Tombstone, nil)
 }
 
 func (in *Ingester) tablespace(r *walrecord.Record) error {

@@ -3,7 +3,6 @@ package ingest
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/walhaven/walhaven/pagekey"
 	"github.com/walhaven/walhaven/pagestore"
@@ -15,19 +14,13 @@ import (
 // defaultCopyBytes of a copied database are put at a time.
 const defaultCopyBytes = 24 << 20
 
-// errCopyTooLarge says that a database is larger than its record has LSNs for.
-var errCopyTooLarge = errors.New("database is too large to be copied by one record")
-
-// dbCopy is Database/CREATE_FILE_COPY. A batch holds the whole of an LSN and is
-// bounded, so that a large database is put under several LSNs inside of the
-// record, which nobody else asks for; its end then completes it. stateCopy says
-// where the record's WAL is to be fed again if a crash comes between them.
+// dbCopy is Database/CREATE_FILE_COPY. All of it has the LSN of its record, in as
+// many batches as it takes.
 type dbCopy struct {
 	in       *Ingester
 	from, to place
-	resume   wal.LSN // where ingest goes on after a crash
-	lsn      wal.LSN // of what is put next
-	end      wal.LSN // of the record
+	at       wal.LSN // of the state that is copied
+	lsn      wal.LSN // of the record
 	replay   pagekey.Replayer
 	page     page.Page
 }
@@ -36,42 +29,16 @@ type dbCopy struct {
 // server has written all of it by then, and lets nobody change it; the record
 // stands alone, so that all before it has been put.
 func (in *Ingester) copyDatabase(from, to place, r *walrecord.Record) error {
-	// What the record did so far belongs to its end.
-	held := slices.Clone(in.out.entries)
-	for i := range held {
-		held[i].Value = slices.Clone(held[i].Value)
-	}
-	in.out = output{entries: in.out.entries[:0], arena: in.out.arena[:0]}
-	c := &dbCopy{in: in, from: from, to: to, resume: in.resume(), lsn: in.tl.LastLSN() + 1, end: r.End}
-	if c.lsn > c.end {
-		return errCopyTooLarge
-	}
-	in.dropDatabase(to, c.lsn)
+	c := &dbCopy{in: in, from: from, to: to, at: in.tl.LastLSN(), lsn: r.End}
+	in.dropRelations(to, r.End)
 	if err := c.contents(); err != nil {
 		return fmt.Errorf("copy database %d: %w", from.db, err)
 	}
 	if err := c.relMap(); err != nil {
 		return fmt.Errorf("copy database %d: %w", from.db, err)
 	}
-	// The rest has the record's own LSN, like everything if that was little.
-	for i := range in.out.entries {
-		in.out.entries[i].LSN = r.End
-	}
-	if in.state.copying != 0 {
-		in.state.copying = 0
-		in.putState(stateCopy, r.End, 0)
-	}
 	in.add(pagekey.Database(to.space, to.db), r.End, pagestore.Image, nil)
-	in.out.entries = append(in.out.entries, held...)
 	return nil
-}
-
-// resume is where ingest would go on after a crash.
-func (in *Ingester) resume() wal.LSN {
-	if in.state.copying != 0 {
-		return in.state.copying
-	}
-	return in.tl.LastLSN()
 }
 
 func (c *dbCopy) contents() error {
@@ -119,34 +86,26 @@ func (c *dbCopy) block(ref *pagekey.Ref, v *pagestore.Value) error {
 	if in.out.bytes < in.copyBytes {
 		return nil
 	}
-	return c.part()
+	return in.putPart(c.lsn)
 }
 
-// part puts what has been copied so far.
-func (c *dbCopy) part() error {
-	if c.lsn >= c.end {
-		return errCopyTooLarge
-	}
-	in := c.in
-	in.state.copying = c.resume
-	in.putState(stateCopy, c.lsn, uint64(c.resume))
-	if err := in.put(c.lsn); err != nil {
-		return err
-	}
-	c.lsn++
-	return nil
-}
-
+// relMap copies the relation map; what a database of the same number had is gone.
 func (c *dbCopy) relMap() error {
+	copied := false
 	k := pagekey.RelMap(c.from.space, c.from.db)
-	return c.scan(pagestore.KeyRange{Start: k, End: k.Next()}, func(_ *pagekey.Ref, v *pagestore.Value) error {
+	err := c.scan(pagestore.KeyRange{Start: k, End: k.Next()}, func(_ *pagekey.Ref, v *pagestore.Value) error {
 		c.in.addCopy(pagekey.RelMap(c.to.space, c.to.db), c.lsn, v.Image)
+		copied = true
 		return nil
 	})
+	if err == nil && !copied {
+		c.in.add(pagekey.RelMap(c.to.space, c.to.db), c.lsn, pagestore.Tombstone, nil)
+	}
+	return err
 }
 
 func (c *dbCopy) scan(r pagestore.KeyRange, f func(ref *pagekey.Ref, v *pagestore.Value) error) error {
-	return c.in.tl.Scan(c.in.ctx, r, c.resume, pagestore.ScanOptions{}, func(key pagestore.Key, v *pagestore.Value) (bool, error) {
+	return c.in.tl.Scan(c.in.ctx, r, c.at, pagestore.ScanOptions{}, func(key pagestore.Key, v *pagestore.Value) (bool, error) {
 		ref, err := pagekey.Parse(key)
 		if err == nil {
 			err = f(&ref, v)
