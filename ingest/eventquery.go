@@ -17,8 +17,8 @@ type Event struct {
 	Kind EventKind
 	LSN  wal.LSN // end of the record: what was before is there below it
 	XID  uint32  // 0 if none
-	// Time is the record's own, or that of the newest sampled commit before it for
-	// records that have none.
+	// Time is the record's own, or the highest of the commits before it for records
+	// that have none.
 	Time   wal.Timestamp
 	Rels   []walrecord.RelFile
 	Blocks uint32 // EventCut: length that is left
@@ -26,6 +26,10 @@ type Event struct {
 	// Numbers: EventCheckpoint: redo pointer, operation (0 at shutdown); EventGap:
 	// start of the lost record, where WAL goes on; EventTimeline: TLI, the one before.
 	Numbers [2]uint64
+	// Commits of EventCommit, in the order of WAL; Highest is the latest time of
+	// all commits up to the last of them.
+	Commits []Commit
+	Highest wal.Timestamp
 }
 
 // errEvent is in the chain of an error about an event that nothing here wrote.
@@ -36,6 +40,12 @@ func parseEvent(ref *pagekey.Ref, value []byte) (Event, error) {
 	b := read(value)
 	e.Time, e.XID = b.time(), b.u32()
 	switch e.Kind {
+	case EventCommit:
+		if !b.bad {
+			var err error
+			e.Commits, e.Highest, err = parseCommits(Commit{LSN: e.LSN, Time: e.Time, XID: e.XID}, b.rest)
+			return e, err
+		}
 	case EventDrop, EventTruncate, EventCreate, EventRelMap, EventDatabaseCreated, EventDatabaseDropped:
 		for len(b.rest) > 0 {
 			e.Rels = append(e.Rels, b.relFile())
@@ -76,61 +86,4 @@ func first(ctx context.Context, tl *pagestore.Timeline, kind EventKind, after, u
 		return false
 	})
 	return e, found, err
-}
-
-// TimeAnswer is what the index knows of a time.
-type TimeAnswer struct {
-	// Before is the newest sampled commit at or before the time, After the first
-	// one later; LSN 0 where there is none. Commits between the two are less than
-	// Precision from Before's time, or later than After's record.
-	Before, After Event
-}
-
-// Precision is how far apart the times of two sampled commits are at least, in
-// microseconds.
-const Precision = sampleInterval
-
-// LSNAt looks a time up. To restore what was committed up to it, take Before.LSN,
-// and read the WAL between the two for the last commits of less than Precision.
-//
-// It reads a number of events that grows with the logarithm of the WAL's length.
-func LSNAt(ctx context.Context, tl *pagestore.Timeline, at wal.Timestamp) (a TimeAnswer, err error) {
-	// The sampled times rise with the LSN: all up to lo are at or before the time,
-	// the first one after hi is not.
-	last := tl.LastLSN()
-	lo, hi := wal.LSN(0), last
-	for lo < hi {
-		mid := lo + (hi-lo)/2
-		e, found, err := first(ctx, tl, EventCommit, mid, last)
-		switch {
-		case err != nil:
-			return a, fmt.Errorf("look a time up: %w", err)
-		case found && e.Time <= at:
-			a.Before, lo = e, e.LSN
-		default:
-			hi = mid
-		}
-	}
-	a.After, _, err = first(ctx, tl, EventCommit, lo, last)
-	return a, err
-}
-
-// Window is what can be restored.
-type Window struct {
-	Oldest, Newest           wal.LSN
-	OldestCommit, LastCommit Event // first and last sampled commit in it; LSN 0 without one
-}
-
-// WindowOf returns the LSNs from which and up to which pages can be read, and
-// the times of commits there.
-func WindowOf(ctx context.Context, tl *pagestore.Timeline, from wal.LSN) (w Window, err error) {
-	w.Oldest, w.Newest = max(from, tl.CutoffLSN()), tl.LastLSN()
-	e, found, err := first(ctx, tl, EventCommit, w.Oldest, w.Newest)
-	if err != nil || !found {
-		return w, err
-	}
-	w.OldestCommit = e
-	last, err := LSNAt(ctx, tl, 1<<63-1)
-	w.LastCommit = last.Before
-	return w, err
 }

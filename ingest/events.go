@@ -16,7 +16,7 @@ type EventKind uint8
 
 // The kinds of events.
 const (
-	EventCommit          EventKind = 1 // a commit, sampled: later than every one before it
+	EventCommit          EventKind = 1 // a list of commits; LSN, Time and XID are the newest one's
 	EventDrop            EventKind = 2 // a commit that removed files: DROP, and rewrites of any kind
 	EventTruncate        EventKind = 3 // TRUNCATE, as wal_level=logical tells it: Rel.Relation is the table's OID
 	EventCut             EventKind = 4 // files cut: by vacuum, and by TRUNCATE of a table made in the same transaction
@@ -43,10 +43,6 @@ func (k EventKind) String() string {
 	return fmt.Sprintf("event %d", uint8(k))
 }
 
-// sampleInterval is the least time between two commits in the index. Times in
-// between are known to this precision.
-const sampleInterval = 100_000 // microseconds
-
 // event adds an event. Its value is time i64, xid u32, then what its kind has:
 // relations of 12 bytes each, a name, or two numbers of 8 bytes.
 func (in *Ingester) event(kind EventKind, r *walrecord.Record, at wal.Timestamp, xid uint32, more func(b []byte) []byte) {
@@ -66,14 +62,10 @@ func (in *Ingester) event(kind EventKind, r *walrecord.Record, at wal.Timestamp,
 	in.addFrom(from, pagekey.Event(uint8(kind), r.End, n), r.End, pagestore.Image)
 }
 
-// eventCommit enters a commit that is the latest so far, now and then, and what
-// it dropped.
+// eventCommit notes a commit for the index, and what it dropped.
 func (in *Ingester) eventCommit(r *walrecord.Record, x *xact) {
-	if x.time >= in.state.commitTime+sampleInterval || in.state.commitTime == 0 {
-		in.state.commitTime = x.time
-		in.putState(stateCommitTime, r.End, uint64(x.time))
-		in.event(EventCommit, r, x.time, x.xid, nil)
-	}
+	in.state.commitTime = max(in.state.commitTime, x.time)
+	in.commits = append(in.commits, Commit{LSN: r.End, Time: x.time, XID: x.xid})
 	if len(x.relations) > 0 {
 		in.event(EventDrop, r, x.time, x.xid, func(b []byte) []byte { return append(b, x.relations...) })
 	}
@@ -150,6 +142,29 @@ func (in *Ingester) eventCheckpoint(r *walrecord.Record, checkpoint []byte) {
 		b = append(b, checkpoint[checkpointRedo:checkpointRedo+8]...)
 		return binary.LittleEndian.AppendUint64(b, uint64(r.Op()))
 	})
+}
+
+// forgetEvents ends events that lie below the cutoff of garbage collection, at a
+// checkpoint since it moved: nobody will read there. The last list of commits
+// below it stays, as the state at the cutoff is that of its newest one; so do
+// kinds of which there are few, and checkpoints, which raw WAL is kept by.
+func (in *Ingester) forgetEvents(lsn wal.LSN) error {
+	cutoff := in.tl.CutoffLSN()
+	if cutoff <= in.forgotten {
+		return nil
+	}
+	list, found, err := lastList(in.ctx, in.tl, cutoff)
+	if err != nil {
+		return err
+	}
+	if found {
+		in.drop(pagekey.Events(uint8(EventCommit), 0, list.LSN-1), lsn)
+	}
+	for _, kind := range []EventKind{EventDrop, EventTruncate, EventCut, EventCreate, EventRelMap} {
+		in.drop(pagekey.Events(uint8(kind), 0, cutoff), lsn)
+	}
+	in.forgotten = cutoff
+	return nil
 }
 
 const postgresEpoch = 946684800 // 2000-01-01 in Unix seconds

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"math/rand/v2"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -24,50 +25,74 @@ func allEvents(t testing.TB, tl *pagestore.Timeline, kind EventKind) (all []Even
 	return all
 }
 
-// A time leads to the newest sampled commit that is not later, and to the first
-// that is; commits that are out of order, or close to the one before, are not in
-// the index.
+// A time leads to the last commit before the first one that is later, also where
+// commits are out of order, within lists and between them.
 func TestLSNAtATime(t *testing.T) {
-	const second = 1_000_000
 	b := newRig(t, 15)
-	a, err := LSNAt(t.Context(), b.tl, 5*second)
+	a, err := LSNAt(t.Context(), b.tl, 5)
 	require.NoError(t, err)
 	require.Equal(t, TimeAnswer{}, a)
 
-	ends := map[int64]wal.LSN{}
-	for i := int64(1); i <= 50; i++ {
-		ends[i] = b.commit(uint32(1000+i), i*second)
-		b.commit(uint32(2000+i), i*second+10)     // Too close.
-		b.commit(uint32(3000+i), i*second-second) // Late.
-		if i == 25 {
+	random := rand.New(rand.NewPCG(1, 2))
+	var all []Commit
+	for i := range 400 {
+		c := Commit{Time: wal.Timestamp(1_000_000 + i*10 + random.IntN(40)), XID: uint32(1000 + random.IntN(5000))}
+		if i%7 != 0 { // It stays for the list of a later batch.
+			b.in.commits = append(b.in.commits, Commit{LSN: b.tl.LastLSN() + wal.LSN(len(b.in.commits)) + 1, Time: c.Time, XID: c.XID})
+			c.LSN = b.in.commits[len(b.in.commits)-1].LSN
+			b.in.state.commitTime = max(b.in.state.commitTime, c.Time)
+		} else {
+			c.LSN = b.commit(c.XID, int64(c.Time))
+		}
+		all = append(all, c)
+		if i%77 == 0 {
 			b.restart()
 		}
 	}
-	require.Len(t, allEvents(t, b.tl, EventCommit), 50)
-	for i := int64(1); i < 50; i++ {
-		for _, at := range []int64{i * second, i*second + second - 1} {
-			a, err = LSNAt(t.Context(), b.tl, wal.Timestamp(at))
+	b.take(walrecord.Record{RMID: walrecord.RmgrXLOG, Info: xlogRestorePoint, MainData: join(put64(77), []byte("x"), make([]byte, 63))})
+	lists := allEvents(t, b.tl, EventCommit)
+	require.Greater(t, len(lists), 50)
+	var known []Commit
+	for _, l := range lists {
+		known = append(known, l.Commits...)
+	}
+	require.Equal(t, all, known)
+	for at := wal.Timestamp(999_990); at < 1_004_100; at++ {
+		var want TimeAnswer
+		for _, c := range all {
+			if c.Time > at {
+				want.After = c
+				break
+			}
+			want.Before = c
+		}
+		a, err = LSNAt(t.Context(), b.tl, at)
+		require.NoError(t, err)
+		require.Equal(t, want, a, at)
+	}
+	var highest wal.Timestamp
+	for i, c := range all[:len(all)-1] {
+		highest = max(highest, c.Time)
+		for _, lsn := range []wal.LSN{c.LSN, all[i+1].LSN - 1} {
+			got, most, found, err := CommitsUpTo(t.Context(), b.tl, lsn)
 			require.NoError(t, err)
-			require.Equal(t, ends[i], a.Before.LSN, at)
-			require.Equal(t, uint32(1000+i), a.Before.XID)
-			require.Equal(t, ends[i+1], a.After.LSN, at)
+			require.True(t, found)
+			require.Equal(t, c, got)
+			require.Equal(t, highest, most)
 		}
 	}
-	a, err = LSNAt(t.Context(), b.tl, second-1)
+	w, err := WindowOf(t.Context(), b.tl, all[10].LSN)
 	require.NoError(t, err)
-	require.Zero(t, a.Before.LSN)
-	require.Equal(t, ends[1], a.After.LSN)
-	a, err = LSNAt(t.Context(), b.tl, 100*second)
-	require.NoError(t, err)
-	require.Equal(t, ends[50], a.Before.LSN)
-	require.Zero(t, a.After.LSN)
+	require.Equal(t, Window{
+		Oldest: all[10].LSN, Newest: b.tl.LastLSN(), From: highestOf(all[:11]), First: all[11], Last: all[len(all)-1],
+	}, w)
+}
 
-	w, err := WindowOf(t.Context(), b.tl, ends[10])
-	require.NoError(t, err)
-	require.Equal(t, ends[10], w.Oldest)
-	require.Equal(t, b.tl.LastLSN(), w.Newest)
-	require.Equal(t, ends[11], w.OldestCommit.LSN)
-	require.Equal(t, ends[50], w.LastCommit.LSN)
+func highestOf(commits []Commit) (t wal.Timestamp) {
+	for _, c := range commits {
+		t = max(t, c.Time)
+	}
+	return t
 }
 
 func TestEventsOfRecords(t *testing.T) {

@@ -57,6 +57,8 @@ type Ingester struct {
 
 	state      state
 	out        output
+	commits    []Commit // that are not in the index yet
+	forgotten  wal.LSN  // events below have been given up
 	sizes      sizes
 	slrus      slrus
 	value      pagestore.Value // of lookups
@@ -72,6 +74,9 @@ func New(ctx context.Context, tl *pagestore.Timeline, o Options) (*Ingester, err
 	in := &Ingester{tl: tl, o: o, copyBytes: defaultCopyBytes}
 	in.sizes.known = map[relFork]relSize{}
 	in.slrus.known = map[segment]uint32{}
+	if err := tl.Abandon(ctx); err != nil {
+		return nil, fmt.Errorf("start ingest into timeline %s: %w", tl.ID(), err)
+	}
 	if err := in.load(ctx); err != nil {
 		return nil, fmt.Errorf("start ingest into timeline %s: %w", tl.ID(), err)
 	}
@@ -86,7 +91,7 @@ func New(ctx context.Context, tl *pagestore.Timeline, o Options) (*Ingester, err
 		o.PGVersion = uint32(major)
 	}
 	in.reader = walrecord.NewReader(walrecord.ScannerOptions{
-		Start: in.resume(), SegmentSize: o.SegmentSize, PGVersion: o.PGVersion, SystemID: o.SystemID, TLI: o.TLI,
+		Start: in.tl.LastLSN(), SegmentSize: o.SegmentSize, PGVersion: o.PGVersion, SystemID: o.SystemID, TLI: o.TLI,
 	}, in.onRecord)
 	return in, nil
 }

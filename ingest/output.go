@@ -132,7 +132,18 @@ func (in *Ingester) put(lsn wal.LSN) error {
 	if lsn <= in.tl.LastLSN() {
 		return nil
 	}
-	if err := in.tl.Put(in.ctx, pagestore.Batch{Entries: in.out.entries, LSN: lsn}); err != nil {
+	in.putCommits(lsn)
+	return in.putBatch(pagestore.Batch{Entries: in.out.entries, LSN: lsn})
+}
+
+// putPart puts what a large record, which stands alone, has become so far. No key
+// of it may come again.
+func (in *Ingester) putPart(lsn wal.LSN) error {
+	return in.putBatch(pagestore.Batch{Entries: in.out.entries, LSN: lsn, More: true})
+}
+
+func (in *Ingester) putBatch(b pagestore.Batch) error {
+	if err := in.tl.Put(in.ctx, b); err != nil {
 		return err
 	}
 	in.o.Metrics.entries.Add(float64(len(in.out.entries)))

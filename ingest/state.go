@@ -20,8 +20,6 @@ const xidStep = 1024
 // Numbers of pagekey.State.
 const (
 	stateOffsetsPage = 1 // page of multixact offsets that was made before its record
-	stateCommitTime  = 2 // time of the newest commit in the event index
-	stateCopy        = 3 // where to go on while a database is being copied, 0 otherwise
 )
 
 // noPage says that no page of multixact offsets was made early.
@@ -37,8 +35,7 @@ type state struct {
 	// offsetsPage was made by a record that needed its first entry; the record
 	// that will make it must not empty it again.
 	offsetsPage uint64
-	commitTime  wal.Timestamp // of the newest commit in the event index
-	copying     wal.LSN       // the record that copies a database is behind it; 0 if none is half done
+	commitTime  wal.Timestamp // the highest of all commits so far, 0 before the first
 }
 
 // load reads the state as of the timeline's last LSN.
@@ -76,16 +73,11 @@ func (in *Ingester) load(ctx context.Context) error {
 	} else if len(raw) == 8 {
 		s.offsetsPage = binary.LittleEndian.Uint64(raw)
 	}
-	if raw, err = get(pagekey.State(stateCommitTime)); err != nil {
+	list, _, err := lastList(ctx, in.tl, last)
+	if err != nil {
 		return err
-	} else if len(raw) == 8 {
-		s.commitTime = wal.Timestamp(binary.LittleEndian.Uint64(raw))
 	}
-	if raw, err = get(pagekey.State(stateCopy)); err != nil {
-		return err
-	} else if len(raw) == 8 {
-		s.copying = wal.LSN(binary.LittleEndian.Uint64(raw))
-	}
+	s.commitTime = list.Highest
 	return nil
 }
 

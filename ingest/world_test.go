@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"encoding/binary"
+	"fmt"
 	"os"
 	"testing"
 
@@ -81,11 +82,19 @@ func base(t testing.TB, tl *pagestore.Timeline, at wal.LSN, control []byte, more
 	require.NoError(t, tl.Put(t.Context(), pagestore.Batch{Entries: entries, LSN: at}))
 }
 
-// dump is everything a timeline holds at an LSN, as put.
+// dump is everything a timeline holds at an LSN, as put, but each commit of a list
+// by itself: which ones share a list depends on how WAL was fed.
 func dump(t testing.TB, tl *pagestore.Timeline, lsn wal.LSN) map[pagestore.Key]string {
 	t.Helper()
 	all := map[pagestore.Key]string{}
 	err := tl.Scan(t.Context(), pagestore.AllKeys, lsn, pagestore.ScanOptions{}, func(k pagestore.Key, v *pagestore.Value) (bool, error) {
+		if ref, err := pagekey.Parse(k); err == nil && ref.Class == pagekey.ClassEvent && EventKind(ref.Kind) == EventCommit {
+			e, err := parseEvent(&ref, v.Image)
+			for _, c := range e.Commits {
+				all[pagekey.Event(ref.Kind, c.LSN, 0)] = fmt.Sprint(c)
+			}
+			return true, err
+		}
 		b := append([]byte(nil), v.Image...)
 		for i := range v.Deltas {
 			b = binary.LittleEndian.AppendUint64(b, uint64(v.Deltas[i].LSN))

@@ -54,7 +54,7 @@ func (in *Ingester) checkpoint(r *walrecord.Record) error {
 	s.control.setCheckpoint(r.Start, c)
 	in.putCheckpoint(r.End)
 	in.putControl(r.End)
-	return nil
+	return in.forgetEvents(r.End)
 }
 
 func (in *Ingester) onlineCheckpoint(c []byte) {
