@@ -13,6 +13,8 @@ var (
 	ErrNoRelation = errors.New("relation does not exist at this LSN")
 	// ErrNoSegment says that the SLRU has no such segment at the LSN.
 	ErrNoSegment = errors.New("SLRU segment does not exist at this LSN")
+	// ErrNoDatabase says that there is no such database at the LSN.
+	ErrNoDatabase = errors.New("database does not exist at this LSN")
 	// ErrRequest says that a request contradicts itself.
 	ErrRequest = errors.New("invalid request")
 )

@@ -98,7 +98,7 @@ func (r *Reader) At(ctx context.Context, want, unchanged wal.LSN) (At, error) {
 	if unchanged == 0 {
 		at.unchanged = at.LSN
 	}
-	if err := r.readable(at.LSN); err != nil {
+	if err := r.Readable(at.LSN); err != nil {
 		return At{}, err
 	}
 	if r.Last() >= at.LSN {
@@ -138,8 +138,9 @@ func (r *Reader) recordEnd(lsn wal.LSN) wal.LSN {
 	return lsn
 }
 
-// readable refuses what is not kept.
-func (r *Reader) readable(lsn wal.LSN) error {
+// Readable refuses what is not kept with a *CollectedError. Positions that are
+// not here yet are readable: a read waits for them.
+func (r *Reader) Readable(lsn wal.LSN) error {
 	if lsn >= r.Floor() {
 		return nil
 	}

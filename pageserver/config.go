@@ -29,6 +29,7 @@ type Config struct {
 	Safekeeper []string `name:"safekeeper" placeholder:"HOST:PORT" help:"Safekeeper whose timelines are pulled while nobody pushes them, to provision this pageserver; repeatable."`
 
 	Memory         config.Bytes  `name:"memory" default:"512MiB" help:"Memory for pages: materialised ones, blocks of layers, and what is not in a layer yet; at least 32MiB."`
+	RestoreWindow  time.Duration `name:"restore-window" default:"168h" help:"How far back pages are kept: every LSN of this time up to the newest commit can be read. 0 keeps everything."`
 	LSNWaitTimeout time.Duration `name:"lsn-wait-timeout" default:"60s" help:"How long a page request waits for WAL that has not arrived."`
 
 	WALSenderTimeout time.Duration `name:"wal-sender-timeout" default:"60s" help:"A receiver of WAL that is silent for so long is disconnected."`
@@ -48,6 +49,9 @@ func (c *Config) check() error {
 	if c.Memory < minMemory {
 		return fmt.Errorf("--memory must be at least %d MiB", minMemory>>20)
 	}
+	if c.RestoreWindow < 0 {
+		return errors.New("--restore-window must not be negative")
+	}
 	for _, addr := range c.Safekeeper {
 		if _, _, err := net.SplitHostPort(addr); err != nil {
 			return fmt.Errorf("--safekeeper: %w", err)
@@ -61,6 +65,6 @@ func (c *Config) check() error {
 func DefaultConfig() Config {
 	return Config{
 		ListenPG: "127.0.0.1:64000", Peer: access.DefaultPeerConfig(), WALSenderTimeout: time.Minute,
-		Memory: 512 << 20, LSNWaitTimeout: time.Minute,
+		Memory: 512 << 20, RestoreWindow: 7 * 24 * time.Hour, LSNWaitTimeout: time.Minute,
 	}
 }

@@ -54,7 +54,7 @@ func importBecomesVisible(t *testing.T, o *origin) {
 	n.eventually(func() bool { return n.status()["pages"] == "active" })
 	require.Equal(t, stop.String(), n.status()["oldest_page_lsn"])
 	_, err = n.query("SHOW RELATIONS AT LSN '" + o.ends[len(o.ends)/2-1].String() + "'")
-	require.Equal(t, protocol.CodeInvalidParameter, protocol.SQLState(err), "below the backup's end: %v", err)
+	require.Equal(t, protocol.CodeOutsideWindow, protocol.SQLState(err), "below the backup's end: %v", err)
 	n.restart()
 	n.push(o.end)
 	n.eventually(func() bool { return n.status()["applied_lsn"] == o.end.String() })

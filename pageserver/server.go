@@ -114,6 +114,7 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) (err error) {
 		return errors.Join(err, ln.Close(), s.timelines.close())
 	}
 	s.timelines.running.Go(func() { s.storage.run(making) })
+	s.timelines.running.Go(func() { s.timelines.collect(making, s.o.Config.RestoreWindow) })
 	s.logger.Info("pageserver is up", "listen", ln.Addr(), "timelines", len(s.timelines.list()))
 	s.serving.Store(true)
 	pulling, endPulls := context.WithCancel(ctx)

@@ -6,9 +6,7 @@ import (
 	"errors"
 	"strconv"
 	"strings"
-	"time"
 
-	"github.com/walhaven/walhaven/ingest"
 	"github.com/walhaven/walhaven/pagekey"
 	"github.com/walhaven/walhaven/pageread"
 	"github.com/walhaven/walhaven/pagestore"
@@ -95,45 +93,17 @@ func (p *pages) at(ctx context.Context, call *admin.Call, reader *pageread.Reade
 		if err != nil {
 			return pageread.At{}, err
 		}
-		if lsn, err = p.lsnAt(ctx, at); err != nil {
+		past, err := p.past()
+		if err != nil {
 			return pageread.At{}, err
 		}
+		m, err := past.atTime(ctx, at)
+		if err != nil {
+			return pageread.At{}, err
+		}
+		lsn = m.lsn
 	}
 	return reader.Exactly(ctx, lsn)
-}
-
-// lsnAt is the end of the last commit at or before a time.
-func (p *pages) lsnAt(ctx context.Context, at time.Time) (wal.LSN, error) {
-	p.mu.Lock()
-	tl := p.tl
-	p.mu.Unlock()
-	if tl == nil {
-		return 0, errThrownAway
-	}
-	answer, err := ingest.LSNAt(ctx, tl, wal.TimestampOf(at))
-	if err != nil {
-		return 0, err
-	}
-	if answer.Before.LSN == 0 {
-		return 0, protocol.Errorf(protocol.CodeInvalidParameter, "no commit at or before %s is known", at.UTC().Format(time.RFC3339Nano))
-	}
-	return answer.Before.LSN, nil
-}
-
-// timeForms are accepted, all with a zone: a time without one means something
-// else to everyone.
-var timeForms = []string{
-	time.RFC3339Nano, "2006-01-02 15:04:05.999999999Z07:00", "2006-01-02 15:04:05.999999999Z07", "2006-01-02 15:04:05.999999999 MST",
-}
-
-func parseTime(text string) (time.Time, error) {
-	for _, form := range timeForms {
-		if t, err := time.Parse(form, text); err == nil && (!strings.HasSuffix(form, "MST") || t.Location() == time.UTC) {
-			return t, nil
-		}
-	}
-	return time.Time{}, protocol.Errorf(protocol.CodeInvalidParameter, "invalid time %q", text).
-		WithHint("Write it with its zone: 2026-11-22 10:42:07+01, or ...T09:42:07Z.")
 }
 
 // relation reads the arguments that name a fork.
@@ -251,8 +221,8 @@ func pageError(err error) error {
 	case errors.As(err, &wait):
 		return protocol.Errorf(protocol.CodeCannotConnectNow, "%w", err)
 	case errors.As(err, &collected):
-		return protocol.Errorf(protocol.CodeInvalidParameter, "%w", err)
-	case errors.Is(err, pageread.ErrNoRelation):
+		return protocol.Errorf(protocol.CodeOutsideWindow, "%w", err)
+	case errors.Is(err, pageread.ErrNoRelation), errors.Is(err, pageread.ErrNoDatabase):
 		return protocol.Errorf(protocol.CodeUndefinedTable, "%w", err)
 	case errors.As(err, &damaged):
 		return protocol.Errorf(protocol.CodeDataCorrupted, "%w", err)

@@ -2,6 +2,7 @@ package pageserver
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/walhaven/walhaven/internal/daemon"
@@ -25,8 +26,8 @@ func (s *Server) onTimeline(f func(ctx context.Context, t *timeline, call *admin
 // newTable lists every command that is not one of PostgreSQL's replication
 // commands. psql, /v1/ and the walhaven tool render the same rows.
 func (s *Server) newTable() (*admin.Table, error) {
-	commands := append(admin.Standard(s.settings), s.pageCommands()...)
-	commands = append(commands, walcmd.TokenCommands(s.o.Tokens, s.tokenTimeline)...)
+	commands := slices.Concat(admin.Standard(s.settings), s.pageCommands(), s.momentCommands(), s.findCommands(), s.pinCommands(),
+		walcmd.TokenCommands(s.o.Tokens, s.tokenTimeline))
 	return admin.NewTable(append(commands, []admin.Command{
 		s.importCommand(),
 		{

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -45,8 +46,21 @@ type origin struct {
 
 func newOrigin(t testing.TB) *origin {
 	t.Helper()
+	return newOriginOf(t, func(server *compute.Server) {
+		for i := range 10 {
+			_, err := server.Psql(context.Background(), "-c", fmt.Sprintf("UPDATE t SET v = 'round %d' WHERE i <= 1500", i))
+			require.NoError(t, err)
+		}
+	})
+}
+
+// newOriginOf does some work between the two stops.
+func newOriginOf(t testing.TB, work func(*compute.Server)) *origin {
+	t.Helper()
 	ctx := context.Background()
-	server := computetest.New(t, computetest.Options{Settings: map[string]string{"wal_keep_size": "1GB", "autovacuum": "off"}})
+	server := computetest.New(t, computetest.Options{Settings: map[string]string{
+		"wal_keep_size": "1GB", "autovacuum": "off", "track_commit_timestamp": "on",
+	}})
 	o := &origin{install: server.Install(), last: server.DataDir(), stopped: filepath.Join(computetest.TempDir(t), "stopped")}
 	_, err := server.Psql(ctx, "-c", "CREATE TABLE t (i int PRIMARY KEY, v text); INSERT INTO t SELECT i, 'some text' FROM generate_series(1, 20000) i")
 	require.NoError(t, err)
@@ -67,10 +81,7 @@ func newOrigin(t testing.TB) *origin {
 	o.system, o.redo = control.SystemID, control.Redo
 
 	require.NoError(t, server.Start(ctx, compute.StartOptions{}))
-	for i := range 10 {
-		_, err = server.Psql(ctx, "-c", fmt.Sprintf("UPDATE t SET v = 'round %d' WHERE i <= 1500", i))
-		require.NoError(t, err)
-	}
+	work(server)
 	require.NoError(t, server.Stop(ctx, compute.Fast))
 	o.readWAL(t)
 	return o
@@ -235,4 +246,15 @@ func (n *node) importBase(stop wal.LSN, complete bool) error {
 	require.NoError(n.t, stream.Handshake())
 	_, err = stream.ReadResult()
 	return err
+}
+
+// runTool runs one of PostgreSQL's programs and returns what it prints.
+func runTool(t testing.TB, program string, args ...string) string {
+	t.Helper()
+	var stderr strings.Builder
+	command := exec.Command(program, args...)
+	command.Stderr = &stderr
+	out, err := command.Output()
+	require.NoError(t, err, stderr.String())
+	return string(out)
 }

@@ -37,6 +37,7 @@ const (
 	CodeCannotConnectNow     = "57P03"
 	CodeIdleSessionTimeout   = "57P05"
 	CodeUndefinedFile        = "58P01"
+	CodeOutsideWindow        = "72000" // snapshot_too_old: pages are not kept, or not here yet
 	CodeInternalError        = "XX000"
 	CodeDataCorrupted        = "XX001"
 )

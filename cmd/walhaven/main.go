@@ -24,6 +24,9 @@ type cli struct {
 	Status  statusCmd  `cmd:"" help:"Say whether commits are safe, and how each part is."`
 	Check   checkCmd   `cmd:"" help:"Check each part; exits with 1 when one fails, or as a Nagios plugin."`
 	Wait    waitCmd    `cmd:"" help:"Wait until WAL up to an LSN is durable on a majority, and print the receipt."`
+	LSN     lsnCmd     `cmd:"" name:"lsn" help:"Print the LSN that a time, restore point or transaction means."`
+	Window  windowCmd  `cmd:"" help:"Print from which moment up to which pages are kept."`
+	Find    findCmd    `cmd:"" help:"Find drops, truncations and restore points, with the LSN to go back to."`
 	RPO     rpoCmd     `cmd:"" name:"rpo" help:"List the intervals in which PostgreSQL did not wait for the quorum."`
 	Waldump waldumpCmd `cmd:"" help:"Print WAL records with their block references."`
 	Wal     walCmd     `cmd:"" help:"Fetch WAL back from the safekeepers."`

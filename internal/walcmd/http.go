@@ -61,7 +61,7 @@ func (c command) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		switch code := protocol.SQLState(err); {
 		case code == protocol.CodeUndefinedObject || code == protocol.CodeUndefinedFile:
 			status = http.StatusNotFound
-		case strings.HasPrefix(code, "42"), strings.HasPrefix(code, "22"):
+		case strings.HasPrefix(code, "42"), strings.HasPrefix(code, "22"), code == protocol.CodeOutsideWindow:
 			status = http.StatusBadRequest
 		}
 		writeJSON(w, status, map[string]string{"error": err.Error(), "sqlstate": protocol.SQLState(err)})
