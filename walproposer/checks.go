@@ -38,6 +38,7 @@ func (s *session) watchServer(ctx context.Context) error {
 	next := time.NewTimer(checkEvery)
 	defer next.Stop()
 	var giveUp <-chan time.Time
+	probe := s.tap.probe
 	for {
 		err := s.check(ctx)
 		last := time.Now()
@@ -50,10 +51,11 @@ func (s *session) watchServer(ctx context.Context) error {
 			grace := time.NewTimer(s.o.ShutdownGrace)
 			defer grace.Stop()
 			giveUp = grace.C
+			probe = nil // the answer is known, and the grace is not to be exceeded
 		}
 		select {
 		case <-next.C:
-		case <-s.tap.probe:
+		case <-probe:
 			if err := pause(ctx, max(0, probeAfter-time.Since(last))); err != nil {
 				return err
 			}

@@ -1,7 +1,9 @@
 package walproposer_test
 
 import (
+	"cmp"
 	"context"
+	"os"
 	"testing"
 	"time"
 
@@ -9,6 +11,7 @@ import (
 
 	"github.com/walhaven/walhaven/compute"
 	"github.com/walhaven/walhaven/compute/computetest"
+	"github.com/walhaven/walhaven/walproposer"
 )
 
 // TestServerStopsInOrder is `pg_ctl stop -m fast` with all safekeepers, with a
@@ -16,7 +19,9 @@ import (
 func TestServerStopsInOrder(t *testing.T) {
 	w := newWorld(t, computetest.Options{})
 	o := w.options()
-	o.ShutdownGrace = 2 * time.Second
+	if os.Getenv("WALHAVEN_TEST_LONG") == "" { // else what is deployed
+		o.ShutdownGrace = 2 * time.Second
+	}
 	p := w.propose(o)
 	p.streams()
 	w.demandQuorum()
@@ -29,7 +34,7 @@ func TestServerStopsInOrder(t *testing.T) {
 		began := time.Now()
 		require.NoError(t, w.pg.Stop(ctx, compute.Fast), "with %d safekeepers", alive)
 		cancel()
-		t.Logf("with %d safekeepers and a grace of %s the server stopped in %s", alive, o.ShutdownGrace, time.Since(began).Round(time.Millisecond))
+		t.Logf("with %d safekeepers and a grace of %s the server stopped in %s", alive, cmp.Or(o.ShutdownGrace, walproposer.DefaultShutdownGrace), time.Since(began).Round(time.Millisecond))
 		for i := alive; i < 3; i++ {
 			w.keepers[i].up()
 		}

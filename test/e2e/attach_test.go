@@ -34,12 +34,20 @@ type attached struct {
 }
 
 func newAttached(t *testing.T, settings map[string]string) *attached {
-	a := &attached{t: t, dir: filepath.Join(computetest.TempDir(t), "cluster")}
+	var keepers []*cluster.Keeper
+	for id := 1; id <= 3; id++ {
+		keepers = append(keepers, cluster.NewKeeper(t, id, ""))
+	}
+	return newAttachedTo(t, settings, keepers)
+}
+
+// newAttachedTo is newAttached with safekeepers of the test's own.
+func newAttachedTo(t *testing.T, settings map[string]string, keepers []*cluster.Keeper) *attached {
+	a := &attached{t: t, dir: filepath.Join(computetest.TempDir(t), "cluster"), keepers: keepers}
 	a.pg = computetest.New(t, computetest.Options{Password: "secret", Settings: settings})
 	var addresses []string
-	for id := 1; id <= 3; id++ {
-		k := cluster.NewKeeper(t, id, "")
-		a.keepers, addresses = append(a.keepers, k), append(addresses, k.PG)
+	for _, k := range keepers {
+		addresses = append(addresses, k.PG)
 	}
 	port, err := compute.FreePort()
 	require.NoError(t, err)
