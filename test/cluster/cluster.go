@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -65,7 +66,7 @@ type Options struct {
 	Major       int           // of PostgreSQL; 0: the one in PG, else any
 	Bench       time.Duration // as `walhaven up --bench`
 	Safekeepers int           // 0: three
-	InProcess   bool          // the walproposer as one process
+	InProcess   bool          // the walproposer as one process, as WALHAVEN_TEST_IN_PROCESS=true has it everywhere
 }
 
 // Cluster is a running walhaven.
@@ -81,6 +82,9 @@ func New(t testing.TB, o Options) *Cluster {
 	t.Helper()
 	if o.Safekeepers == 0 {
 		o.Safekeepers = 3
+	}
+	if v, err := strconv.ParseBool(os.Getenv("WALHAVEN_TEST_IN_PROCESS")); err == nil && v {
+		o.InProcess = true
 	}
 	env, err := compute.WantFromEnv()
 	require.NoError(t, err)

@@ -101,6 +101,7 @@ var damages = []damage{
 // on: where the damage lasts under a new term, in new memory.
 func TestMemoryOfTheQueueIsDamaged(t *testing.T) {
 	c := cluster.New(t, cluster.Options{})
+	needProcesses(t, c)
 	w := c.StartWriter(2)
 	settled(c)
 	for _, d := range damages {

@@ -19,6 +19,14 @@ func walproposerStatus(c *cluster.Cluster) operator.WalproposerStatus {
 	return c.CollectStatus(context.Background()).Walproposer
 }
 
+// needProcesses skips what is about processes that the walproposer does not have.
+func needProcesses(t *testing.T, c *cluster.Cluster) {
+	t.Helper()
+	if c.Walproposer.InProcess {
+		t.Skip("the walproposer is one process")
+	}
+}
+
 // settled waits until all parts run and everything is on every disk.
 func settled(c *cluster.Cluster) {
 	c.Eventually("the cluster is SAFE", func() bool {
@@ -32,6 +40,7 @@ func settled(c *cluster.Cluster) {
 // transaction fails.
 func TestPgbenchSurvivesTheDeathOfEachProcess(t *testing.T) {
 	c := cluster.New(t, cluster.Options{})
+	needProcesses(t, c)
 	bench := c.StartPgbench(4)
 	settled(c)
 	rounds := 2

@@ -3,6 +3,7 @@ package failpoints
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -27,11 +28,15 @@ func TestFailPoints(t *testing.T) {
 			killed[p.program]++
 		})
 	}
-	for _, p := range stopped {
-		h.run(t, p, "stop", h.stop)
+	held := map[string]int{}
+	for _, p := range toStop() {
+		h.run(t, p, "stop", func(p point) {
+			h.stop(p)
+			held[p.program]++
+		})
 	}
 	h.t = t
-	report(t, killed)
+	report(t, killed, held)
 	h.requireNothingLost()
 }
 
@@ -47,13 +52,13 @@ func (h *harness) run(t *testing.T, p point, action string, do func(point)) {
 	}
 }
 
-// report says how many points there are and at how many a process died, in the
+// report says how many points there are and at how many a process died or was held, in the
 // test's log and in the file that FAILPOINTS_REPORT names.
-func report(t *testing.T, killed map[string]int) {
+func report(t *testing.T, killed, held map[string]int) {
 	t.Helper()
 	var text strings.Builder
 	for _, program := range []string{safekeeper, pageserver, walproposer} {
-		fmt.Fprintf(&text, "%s: killed at %d of its %d fail points\n", program, killed[program], count(program))
+		fmt.Fprintf(&text, "%s: killed at %d of its %d fail points, stopped and continued at %d\n", program, killed[program], count(program), held[program])
 		for _, p := range table {
 			if p.program == program && p.unreachable != "" {
 				fmt.Fprintf(&text, "  not at %s: %s\n", p.name, p.unreachable)
@@ -152,6 +157,23 @@ var stopped = []point{
 	{program: pageserver, name: "pageserver/report/before", nth: 10},
 	{program: walproposer, name: "walproposer/push/before", nth: 20},
 	{program: walproposer, name: "walproposer/report/before", nth: 10},
+}
+
+// toStop are the points at which processes are held: in long runs each fsync,
+// each send and each store into the queue that the writer alone passes.
+func toStop() []point {
+	if os.Getenv("WALHAVEN_TEST_LONG") == "" {
+		return stopped
+	}
+	all := slices.Clone(stopped)
+	for _, p := range table {
+		known := func(q point) bool { return q.program == p.program && q.name == p.name }
+		plain := p.unreachable == "" && p.scene.act == nil && p.scene.before == nil && p.scene.prepare == nil && p.scene.rules == ""
+		if plain && !slices.ContainsFunc(stopped, known) {
+			all = append(all, p)
+		}
+	}
+	return all
 }
 
 // stop has a process stopped at the point, shows that the others go on without
