@@ -215,6 +215,25 @@ func TestTruncationOfMultiXacts(t *testing.T) {
 
 func status(p *page.Page, xid int) int { return int(p[xid%32768/4]) >> (xid % 4 * 2) & 3 }
 
+// Operations of resource manager Transaction, and the bits of xinfo
+// (src/include/access/xact.h).
+const (
+	xactCommit         = 0x00
+	xactPrepare        = 0x10
+	xactAbort          = 0x20
+	xactCommitPrepared = 0x30
+	xactHasInfo        = 0x80
+
+	xinfoDBInfo       = 1 << 0
+	xinfoSubxacts     = 1 << 1
+	xinfoRelations    = 1 << 2
+	xinfoInvals       = 1 << 3
+	xinfoTwoPhase     = 1 << 4
+	xinfoOrigin       = 1 << 5
+	xinfoGID          = 1 << 7
+	xinfoDroppedStats = 1 << 8
+)
+
 func TestCommitAndAbort(t *testing.T) {
 	b := newRig(t, 15)
 	const top, sub1, sub2 = 32767, 32768, 32770

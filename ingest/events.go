@@ -63,11 +63,11 @@ func (in *Ingester) event(kind EventKind, r *walrecord.Record, at wal.Timestamp,
 }
 
 // eventCommit notes a commit for the index, and what it dropped.
-func (in *Ingester) eventCommit(r *walrecord.Record, x *xact) {
-	in.state.commitTime = max(in.state.commitTime, x.time)
-	in.commits = append(in.commits, Commit{LSN: r.End, Time: x.time, XID: x.xid})
-	if len(x.relations) > 0 {
-		in.event(EventDrop, r, x.time, x.xid, func(b []byte) []byte { return append(b, x.relations...) })
+func (in *Ingester) eventCommit(r *walrecord.Record, x *walrecord.TransactionEnd) {
+	in.state.commitTime = max(in.state.commitTime, x.Time)
+	in.commits = append(in.commits, Commit{LSN: r.End, Time: x.Time, XID: x.XID})
+	if len(x.Relations) > 0 {
+		in.event(EventDrop, r, x.Time, x.XID, func(b []byte) []byte { return append(b, x.Relations...) })
 	}
 }
 

@@ -119,7 +119,7 @@ func (a *attach) warnIfDispensable(ctx context.Context) {
 	if err != nil {
 		return // it was in force a moment ago
 	}
-	if list, err := parseStandbyNames(row["names"]); err == nil && !list.needs(standbyName) {
+	if list, err := parseStandbyNames(row["names"]); err == nil && !list.needsQuorum() {
 		a.say("warning  with synchronous_standby_names = '%s' commits can return that the quorum lacks; '%s' or '%s' would prevent it", row["names"], standbyName, list.withAll())
 	}
 }

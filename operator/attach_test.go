@@ -27,7 +27,7 @@ func TestStandbyNames(t *testing.T) {
 		l, err := parseStandbyNames(value)
 		require.NoError(t, err, value)
 		require.Equal(t, want.list, l, value)
-		require.Equal(t, want.needs, l.needs("walhaven"), value)
+		require.Equal(t, want.needs, l.needsQuorum(), value)
 		require.Equal(t, want.withAll, l.withAll(), value)
 	}
 	for _, value := range []string{"FIRST x (a)", "MANY 2 a (b)", "a)"} {

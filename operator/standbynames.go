@@ -81,9 +81,9 @@ func (l standbyList) has(name string) bool {
 	return false
 }
 
-// needs says whether no commit can do without that name: PostgreSQL waits for
-// the first count names that are connected, or any count of them.
-func (l standbyList) needs(name string) bool { return l.has(name) && l.count >= len(l.names) }
+// needsQuorum says whether no commit can do without the walproposer: PostgreSQL
+// waits for the first count names that are connected, or any count of them.
+func (l standbyList) needsQuorum() bool { return l.has(standbyName) && l.count >= len(l.names) }
 
 // withAll is a value that waits for walhaven and for every other name.
 func (l standbyList) withAll() string {

@@ -47,6 +47,11 @@ type Status struct {
 	// hear before that it cannot know of. 0 = an older safekeeper, which does not say.
 	Up time.Duration
 
+	// HeadlessTerm is Term while the proposer that holds it is a headless run, which
+	// this member follows; 0 = it is not, or that is not known since a restart. No
+	// older proposer writes here any more, and a newer one has to win a term first.
+	HeadlessTerm wal.Term
+
 	// Of a local acceptor only, not among the columns.
 	ID          wal.TTID
 	Accepted    consensus.AcceptedConfig
@@ -70,6 +75,9 @@ func (a *Accepting) Status() Status {
 		Writer: a.presence.writer, WriterAge: ageOf(a.presence.heard),
 		CandidateAge: ageOf(a.candidate()), HeadlessAge: ageOf(a.presence.headless), Up: time.Since(a.presence.began),
 		ID: state.ID, Accepted: state.Accepted, WriterHeard: a.presence.heard, Err: a.acceptor.Err(),
+	}
+	if instance, following := a.acceptor.Writer(); following && instance == pushwal.Headless {
+		s.HeadlessTerm = state.Term
 	}
 	if a.closed != nil && s.Err == nil {
 		s.Err = a.closed
@@ -109,7 +117,7 @@ var StatusColumns = []string{
 	"members", "incarnation", "joining", "system_id", "pg_version", "wal_segment_size", "tli",
 	"tli_history", "start_lsn", "oldest_lsn", "writer", "writer_age_ms",
 	"new_members", "incarnations", "truncate_lsn", "remote_consistent_lsn", "backup_lsn",
-	"candidate_age_ms", "headless_age_ms", "up_ms",
+	"candidate_age_ms", "headless_age_ms", "up_ms", "headless_term",
 }
 
 // Values are the columns' values as text, in the order of StatusColumns.
@@ -132,7 +140,7 @@ func (s Status) Values() []any {
 		writer, formatAge(s.WriterAge),
 		FormatMembers(s.Configuration.NewMembers), FormatIncarnations(s.Configuration), s.TruncateLSN.String(),
 		s.RemoteConsistentLSN.String(), s.BackupLSN.String(),
-		formatAge(s.CandidateAge), formatAge(s.HeadlessAge), formatAge(s.Up),
+		formatAge(s.CandidateAge), formatAge(s.HeadlessAge), formatAge(s.Up), number(uint64(s.HeadlessTerm)),
 	}
 }
 
@@ -178,6 +186,9 @@ func ParseStatus(row Row) (Status, error) {
 	s.WriterAge = p.age("writer_age_ms")
 	s.CandidateAge, s.HeadlessAge = p.newAge("candidate_age_ms", -1), p.newAge("headless_age_ms", -1)
 	s.Up = p.newAge("up_ms", 0)
+	if _, ok := row["headless_term"]; ok {
+		s.HeadlessTerm = wal.Term(p.uint("headless_term", 64))
+	}
 	if p.err != nil {
 		return Status{}, fmt.Errorf("parse timeline status: %w", p.err)
 	}

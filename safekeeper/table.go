@@ -107,6 +107,7 @@ func (s *Server) newTable() (*admin.Table, error) {
 		},
 	}...)
 	commands = append(commands, walcmd.TokenCommands(s.o.Tokens, s.tokenTimeline)...)
+	commands = append(commands, s.promoteCommand())
 	return admin.NewTable(append(commands, s.durableCommands()...)...)
 }
 

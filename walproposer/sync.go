@@ -21,9 +21,27 @@ type SyncOptions struct {
 // best voter's position, commits it there, and returns it. It deposes a writer:
 // ask it only when there is none.
 func Sync(ctx context.Context, o SyncOptions) (wal.LSN, error) {
-	p, err := newPeers(o.Safekeepers, "", "", o.Tenant, o.Timeline.String())
+	h, err := o.headless()
 	if err != nil {
 		return 0, err
+	}
+	return headless.Sync(ctx, h)
+}
+
+// Hold does what Sync does and keeps the term against the walproposer that it
+// deposed, until another one takes over (--takeover) or it is closed.
+func Hold(ctx context.Context, o SyncOptions) (*headless.Holding, error) {
+	h, err := o.headless()
+	if err != nil {
+		return nil, err
+	}
+	return headless.Hold(ctx, h)
+}
+
+func (o SyncOptions) headless() (headless.Options, error) {
+	p, err := newPeers(o.Safekeepers, "", "", o.Tenant, o.Timeline.String())
+	if err != nil {
+		return headless.Options{}, err
 	}
 	h := headless.Options{
 		ID: wal.TTID{Tenant: o.Tenant, Timeline: o.Timeline}, Logger: o.Logger,
@@ -32,5 +50,5 @@ func Sync(ctx context.Context, o SyncOptions) (wal.LSN, error) {
 	for i, conninfo := range p.conninfos {
 		h.Peers = append(h.Peers, headless.Peer{Name: p.address(i), Conninfo: conninfo})
 	}
-	return headless.Sync(ctx, h)
+	return h, nil
 }

@@ -16,20 +16,22 @@ import (
 type cli struct {
 	Cluster string `help:"Cluster file or its folder (default: WALHAVEN_CLUSTER, ./walhaven-data, /etc/walhaven)." type:"path"`
 
-	Up      upCmd      `cmd:"" help:"Start PostgreSQL with its safekeepers, pageserver and walproposer on this machine."`
-	Down    downCmd    `cmd:"" help:"Stop what up has started."`
-	Attach  attachCmd  `cmd:"" help:"Make commits of a running PostgreSQL wait for a quorum of safekeepers, without a restart."`
-	Detach  detachCmd  `cmd:"" help:"Let the server work as before attach; needs no safekeeper."`
-	Import  importCmd  `cmd:"" help:"Give the pageservers a base backup to begin from; afterwards they serve pages at any LSN."`
-	Status  statusCmd  `cmd:"" help:"Say whether commits are safe, and how each part is."`
-	Check   checkCmd   `cmd:"" help:"Check each part; exits with 1 when one fails, or as a Nagios plugin."`
-	Wait    waitCmd    `cmd:"" help:"Wait until WAL up to an LSN is durable on a majority, and print the receipt."`
-	LSN     lsnCmd     `cmd:"" name:"lsn" help:"Print the LSN that a time, restore point or transaction means."`
-	Window  windowCmd  `cmd:"" help:"Print from which moment up to which pages are kept."`
-	Find    findCmd    `cmd:"" help:"Find drops, truncations and restore points, with the LSN to go back to."`
-	RPO     rpoCmd     `cmd:"" name:"rpo" help:"List the intervals in which PostgreSQL did not wait for the quorum."`
-	Waldump waldumpCmd `cmd:"" help:"Print WAL records with their block references."`
-	Wal     walCmd     `cmd:"" help:"Fetch WAL back from the safekeepers."`
+	Up         upCmd         `cmd:"" help:"Start PostgreSQL with its safekeepers, pageserver and walproposer on this machine."`
+	Down       downCmd       `cmd:"" help:"Stop what up has started."`
+	Attach     attachCmd     `cmd:"" help:"Make commits of a running PostgreSQL wait for a quorum of safekeepers, without a restart."`
+	Detach     detachCmd     `cmd:"" help:"Let the server work as before attach; needs no safekeeper."`
+	Failover   failoverCmd   `cmd:"" help:"Make a standby of the safekeepers the primary after the old one was lost; no acknowledged commit is."`
+	Switchover switchoverCmd `cmd:"" help:"The same, with the old primary shut down in order first."`
+	Import     importCmd     `cmd:"" help:"Give the pageservers a base backup to begin from; afterwards they serve pages at any LSN."`
+	Status     statusCmd     `cmd:"" help:"Say whether commits are safe, and how each part is."`
+	Check      checkCmd      `cmd:"" help:"Check each part; exits with 1 when one fails, or as a Nagios plugin."`
+	Wait       waitCmd       `cmd:"" help:"Wait until WAL up to an LSN is durable on a majority, and print the receipt."`
+	LSN        lsnCmd        `cmd:"" name:"lsn" help:"Print the LSN that a time, restore point or transaction means."`
+	Window     windowCmd     `cmd:"" help:"Print from which moment up to which pages are kept."`
+	Find       findCmd       `cmd:"" help:"Find drops, truncations and restore points, with the LSN to go back to."`
+	RPO        rpoCmd        `cmd:"" name:"rpo" help:"List the intervals in which PostgreSQL did not wait for the quorum."`
+	Waldump    waldumpCmd    `cmd:"" help:"Print WAL records with their block references."`
+	Wal        walCmd        `cmd:"" help:"Fetch WAL back from the safekeepers."`
 }
 
 func main() {

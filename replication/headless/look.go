@@ -34,6 +34,10 @@ type Options struct {
 	// timeline's options are added.
 	Dial   replication.DialOptions
 	Logger *slog.Logger // nil: nothing is logged
+
+	// instance is the one of a Holding; zero = pushwal.Headless, which does not
+	// count as a writer.
+	instance pushwal.Instance
 }
 
 // Answer is what one safekeeper said.
@@ -83,10 +87,13 @@ func Evaluate(id wal.TTID, answers []Answer) (View, error) {
 }
 
 // config is the proposer's: what it has to know it takes from the safekeepers.
-func (v View) config(id wal.TTID) consensus.ProposerConfig {
+func (v View) config(o Options) consensus.ProposerConfig {
 	c := consensus.ProposerConfig{
-		ID: id, Peers: len(v.Answers), Headless: true, Instance: pushwal.Headless,
+		ID: o.ID, Peers: len(v.Answers), Headless: true, Instance: o.instance,
 		MinTerm: v.MaxTerm, Members: v.Config, TLIHistory: v.Proof.TLIHistory,
+	}
+	if c.Instance.IsZero() {
+		c.Instance = pushwal.Headless
 	}
 	for _, a := range v.Answers {
 		if a.Err == nil {

@@ -24,18 +24,27 @@ var errSettled = errors.New("settled")
 // that is alive is deposed: ask it only when there is none. It gives up when too
 // few safekeepers answer, and with ctx.
 func Sync(ctx context.Context, o Options) (wal.LSN, error) {
+	var end wal.LSN
+	err := o.insist(ctx, func(v View) (err error) {
+		end, err = Run(ctx, o, v)
+		return err
+	})
+	return end, err
+}
+
+// insist looks and tries until it works, or another look would not help.
+func (o Options) insist(ctx context.Context, try func(View) error) error {
 	for {
 		v, err := Look(ctx, o)
-		var end wal.LSN
 		if err == nil {
-			end, err = Run(ctx, o, v)
+			err = try(v)
 		}
 		if err == nil || ctx.Err() != nil || !Passing(err) {
-			return end, err
+			return err
 		}
 		o.logger().Info("another proposer was quicker, or a safekeeper went; looking again", "err", err)
 		if err := pause(ctx, lookEvery); err != nil {
-			return 0, err
+			return err
 		}
 	}
 }
@@ -49,26 +58,60 @@ func Passing(err error) bool {
 // Run campaigns once, for the term behind those of v, and returns the position
 // that a majority has committed and persisted.
 func Run(ctx context.Context, o Options, v View) (wal.LSN, error) {
-	d := replication.NewProposing(replication.ProposingOptions{Config: v.config(o.ID)})
+	c := begin(ctx, o, v)
+	err := c.settle()
+	c.end()
+	if err != nil {
+		return 0, err
+	}
+	return c.d.CommitLSN(), nil
+}
+
+// campaign is a proposer with its connections.
+type campaign struct {
+	o      Options
+	d      *replication.Proposing
+	cancel context.CancelCauseFunc
+	done   chan struct{} // closed when all of it has ended; err is valid then
+	err    error
+}
+
+// begin starts a proposer for the term behind those of v. It lives until end is
+// called, ctx ends, or another proposer is quicker.
+func begin(ctx context.Context, o Options, v View) *campaign {
+	ctx, cancel := context.WithCancelCause(ctx)
+	c := &campaign{
+		o: o, cancel: cancel, done: make(chan struct{}),
+		d: replication.NewProposing(replication.ProposingOptions{Config: v.config(o)}),
+	}
 	g, gctx := errgroup.WithContext(ctx)
 	for peer := range o.Peers {
-		w := &worker{o: o, d: d, peer: peer}
+		w := &worker{o: o, d: c.d, peer: peer}
 		g.Go(func() error { return w.run(gctx) })
 	}
-	g.Go(func() error { return d.Run(gctx) })
-	g.Go(func() error {
-		select {
-		case <-d.Settled():
-			return errSettled
-		case <-gctx.Done():
-			return context.Cause(gctx)
-		}
-	})
-	if err := g.Wait(); !errors.Is(err, errSettled) {
-		return 0, fmt.Errorf("settle the end of WAL: %w", err)
+	g.Go(func() error { return c.d.Run(gctx) })
+	go func() {
+		defer close(c.done)
+		c.err = g.Wait()
+	}()
+	return c
+}
+
+// settle waits until a majority has committed and persisted the term's start.
+func (c *campaign) settle() error {
+	select {
+	case <-c.d.Settled():
+	case <-c.done:
+		return fmt.Errorf("settle the end of WAL: %w", c.err)
 	}
-	o.logger().Info("settled the end of WAL", "lsn", d.CommitLSN(), "term", uint64(d.Term()))
-	return d.CommitLSN(), nil
+	c.o.logger().Info("settled the end of WAL", "lsn", c.d.CommitLSN(), "term", uint64(c.d.Term()))
+	return nil
+}
+
+// end closes the connections and waits for them.
+func (c *campaign) end() {
+	c.cancel(errSettled)
+	<-c.done
 }
 
 func (o Options) logger() *slog.Logger {

@@ -75,6 +75,7 @@ type Cluster struct {
 	t        testing.TB
 	programs string
 	Server   *compute.Server
+	writers  int // started so far: their rows are told apart by it
 }
 
 // New starts a cluster that ends, and is deleted, with the test.

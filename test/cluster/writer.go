@@ -32,8 +32,10 @@ func (c *Cluster) StartWriter(n int) *Writer {
 	w := &Writer{c: c, cancel: cancel, acked: map[int64]bool{}}
 	w.cond = sync.NewCond(&w.mu)
 	for i := range n {
-		w.wg.Go(func() { w.run(ctx, int64(i)<<32) })
+		first := int64(c.writers)<<48 + int64(i)<<32
+		w.wg.Go(func() { w.run(ctx, first) })
 	}
+	c.writers++
 	return w
 }
 
