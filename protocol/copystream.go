@@ -8,6 +8,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"github.com/walhaven/walhaven/internal/ownthread"
 )
 
 // ErrPeerClosed says that the peer ended the connection (Terminate or end of
@@ -78,6 +80,23 @@ func newCopyStream(ctx context.Context, w *wire, o StreamOptions) *CopyStream {
 	w.in.reserve(streamReadBuffer)
 	c.stop = watch(ctx, func() { w.interrupt(context.Cause(ctx), false) })
 	return c
+}
+
+// OwnThread has the goroutine that receives wait on a thread of its own if the
+// program allows one more (see package ownthread), and does nothing to a
+// connection with TLS. It is called before anybody else has the stream.
+func (c *CopyStream) OwnThread() {
+	w := c.wire
+	w.out.mu.Lock()
+	defer w.out.mu.Unlock()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.cause != nil {
+		return // Its deadlines are set.
+	}
+	if taken, ok := ownthread.Take(w.conn); ok {
+		w.conn, w.in.src, w.out.conn = taken, taken, taken
+	}
 }
 
 // watch calls f when ctx is done. The function returned ends the watch and, if

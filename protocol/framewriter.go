@@ -5,6 +5,8 @@ import (
 	"errors"
 	"net"
 	"sync"
+
+	"github.com/walhaven/walhaven/internal/ownthread"
 )
 
 const (
@@ -152,7 +154,9 @@ func (w *frameWriter) parts(parts [][]byte, separate, whole bool) error {
 func (w *frameWriter) writePieces() error {
 	w.backing = w.pieces
 	if w.err = w.ready(); w.err == nil {
-		if w.gather {
+		if own, ok := w.conn.(*ownthread.Conn); ok {
+			w.err = own.WritePieces(w.pieces)
+		} else if w.gather {
 			_, w.err = w.pieces.WriteTo(w.conn)
 		} else {
 			w.err = w.writeEach()

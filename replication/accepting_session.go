@@ -221,7 +221,7 @@ func (s *pushSession) checkFrame(m pushwal.ProposerMessage) error {
 }
 
 func (s *pushSession) stepLocked(m pushwal.ProposerMessage) error {
-	a := s.accepting
+	a, began := s.accepting, time.Now()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if s.ended != nil {
@@ -236,6 +236,9 @@ func (s *pushSession) stepLocked(m pushwal.ProposerMessage) error {
 	}
 	if err := a.execute(s, &effects); err != nil {
 		return err
+	}
+	if effects.Append != nil {
+		a.metrics.write.Observe(time.Since(began).Seconds())
 	}
 	s.note(m)
 	return nil

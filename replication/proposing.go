@@ -47,6 +47,11 @@ type Proposing struct {
 	done     chan struct{}
 	err      error // why, once done is closed
 
+	// announcing says that a commit waits to be announced to the peers; pending has
+	// a token for Run when it begins to.
+	announcing atomic.Bool
+	pending    chan struct{}
+
 	published Marks // published and not yet committed
 	acked     Marks // acknowledged by the first peer and not yet committed
 }
@@ -55,7 +60,7 @@ type Proposing struct {
 func NewProposing(o ProposingOptions) *Proposing {
 	return &Proposing{
 		o: o, p: consensus.NewProposer(o.Config), links: make([]*Link, o.Config.Peers),
-		elected: make(chan struct{}), settled: make(chan struct{}), done: make(chan struct{}),
+		elected: make(chan struct{}), settled: make(chan struct{}), done: make(chan struct{}), pending: make(chan struct{}, 1),
 	}
 }
 
@@ -190,7 +195,6 @@ func (d *Proposing) take(e *consensus.ProposerEffects) (wake bool) {
 	}
 	if e.Commit != 0 {
 		d.commit.Store(uint64(e.Commit))
-		wake = true
 	}
 	if e.Synced && !d.synced {
 		d.synced = true
@@ -211,9 +215,10 @@ func (d *Proposing) finish(e *consensus.ProposerEffects, wake bool) {
 		invariant.Point("proposing/commit/before-announce")
 	}
 	if wake {
-		d.wakeLinks()
+		d.wakeLinks(false)
 	}
 	if e.Commit != 0 {
+		d.announceSoon()
 		now := time.Now()
 		d.published.Reach(e.Commit, now, d.o.Metrics.observePublishToCommit)
 		d.acked.Reach(e.Commit, now, d.o.Metrics.observeQuorumWait)
@@ -223,11 +228,14 @@ func (d *Proposing) finish(e *consensus.ProposerEffects, wake bool) {
 	}
 }
 
-func (d *Proposing) wakeLinks() {
+// wakeLinks has the links look for what they have to send, and announce the
+// commit position.
+func (d *Proposing) wakeLinks(announce bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, l := range d.links {
 		if l != nil {
+			l.announce = l.announce || announce
 			l.nudge()
 		}
 	}
@@ -238,12 +246,25 @@ func (d *Proposing) wakeLinks() {
 func (d *Proposing) OldestUncommitted() time.Duration { return d.published.Oldest() }
 
 // Run ticks once a second until the proposer ends or ctx is done, and returns
-// why.
+// why. It announces commits that no WAL has carried to the peers.
 func (d *Proposing) Run(ctx context.Context) error {
 	t := time.NewTicker(time.Second)
 	defer t.Stop()
+	quiet := time.NewTimer(time.Hour)
+	defer quiet.Stop()
+	var seen wal.LSN
 	for {
 		select {
+		case <-d.pending:
+			seen = d.CommitLSN()
+			quiet.Reset(announceAfter)
+		case <-quiet.C:
+			if now := d.CommitLSN(); now != seen {
+				seen = now
+				quiet.Reset(announceAfter)
+				continue
+			}
+			d.announceNow()
 		case <-t.C:
 			d.Tick()
 		case <-d.done:

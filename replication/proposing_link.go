@@ -20,9 +20,11 @@ type Link struct {
 	wake chan struct{}
 
 	// Under d.mu.
-	out     []pushwal.ProposerMessage
-	start   *consensus.StreamStart
-	dropped error
+	out   []pushwal.ProposerMessage
+	start *consensus.StreamStart
+	// announce says that the commit position is to be sent even without WAL.
+	announce bool
+	dropped  error
 
 	appended consensus.Appended // reused, of the receiving goroutine
 }
@@ -33,6 +35,9 @@ type LinkWork struct {
 	// Start is set once: AppendRequests begin there. At least one is sent at
 	// once, possibly empty.
 	Start *consensus.StreamStart
+	// Announce says that the commit position has to go out now, if no AppendRequest
+	// has carried it.
+	Announce bool
 }
 
 // Connect makes a new connection to a peer known; an older link of it ends.
@@ -97,13 +102,13 @@ func (l *Link) Take() (LinkWork, error) {
 	if l.dropped != nil {
 		return LinkWork{}, l.dropped
 	}
-	w := LinkWork{Messages: l.out, Start: l.start}
-	l.out, l.start = nil, nil
+	w := LinkWork{Messages: l.out, Start: l.start, Announce: l.announce}
+	l.out, l.start, l.announce = nil, nil, false
 	return w, nil
 }
 
-// Wake has a token when there may be something to send, a new commit position
-// included. Tokens may be spurious.
+// Wake has a token when there may be something to send, or a commit position to
+// announce. Tokens may be spurious.
 func (l *Link) Wake() <-chan struct{} { return l.wake }
 
 // Close says that the connection is gone.

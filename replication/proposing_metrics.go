@@ -15,8 +15,8 @@ type ProposingMetrics struct {
 }
 
 // CommitBuckets are the bounds in seconds of histograms of waits that a commit
-// sits in: 50 us to 26 s.
-func CommitBuckets() []float64 { return prometheus.ExponentialBuckets(50e-6, 2, 20) }
+// sits in: 2 us to 28 s.
+func CommitBuckets() []float64 { return prometheus.ExponentialBuckets(2e-6, 1.6, 36) }
 
 // NewProposingMetrics registers the metrics with reg, which may be nil.
 func NewProposingMetrics(reg prometheus.Registerer) *ProposingMetrics {

@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -64,7 +65,7 @@ func ack(l *Link, at wal.LSN) error {
 	return l.Appended(&pushwal.AppendResponse{Generation: 1, Term: 1, FlushLSN: at})
 }
 
-func TestProposingReportsWhatAQuorumHasAndWakesThePeers(t *testing.T) {
+func TestProposingReportsWhatAQuorumHas(t *testing.T) {
 	var commits []wal.LSN
 	var proofs []*consensus.ProofRequest
 	d := newProposing(&commits, &proofs)
@@ -82,8 +83,43 @@ func TestProposingReportsWhatAQuorumHasAndWakesThePeers(t *testing.T) {
 	require.Equal(t, []wal.LSN{proposingStart + 400}, commits)
 	require.Equal(t, proposingStart+400, d.CommitLSN())
 	for _, l := range links {
-		require.Len(t, l.Wake(), 1, "the commit is announced at once")
+		require.Empty(t, l.Wake(), "the next WAL carries the commit position")
 	}
+}
+
+// A commit that no WAL follows is announced all the same, and so is each later
+// one.
+func TestCommitsAreAnnouncedWhenNoWALFollows(t *testing.T) {
+	var commits []wal.LSN
+	var proofs []*consensus.ProofRequest
+	d := newProposing(&commits, &proofs)
+	links := elect(t, d, &proofs)
+	for _, l := range links {
+		_, err := l.Take()
+		require.NoError(t, err)
+		drain(l.Wake())
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- d.Run(ctx) }()
+	for at := proposingStart + 100; at <= proposingStart+300; at += 100 {
+		d.Available(at)
+		for _, l := range links {
+			require.NoError(t, ack(l, at))
+		}
+		for _, l := range links {
+			<-l.Wake()
+			w, err := l.Take()
+			require.NoError(t, err)
+			require.True(t, w.Announce)
+			w, err = l.Take()
+			require.NoError(t, err)
+			require.False(t, w.Announce, "once")
+		}
+		require.Equal(t, at, d.CommitLSN())
+	}
+	cancel()
+	require.ErrorIs(t, <-done, context.Canceled)
 }
 
 func TestAcknowledgementsBeyondTheOwnWALDoNotCount(t *testing.T) {

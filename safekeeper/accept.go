@@ -31,6 +31,7 @@ func (s *Server) startWALPush(ctx context.Context, session *protocol.Session, c 
 	if err != nil {
 		return err
 	}
+	stream.OwnThread()
 	if t == nil {
 		if t, o.Greeting, err = s.foundImplicitly(session, stream, o); err != nil {
 			return err

@@ -8,10 +8,15 @@ import (
 
 	"github.com/walhaven/walhaven/auth"
 	"github.com/walhaven/walhaven/internal/daemon"
+	"github.com/walhaven/walhaven/internal/ownthread"
 	"github.com/walhaven/walhaven/internal/walcmd"
 	"github.com/walhaven/walhaven/protocol"
 	"github.com/walhaven/walhaven/protocol/admin"
 )
+
+// busyWriters is how many connections may keep a thread each while WAL comes on
+// them without a pause.
+const busyWriters = 4
 
 // Program runs a safekeeper as its configuration says until ctx is done. The
 // listeners are bound before anything is reported ready.
@@ -19,6 +24,7 @@ func Program(ctx context.Context, c Config, settings []admin.Setting) error {
 	if err := c.check(); err != nil {
 		return daemon.WithExit(daemon.ExitUsage, err)
 	}
+	ownthread.Allow(busyWriters)
 	logger, err := c.NewLogger(os.Stderr)
 	if err != nil {
 		return daemon.WithExit(daemon.ExitUsage, err)
@@ -50,6 +56,7 @@ func Program(ctx context.Context, c Config, settings []admin.Setting) error {
 		server := daemon.NewHTTP(daemon.HTTPOptions{
 			Program: program, Health: health, Gatherer: registry, V1: s.V1(), Logger: logger, TLS: tlsConfig,
 		})
+		server.HandleDebug("/debug/commits", daemon.Stages(registry, stages))
 		group.Add("http", func(ctx context.Context) error { return server.Serve(ctx, web) })
 	}
 	return group.Run(ctx)

@@ -284,3 +284,43 @@ func TestSharedHotPathDoesNotAllocate(t *testing.T) {
 	q := newShared(t, Options{Size: 1 << 20, Start: BlockSize})
 	doesNotAllocate(t, &q.Local, lend(t, attach(t, q)))
 }
+
+// Who waits for other words of the producer is told by these that there is WAL;
+// the end of a slot still rings.
+func TestRingByTakesTheBellsPlace(t *testing.T) {
+	q := newShared(t, Options{Size: MinSize, Start: BlockSize})
+	g, err := q.Grant()
+	require.NoError(t, err)
+	rung := 0
+	q.RingBy(g.ID, func() { rung++ })
+	a, err := Attach(g.Files[:], g.ID)
+	require.NoError(t, err)
+	c := lend(t, a)
+	write := func() { require.NoError(t, q.Write(context.Background(), []byte("x"))) }
+	write()
+	require.Zero(t, rung, "nobody asked")
+	for i := range 3 {
+		for at, ok := q.Floor(), true; ok; {
+			var f Frame
+			f, ok, err = c.Try(at, 0)
+			require.NoError(t, err)
+			if ok {
+				at = f.Range.End
+			}
+		}
+		write()
+		write()
+		require.Equal(t, i+1, rung, "once for each time that it asked")
+	}
+	q.Revoke(g.ID)
+	<-c.Revoked()
+	require.Equal(t, 3, rung)
+	c.Close()
+	require.NoError(t, a.Close())
+	q.Reap(g.ID)
+	q.RingBy(g.ID, func() { t.Error("another consumer's slot") })
+	other := lend(t, attach(t, q))
+	_, _, err = other.Try(q.Head(), 0)
+	require.NoError(t, err)
+	write()
+}

@@ -18,11 +18,22 @@ type slot struct {
 	revoked chan struct{}
 	// bell wakes a consumer of another process; nil for one of this.
 	bell atomic.Pointer[bell]
+	// ringBy takes the bell's place when there is WAL; nil: nothing does.
+	ringBy atomic.Pointer[func()]
 	// answered is the consumer's word asked when it was woken last.
 	answered uint64
 	// generation and isRevoked are what line says; that is never read back.
 	generation uint32
 	isRevoked  bool
+}
+
+// call wakes the consumer because there is WAL.
+func (s *slot) call() {
+	if f := s.ringBy.Load(); f != nil {
+		(*f)()
+		return
+	}
+	s.ring()
 }
 
 // ring wakes the consumer.
@@ -96,6 +107,7 @@ func (r *registry) give(id SlotID) {
 	}
 	s.generation++
 	s.line.generation.Store(s.generation)
+	s.ringBy.Store(nil)
 	r.live.And(^uint64(1 << id.Index))
 	if b := s.bell.Swap(nil); b != nil {
 		b.close()
@@ -158,7 +170,7 @@ func (r *registry) wakeAsking() {
 		s := &r.slots[bits.TrailingZeros64(set)]
 		if n := s.words.asked.Load(); n != s.answered {
 			s.answered = n
-			s.ring()
+			s.call()
 		}
 	}
 }

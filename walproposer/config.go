@@ -162,6 +162,7 @@ func (c *RunConfig) run(ctx context.Context, all *Config, stderr io.Writer) erro
 		web := daemon.NewHTTP(daemon.HTTPOptions{
 			Program: "walproposer", Health: health, Gatherer: registry, V1: w.Handler(), Logger: logger, TLS: tlsConfig,
 		})
+		web.HandleDebug("/debug/commits", daemon.Stages(registry, stages))
 		group.Add("http", func(ctx context.Context) error { return web.Serve(ctx, ln) })
 	}
 	group.Add("walproposer", func(ctx context.Context) error {

@@ -134,9 +134,11 @@ func (p *processes) use(ctx context.Context, s *session, peer int, h *hand) erro
 	p.mu.Lock()
 	p.slots[g.ID] = h
 	p.mu.Unlock()
-	err = h.begin(s, peer, g)
-	if err == nil {
-		err = newDriver(s.term, peer, h.pair).run(ctx)
+	h.pair.c.OwnThread()
+	d := newDriver(s.term, peer, h.pair)
+	q.RingBy(g.ID, d.ring)
+	if err = h.begin(s, peer, g); err == nil {
+		err = d.run(ctx)
 	}
 	reason := ""
 	if ctx.Err() == nil && err != nil {

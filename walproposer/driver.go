@@ -23,7 +23,7 @@ type driver struct {
 
 	mu   sync.Mutex
 	conn uint32
-	link link // of conn; nil: none
+	link *localLink // of conn; nil: none
 }
 
 func newDriver(t *term, peer int, p *pairConn) *driver {
@@ -113,10 +113,7 @@ func (d *driver) open(conn uint32) error {
 		return fmt.Errorf("its connection %d follows %d", conn, d.current())
 	}
 	d.forget(d.current())
-	l, err := d.t.connect(d.peer)
-	if err != nil {
-		return err
-	}
+	l := d.t.open(d.peer)
 	d.mu.Lock()
 	d.conn, d.link = conn, l
 	d.mu.Unlock()
@@ -170,6 +167,12 @@ func (d *driver) forget(conn uint32) {
 	d.nudge()
 }
 
+// ring wakes the worker, for there is WAL, and tells it the newest positions. It
+// waits for nothing: whoever has so much unread wakes anyhow.
+func (d *driver) ring() {
+	d.pair.trySend(pairMessage{kind: pairRing, state: pairState{positions: d.t.positions()}})
+}
+
 func (d *driver) nudge() {
 	select {
 	case d.kick <- struct{}{}:
@@ -177,8 +180,8 @@ func (d *driver) nudge() {
 	}
 }
 
-// tellEvery is how often a worker is told about donors and the quorum while
-// nothing is committed.
+// tellEvery is how often a worker is told about donors, the quorum and the commit
+// position if nothing else gives reason to.
 const tellEvery = 200 * time.Millisecond
 
 // tell sends what the proposer wants to be sent, and positions as they move.
@@ -188,17 +191,22 @@ func (d *driver) tell(ctx context.Context) error {
 	var sent pairState
 	for first := true; ; first = false {
 		if now := d.state(); first || now != sent {
-			sent = now
-			if err := d.pair.send(pairMessage{kind: pairPositions, state: now}); err != nil {
-				return err
-			}
+			m := pairMessage{kind: pairPositions, state: now}
+			if first {
+				if err := d.pair.send(m); err != nil {
+					return err
+				}
+				sent = now
+			} else if d.pair.trySend(m) {
+				sent = now
+			} // A worker that is busy elsewhere hears the newest later.
 		}
 		d.mu.Lock()
 		conn, l := d.conn, d.link
 		d.mu.Unlock()
 		var wake <-chan struct{}
 		if l != nil {
-			wake = l.wake()
+			wake = l.l.Wake()
 			if err := d.pass(conn, l); err != nil {
 				return err
 			}
@@ -214,7 +222,7 @@ func (d *driver) tell(ctx context.Context) error {
 }
 
 // pass sends what one connection has to send.
-func (d *driver) pass(conn uint32, l link) error {
+func (d *driver) pass(conn uint32, l *localLink) error {
 	w, err := l.take()
 	if err != nil {
 		return d.drop(conn, err)

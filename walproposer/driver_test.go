@@ -149,7 +149,7 @@ func TestDirectorOfAWorkerCarriesMessages(t *testing.T) {
 	tapSide, workerSide := pairOfConns(t)
 	r := newRemoteDirector(workerSide)
 	listening := make(chan error, 1)
-	go func() { listening <- r.listen() }()
+	go func() { listening <- r.listen(t.Context()) }()
 	l, err := r.connect(0)
 	require.NoError(t, err)
 	require.EqualValues(t, 1, await(t, tapSide, pairOpen).conn)
@@ -183,4 +183,121 @@ func TestDirectorOfAWorkerCarriesMessages(t *testing.T) {
 	require.EqualValues(t, 1, await(t, tapSide, pairClosed).conn)
 	tapSide.close()
 	require.ErrorIs(t, <-listening, errTapGone)
+}
+
+// senderOf is a link that somebody is about to wait on, beside the goroutine that
+// listens else.
+func senderOf(t *testing.T) (tapSide *pairConn, r *remoteDirector, l link, listening chan error) {
+	t.Helper()
+	tapSide, workerSide := pairOfConns(t)
+	r = newRemoteDirector(workerSide)
+	listening = make(chan error, 1)
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		err := r.listen(ctx)
+		cancel()
+		listening <- err
+	}()
+	l, err := r.connect(0)
+	require.NoError(t, err)
+	require.EqualValues(t, 1, await(t, tapSide, pairOpen).conn)
+	t.Cleanup(func() {
+		cancel()
+		tapSide.close()
+		workerSide.close()
+	})
+	return tapSide, r, l, listening
+}
+
+// takes waits on l until a message satisfies f.
+func takes(t *testing.T, l link, f func(pushWork) bool) {
+	t.Helper()
+	for {
+		w, err := l.take()
+		require.NoError(t, err)
+		if f(w) {
+			return
+		}
+		require.NoError(t, l.wait(t.Context(), waits{}))
+	}
+}
+
+// Who sends hears the tap itself, and what others heard before it began to; when
+// it has other things to do, listen goes on. Nothing is lost in between.
+func TestSenderAndListenerTakeTurns(t *testing.T) {
+	tapSide, r, l, listening := senderOf(t)
+	for i := range 200 {
+		said := []byte{byte(i)}
+		say(t, tapSide, pairMessage{kind: pairSend, conn: 1, body: said})
+		takes(t, l, func(w pushWork) bool { return len(w.messages) == 1 && w.messages[0][0] == said[0] })
+		commit := wal.LSN(i + 1)
+		say(t, tapSide, pairMessage{kind: pairRing, state: pairState{positions: positions{commit: commit}}})
+		takes(t, l, func(pushWork) bool { return r.positions().commit == commit })
+		if i%3 == 0 {
+			l.rest()
+		}
+	}
+	say(t, tapSide, pairMessage{kind: pairPositions, state: pairState{positions: positions{commit: 5}, donor: -1}})
+	takes(t, l, func(w pushWork) bool { return w.announce })
+	require.EqualValues(t, 200, r.positions().commit, "positions never go back")
+	l.close()
+	tapSide.close()
+	require.ErrorIs(t, <-listening, errTapGone)
+}
+
+// The end of the tap ends the worker, whoever listened, and the end of a
+// connection its sender.
+func TestEndWhileTheSenderListens(t *testing.T) {
+	t.Run("tap", func(t *testing.T) {
+		tapSide, _, l, listening := senderOf(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		waited := make(chan error, 1)
+		go func() {
+			var err error
+			for err == nil {
+				err = l.wait(ctx, waits{})
+			}
+			waited <- err
+		}()
+		tapSide.close()
+		require.ErrorIs(t, <-listening, errTapGone)
+		cancel()
+		require.ErrorIs(t, <-waited, context.Canceled)
+	})
+	t.Run("nonsense", func(t *testing.T) {
+		tapSide, _, l, listening := senderOf(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		waited := make(chan error, 1)
+		go func() { waited <- l.wait(ctx, waits{}) }()
+		say(t, tapSide, pairMessage{kind: pairHello})
+		require.ErrorContains(t, <-listening, "the tap sends")
+		cancel()
+		<-waited
+	})
+	t.Run("connection", func(t *testing.T) {
+		_, _, l, _ := senderOf(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Millisecond, cancel)
+		var err error
+		for err == nil {
+			err = l.wait(ctx, waits{})
+		}
+		require.ErrorIs(t, err, context.Canceled)
+		l.close()
+	})
+}
+
+// A worker that reads nothing holds up neither the bell nor the positions.
+func TestRingingWaitsForNobody(t *testing.T) {
+	ours, theirs := pairOfConns(t)
+	defer theirs.close()
+	defer ours.close()
+	d := newDriver(newTestTerm(), 0, ours)
+	for range 1 << 16 {
+		d.ring()
+	}
+	require.False(t, ours.trySend(pairMessage{kind: pairRing}), "its queue is full")
+	m, _, err := theirs.receive(longSilence)
+	require.NoError(t, err)
+	require.Equal(t, pairRing, m.kind)
 }

@@ -3,6 +3,7 @@ package walproposer
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/replication"
@@ -40,15 +41,24 @@ type positions struct {
 	commit, truncate wal.LSN
 }
 
+// waits are what ends a wait for the proposer besides it.
+type waits struct {
+	published, revoked <-chan struct{} // of the queue; nil before there is a consumer
+	tick               <-chan time.Time
+}
+
 // link is one connection to a safekeeper as the proposer sees it. The owner of
-// the connection calls received from one goroutine and take from another.
+// the connection calls received from one goroutine; take, wait and rest from
+// another.
 type link interface {
 	// take returns what there is to send. The error says why the connection has
 	// to be closed.
 	take() (pushWork, error)
-	// wake has a token when there may be something to send, a new commit position
-	// included. Tokens may be spurious.
-	wake() <-chan struct{}
+	// wait returns when there may be something to send, and now and then in any
+	// case; an error is the end of ctx.
+	wait(ctx context.Context, w waits) error
+	// rest says that the next wait may be a while off.
+	rest()
 	// received takes a message of the safekeeper, which is not kept. An error ends
 	// the connection.
 	received(payload []byte) error
@@ -62,6 +72,9 @@ type pushWork struct {
 	// start is set once: AppendRequests begin there. At least one is sent at once,
 	// possibly empty.
 	start *streamStart
+	// announce says that the commit position has to go out now, if no AppendRequest
+	// has carried it.
+	announce bool
 }
 
 // streamStart is all that sending WAL rests on.
@@ -99,11 +112,23 @@ type localLink struct {
 // wireCodec is the form of START_WAL_PUSH between our own programs.
 var wireCodec = pushwal.Codec{Version: pushwal.Version3, Walhaven: true}
 
-func (t *term) connect(peer int) (link, error) {
-	return &localLink{t: t, peer: peer, l: t.d.Connect(peer)}, nil
+func (t *term) connect(peer int) (link, error) { return t.open(peer), nil }
+
+func (t *term) open(peer int) *localLink { return &localLink{t: t, peer: peer, l: t.d.Connect(peer)} }
+
+func (l *localLink) wait(ctx context.Context, w waits) error {
+	select {
+	case <-l.l.Wake():
+	case <-w.published:
+	case <-w.revoked:
+	case <-w.tick:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	return nil
 }
 
-func (l *localLink) wake() <-chan struct{} { return l.l.Wake() }
+func (l *localLink) rest() {}
 
 func (l *localLink) close() {
 	l.t.heard[l.peer].Store(0)
@@ -126,6 +151,7 @@ func (l *localLink) take() (w pushWork, err error) {
 		}
 		w.messages = append(w.messages, b)
 	}
+	w.announce = from.Announce
 	if from.Start != nil {
 		w.start = l.start(from.Start)
 	}

@@ -12,8 +12,11 @@ import (
 // metrics are the walproposer's own.
 type metrics struct {
 	proposing  *replication.ProposingMetrics
+	publish    prometheus.Histogram
 	queueWait  prometheus.Histogram
+	send       prometheus.Histogram
 	roundTrip  prometheus.Histogram
+	report     prometheus.Histogram
 	received   prometheus.Counter
 	pushed     prometheus.Counter
 	reports    prometheus.Counter
@@ -55,6 +58,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}
 	return &metrics{
 		proposing:        replication.NewProposingMetrics(reg),
+		publish:          histogram("publish_seconds", "Time from having read WAL from PostgreSQL to its being in the queue and push workers being woken."),
+		send:             histogram("push_send_seconds", "Time that handing WAL to the kernel for a safekeeper took."),
+		report:           histogram("report_seconds", "Time from WAL being committed by the quorum to PostgreSQL having been told."),
 		queueWait:        histogram("queue_wait_seconds", "Time that WAL waited in the queue before it was sent to a safekeeper."),
 		roundTrip:        histogram("push_round_trip_seconds", "Time from sending WAL to a safekeeper to its acknowledgement."),
 		received:         counter("received_bytes_total", "WAL received from PostgreSQL."),

@@ -28,8 +28,11 @@ type pairConn struct {
 	// point is the fail point passed before each packet.
 	point string
 
-	in assembler
-	m  pairMessage
+	// Of the receiving goroutine.
+	in      assembler
+	m       pairMessage
+	silence time.Duration // that the deadline was set for
+	until   time.Time     // the deadline, zero: there is none, or it has passed
 }
 
 func newPairConn(c *seqpacket.Conn, point string) *pairConn { return &pairConn{c: c, point: point} }
@@ -55,15 +58,45 @@ func (p *pairConn) send(m pairMessage, files ...*os.File) error {
 	}
 }
 
+// trySend sends a short message if there is room for it, without waiting for
+// anything, and says whether it did.
+func (p *pairConn) trySend(m pairMessage) bool {
+	var short [pairHeader + statePayload]byte
+	invariant.Point(p.point)
+	return p.c.TrySend(m.appendTo(short[:0]))
+}
+
 // receive returns the next message; a body is whole. It is valid until the next
-// call. Files that came with it are the caller's. io.EOF is the other's end.
+// call. Files that came with it are the caller's. io.EOF is the other's end,
+// os.ErrDeadlineExceeded that nothing came for silence, at the most half as long
+// again; 0 waits for ever.
 func (p *pairConn) receive(silence time.Duration) (*pairMessage, []*os.File, error) {
+	if err := p.arm(silence); err != nil {
+		return nil, nil, err
+	}
+	return p.next()
+}
+
+// arm sets the deadline of next, if it is not far enough off as it is.
+func (p *pairConn) arm(silence time.Duration) error {
+	now := time.Now()
+	if silence == p.silence && (p.until.Sub(now) > silence || silence == 0) {
+		return nil
+	}
+	p.silence, p.until = silence, now.Add(silence+silence/2)
+	return p.c.SetReceiveTimeout(silence + silence/2)
+}
+
+// interrupt ends a next that is under way, or the one that follows unless arm
+// comes between: whoever arms looks then whether it was meant.
+func (p *pairConn) interrupt() { _ = p.c.SetReceiveTimeout(-1) }
+
+// next is receive with the deadline as it is.
+func (p *pairConn) next() (*pairMessage, []*os.File, error) {
 	for {
-		if err := p.c.SetReceiveTimeout(silence); err != nil {
-			return nil, nil, err
-		}
 		packet, files, err := p.c.Receive()
 		if err != nil {
+			p.silence = -1 // The deadline has passed, if that is why.
 			return nil, nil, err
 		}
 		if err := p.m.decode(packet); err != nil {

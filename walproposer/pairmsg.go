@@ -17,7 +17,8 @@ const (
 	pairBegin     pairKind = 'B' // what to work on, as JSON, with the queue's descriptors
 	pairSend      pairKind = 'M' // a message of the proposer for the safekeeper
 	pairStart     pairKind = 'S' // streaming begins
-	pairPositions pairKind = 'C' // commit and what else moves
+	pairPositions pairKind = 'C' // commit and what else moves; the safekeeper is to hear of it
+	pairRing      pairKind = 'R' // there is WAL; with it goes the newest commit
 	pairDrop      pairKind = 'D' // close the connection, and why
 	pairLogin     pairKind = 'L' // the answer to a question for a login, as JSON; conn is the question's number
 	// Of the worker.
@@ -68,6 +69,7 @@ const (
 	startFixed   = 8 + 8 + 4 + 4 + 4 // at, term, generation, tli, ancestors
 	startEntry   = 4 + 8             // tli, switch
 	statePayload = 8 + 8 + 4 + 8
+	ringPayload  = 8 + 8
 )
 
 // hasBody says whether kind carries bytes.
@@ -114,6 +116,9 @@ func (m *pairMessage) appendTo(dst []byte) []byte {
 			dst = le.AppendUint32(dst, uint32(a.TLI))
 			dst = le.AppendUint64(dst, uint64(a.Switch))
 		}
+	case m.kind == pairRing:
+		dst = le.AppendUint64(dst, uint64(m.state.commit))
+		dst = le.AppendUint64(dst, uint64(m.state.truncate))
 	case m.kind == pairPositions:
 		dst = le.AppendUint64(dst, uint64(m.state.commit))
 		dst = le.AppendUint64(dst, uint64(m.state.truncate))
@@ -140,6 +145,10 @@ func (m *pairMessage) decode(src []byte) error {
 		ok = ok && len(rest) == 0
 	case m.kind == pairStart:
 		ok = ok && m.start.decode(rest)
+	case m.kind == pairRing:
+		if ok = ok && len(rest) == ringPayload; ok {
+			m.state.positions = decodePositions(rest)
+		}
 	case m.kind == pairPositions:
 		m.state.quorum = src[1]&pairQuorum != 0
 		ok = ok && m.state.decode(rest)
@@ -177,9 +186,15 @@ func (s *pairState) decode(b []byte) bool {
 		return false
 	}
 	le := binary.LittleEndian
-	s.commit, s.truncate = wal.LSN(le.Uint64(b)), wal.LSN(le.Uint64(b[8:]))
+	s.positions = decodePositions(b)
 	s.donor, s.donorUpto = int32(le.Uint32(b[16:])), wal.LSN(le.Uint64(b[20:]))
 	return s.donor >= -1
+}
+
+// decodePositions reads the first 16 bytes of b.
+func decodePositions(b []byte) positions {
+	le := binary.LittleEndian
+	return positions{commit: wal.LSN(le.Uint64(b)), truncate: wal.LSN(le.Uint64(b[8:]))}
 }
 
 // assembler puts bodies together that came in parts.

@@ -25,6 +25,7 @@ func pairSamples() []pairMessage {
 		{kind: pairStart, conn: 8, start: streamStart{at: 1, term: 1, history: wal.TimelineHistory{Last: 1}}},
 		{kind: pairPositions, state: pairState{positions: positions{commit: 5, truncate: 4}, donor: 2, donorUpto: 6, quorum: true}},
 		{kind: pairPositions, state: pairState{donor: -1}},
+		{kind: pairRing, state: pairState{positions: positions{commit: 5, truncate: 4}}},
 		{kind: pairDrop, conn: 7, body: []byte("why")},
 		{kind: pairHello},
 		{kind: pairOpen, conn: 1},

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/walhaven/walhaven/internal/daemon"
+	"github.com/walhaven/walhaven/internal/ownthread"
 	"github.com/walhaven/walhaven/internal/seqpacket"
 )
 
@@ -109,9 +110,11 @@ func (p *process) obey(take func(order, []*os.File)) {
 }
 
 // push is the process of a push worker. It is one connection's worth of work:
-// one thread that runs Go is enough, and spares the kernel waking idle ones.
+// one thread that runs Go is enough, besides those that wait for the safekeeper
+// and for the tap, and spares the kernel waking idle ones.
 func (p *process) push() error {
 	runtime.GOMAXPROCS(1)
+	ownthread.Allow(2)
 	c, err := seqpacket.FromFile(os.NewFile(fdPair, "pair"))
 	if err != nil {
 		return daemon.WithExit(daemon.ExitUsage, fmt.Errorf("%w: %w", errNoSupervisor, err))
@@ -150,6 +153,7 @@ func (p *process) tap() error {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
+	ownthread.Allow(1 + len(o.Safekeepers)) // PostgreSQL and the push workers
 	crew := newProcesses(len(o.Safekeepers), p.tell)
 	health := daemon.NewHealth()
 	w := newSessions(o, Deps{Logger: p.logger, Registerer: p.registry, Health: health}, crew)

@@ -101,6 +101,7 @@ func (p *pusher) connect(ctx context.Context) (progressed bool, err error) {
 		return false, err
 	}
 	defer stream.Close() //nolint:errcheck // Nobody listens any more.
+	stream.OwnThread()
 	link, err := p.t.connect(p.peer)
 	if err != nil {
 		return false, err
@@ -183,7 +184,7 @@ func (c *pushConn) take(payload []byte) error {
 func (c *pushConn) send(ctx context.Context) error {
 	heartbeat := time.NewTicker(heartbeatEvery)
 	defer heartbeat.Stop()
-	var published, revoked <-chan struct{} // of the queue, once there is a consumer
+	w := waits{tick: heartbeat.C}
 	for {
 		work, err := c.link.take()
 		if err != nil {
@@ -197,26 +198,20 @@ func (c *pushConn) send(ctx context.Context) error {
 				return err
 			}
 			defer c.consumer.Close()
-			published, revoked = c.consumer.Wake(), c.consumer.Revoked()
-			stop := c.abortOnRevoke(ctx, revoked)
+			w.published, w.revoked = c.consumer.Wake(), c.consumer.Revoked()
+			stop := c.abortOnRevoke(ctx, w.revoked)
 			defer stop()
 		}
 		if c.consumer != nil {
-			if err := c.pump(ctx); err != nil {
+			if err := c.pump(ctx, work.announce); err != nil {
 				return err
 			}
-		}
-		select {
-		case <-c.link.wake():
-		case <-published:
-		case <-revoked:
-			return shmqueue.ErrRevoked
-		case <-heartbeat.C:
 			if err := c.beat(); err != nil {
 				return err
 			}
-		case <-ctx.Done():
-			return context.Cause(ctx)
+		}
+		if err := c.link.wait(ctx, w); err != nil {
+			return err
 		}
 	}
 }

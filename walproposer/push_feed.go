@@ -32,6 +32,7 @@ var errNoDonor = errors.New("WAL from before this term is needed and nobody who 
 // until the queue has what follows.
 func (c *pushConn) feed(ctx context.Context) error {
 	c.t.metrics.feeds.Inc()
+	c.link.rest()
 	began := time.Now()
 	for c.at < c.target() {
 		if c.at >= c.t.positions().commit {

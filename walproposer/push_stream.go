@@ -26,9 +26,6 @@ func (c *pushConn) begin(s *streamStart) (err error) {
 
 // beat keeps an idle connection known to be alive, on both sides.
 func (c *pushConn) beat() error {
-	if c.consumer == nil {
-		return nil
-	}
 	heard := c.heard.Load()
 	if silent := time.Duration(shmqueue.Now() - heard); silent > silentFor {
 		return fmt.Errorf("no answer for %s", silent.Round(time.Second))
@@ -39,8 +36,9 @@ func (c *pushConn) beat() error {
 	return c.sendFrame(shmqueue.Frame{Range: wal.Range{Start: c.at, End: c.at}})
 }
 
-// pump sends all WAL that there is, and the commit position if it moved.
-func (c *pushConn) pump(ctx context.Context) error {
+// pump sends all WAL that there is. The commit position goes along, and on its
+// own if that is asked for and no WAL went.
+func (c *pushConn) pump(ctx context.Context, announce bool) error {
 	for {
 		f, ok, err := c.consumer.Try(c.at, c.start.bound(c.at))
 		if errors.Is(err, shmqueue.ErrBehindFloor) {
@@ -66,7 +64,7 @@ func (c *pushConn) pump(ctx context.Context) error {
 			return err
 		}
 	}
-	if c.t.positions().commit > c.announced {
+	if announce && c.t.positions().commit > c.announced {
 		return c.sendFrame(shmqueue.Frame{Range: wal.Range{Start: c.at, End: c.at}})
 	}
 	return nil
@@ -92,6 +90,9 @@ func (c *pushConn) sendFrame(f shmqueue.Frame) error {
 	}
 	if err := c.stream.Flush(); err != nil {
 		return err
+	}
+	if f.Range.Len() > 0 {
+		c.t.metrics.send.Observe(time.Since(c.last).Seconds())
 	}
 	invariant.Point("walproposer/push/after")
 	c.at = m.End

@@ -189,7 +189,9 @@ func isEmpty(v view) bool { return v.Proof.Upto <= v.all[v.Proof.Donor].Start }
 // committed passes on that the quorum has more.
 func (s *session) committed(r *reporter) func(wal.LSN) {
 	return func(l wal.LSN) {
+		began := time.Now()
 		r.report(l)
+		s.metrics.report.Observe(time.Since(began).Seconds())
 		if l > s.keep {
 			s.queue.Release(l)
 		}

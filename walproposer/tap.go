@@ -47,6 +47,7 @@ func (t *tap) open(ctx context.Context, c *replication.Client) error {
 	if stream == nil {
 		return fmt.Errorf("PostgreSQL: %s: the timeline has ended", command)
 	}
+	stream.OwnThread()
 	t.stream = stream
 	t.reporter.attach(stream)
 	return nil
@@ -157,11 +158,14 @@ func (t *tap) take(ctx context.Context, at wal.LSN, data []byte) error {
 		return nil
 	}
 	invariant.Point("walproposer/tap/received")
+	began := time.Now()
 	t.s.proof.feed(at, data)
 	t.at += wal.LSN(len(data))
 	// Before a peer can have it: no acknowledgement counts beyond.
 	t.s.term.d.Available(t.at)
-	if err := t.s.queue.Write(ctx, data); err != nil {
+	err := t.s.queue.Write(ctx, data)
+	t.s.metrics.publish.Observe(time.Since(began).Seconds())
+	if err != nil {
 		return err
 	}
 	invariant.Point("walproposer/tap/queued")

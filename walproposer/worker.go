@@ -43,6 +43,7 @@ var errTapGone = errors.New("the tap is gone, or is done with this worker")
 // the pair.
 func (w *worker) run(ctx context.Context) error {
 	defer w.pair.close()
+	w.pair.c.OwnThread()
 	if err := w.pair.send(pairMessage{kind: pairHello}); err != nil {
 		return fmt.Errorf("report to the tap: %w", err)
 	}
@@ -90,7 +91,7 @@ func (w *worker) work(ctx context.Context, task workerTask, queue registrar) err
 		peers: &peers{conninfos: task.Conninfos, tenant: task.Tenant, timeline: task.Timeline},
 	}
 	g.Go(func() error { return newPusher(p, task.Peer).run(ctx) })
-	g.Go(func() error { return director.listen() })
+	g.Go(func() error { return director.listen(ctx) })
 	g.Go(func() error { return w.pulse(ctx) })
 	g.Go(func() error {
 		<-ctx.Done()

@@ -18,14 +18,16 @@ import (
 const tiny = "\\set v random(1, 1000000000)\nINSERT INTO tiny VALUES (:client_id, :v, repeat('x', 20));\n"
 
 // cell is one measurement. Latencies are in milliseconds, cpu in microseconds a
-// transaction.
+// transaction, switches a transaction.
 type cell struct {
 	system, round  int
 	workload       string
 	clients        int
 	tps            float64
 	mean, p50, p99 float64
-	cpu            float64
+	cpu, switches  float64
+	parts          map[string]usage // of the whole measurement
+	commits        int
 }
 
 // cell runs pgbench once.
@@ -51,14 +53,14 @@ func (p plan) cell(ctx context.Context, s system, workload string, clients int) 
 	if workload == "tiny" {
 		args = append(args, "-f", script)
 	}
-	before, err := cpuOf(s)
+	before, err := usageOf(s)
 	if err != nil {
 		return c, err
 	}
 	if _, err := s.server().Pgbench(ctx, args...); err != nil {
 		return c, err
 	}
-	after, err := cpuOf(s)
+	after, err := usageOf(s)
 	if err != nil {
 		return c, err
 	}
@@ -69,9 +71,17 @@ func (p plan) cell(ctx context.Context, s system, workload string, clients int) 
 	c = cell{workload: workload, clients: clients}
 	c.summarise(latencies)
 	c.tps = float64(len(latencies)) / p.seconds.Seconds()
-	c.cpu = (after - before).Seconds() * 1e6 / float64(len(latencies))
+	c.commits, c.parts = len(latencies), map[string]usage{}
+	for name, u := range after {
+		c.parts[name] = u.minus(before[name])
+	}
+	all := sum(c.parts)
+	c.cpu, c.switches = c.each(all.cpu.Seconds()*1e6), c.each(float64(all.switches))
 	return c, nil
 }
+
+// each is an amount per commit.
+func (c cell) each(amount float64) float64 { return amount / float64(c.commits) }
 
 // readLatencies returns all that pgbench logged, in microseconds, rising.
 func readLatencies(dir string) (all []int64, err error) {

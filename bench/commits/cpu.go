@@ -20,29 +20,91 @@ type process struct {
 	cpu    time.Duration // with its dead children's
 }
 
-// cpuOf is the CPU time that walsenders and receivers have used.
-func cpuOf(s system) (sum time.Duration, err error) {
+// usage is what processes have used.
+type usage struct {
+	cpu time.Duration
+	// switches are those of threads that had to wait: unlike time they do not depend
+	// much on what else the machine does.
+	switches int64
+}
+
+func (u usage) minus(o usage) usage { return usage{u.cpu - o.cpu, u.switches - o.switches} }
+
+// usageOf is what walsenders and receivers have used, by what they are.
+func usageOf(s system) (map[string]usage, error) {
 	all, err := processes()
 	if err != nil {
-		return 0, err
+		return nil, err
 	}
 	receiver := make(map[int]bool)
 	for _, pid := range s.receivers() {
 		receiver[pid] = true
 	}
+	parts := map[string]usage{}
 	for pid, p := range all {
+		name := ""
 		if p.parent == s.server().PID() && strings.Contains(p.title, "walsender") {
-			sum += p.cpu
-			continue
+			name = "walsender"
 		}
-		for up := pid; up > 1; up = all[up].parent {
+		for up := pid; name == "" && up > 1; up = all[up].parent {
 			if receiver[up] {
-				sum += p.cpu
-				break
+				name = p.name()
 			}
 		}
+		if name == "" {
+			continue
+		}
+		switches, err := switchesOf(pid)
+		if err != nil {
+			return nil, err
+		}
+		u := parts[name]
+		parts[name] = usage{u.cpu + p.cpu, u.switches + switches}
 	}
-	return sum, nil
+	return parts, nil
+}
+
+func sum(parts map[string]usage) (all usage) {
+	for _, u := range parts {
+		all.cpu += u.cpu
+		all.switches += u.switches
+	}
+	return all
+}
+
+// name is what a receiver is: its program, and the word behind the hidden
+// subcommand of walproposer's children.
+func (p process) name() string {
+	args := strings.Split(p.title, "\x00")
+	name := filepath.Base(strings.TrimSuffix(strings.Fields(args[0] + " ?")[0], ":"))
+	if len(args) > 2 && args[1] == "child-process" {
+		return name + " " + args[2]
+	}
+	return name
+}
+
+// switchesOf counts how often threads of a process have waited.
+func switchesOf(pid int) (n int64, err error) {
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/[0-9]*/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	for _, name := range tasks {
+		status, err := os.ReadFile(name)
+		if err != nil {
+			continue // It has ended.
+		}
+		_, rest, ok := bytes.Cut(status, []byte("\nvoluntary_ctxt_switches:"))
+		if !ok {
+			return 0, fmt.Errorf("%s: no voluntary_ctxt_switches", name)
+		}
+		one, err := strconv.ParseInt(string(bytes.Fields(rest)[0]), 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("%s: %w", name, err)
+		}
+		n += one
+	}
+	return n, nil
 }
 
 // processes reads /proc. Processes that end meanwhile are left out.

@@ -4,9 +4,11 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -129,8 +131,12 @@ func (p plan) turn(ctx context.Context, round, index int, s system) (cells []cel
 				return nil, fmt.Errorf("%s with %d clients: %w", workload, clients, err)
 			}
 			c.round, c.system = round, index
-			say(fmt.Sprintf("round %d, %-8s %s, %2d clients: %.0f/s, p50 %.3f ms, p99 %.3f ms, %.0f us of CPU",
-				round+1, p.systems[index], workload, clients, c.tps, c.p50, c.p99, c.cpu))
+			say(fmt.Sprintf("round %d, %-8s %s, %2d clients: %.0f/s, p50 %.3f ms, p99 %.3f ms, %.0f us of CPU, %.1f switches",
+				round+1, p.systems[index], workload, clients, c.tps, c.p50, c.p99, c.cpu, c.switches))
+			for _, name := range slices.Sorted(maps.Keys(c.parts)) {
+				u := c.parts[name]
+				say(fmt.Sprintf("         %-20s %.0f us of CPU, %.1f switches", name, c.each(u.cpu.Seconds()*1e6), c.each(float64(u.switches))))
+			}
 			cells = append(cells, c)
 		}
 	}

@@ -11,12 +11,12 @@ import (
 func report(w io.Writer, p plan, cells []cell) {
 	for _, workload := range p.workloads {
 		fmt.Fprintf(w, "\n### %s\n\nMedians of %d rounds of %v; spread is (max - min) / median of the commits a second.\n\n", workload, p.rounds, p.seconds)
-		fmt.Fprintln(w, "| clients | system | commits/s | spread | mean ms | p50 ms | p99 ms | CPU us/commit |\n|---|---|---|---|---|---|---|---|")
+		fmt.Fprintln(w, "| clients | system | commits/s | spread | mean ms | p50 ms | p99 ms | CPU us/commit | switches/commit |\n|---|---|---|---|---|---|---|---|---|")
 		for _, n := range p.clients {
 			for i, name := range p.systems {
 				of := pick(cells, i, workload, n)
-				fmt.Fprintf(w, "| %d | %s | %.0f | %.0f %% | %.3f | %.3f | %.3f | %.0f |\n", n, name,
-					median(of, tps), 100*spread(of), median(of, mean), median(of, p50), median(of, p99), median(of, cpu))
+				fmt.Fprintf(w, "| %d | %s | %.0f | %.0f %% | %.3f | %.3f | %.3f | %.0f | %.1f |\n", n, name, median(of, tps), 100*spread(of),
+					median(of, mean), median(of, p50), median(of, p99), median(of, cpu), median(of, switches))
 			}
 		}
 		for peer, name := range p.systems {
@@ -29,7 +29,7 @@ func report(w io.Writer, p plan, cells []cell) {
 
 func reportRatios(w io.Writer, p plan, cells []cell, workload string, peer int) {
 	fmt.Fprintf(w, "\nRatios to %s: medians of the rounds' ratios, lowest and highest in brackets.\n\n", p.systems[peer])
-	fmt.Fprintln(w, "| clients | system | commits/s | p50 | p99 | CPU/commit |\n|---|---|---|---|---|---|")
+	fmt.Fprintln(w, "| clients | system | commits/s | p50 | p99 | CPU/commit | switches/commit |\n|---|---|---|---|---|---|---|")
 	for _, n := range p.clients {
 		base := pick(cells, peer, workload, n)
 		for i, name := range p.systems {
@@ -38,7 +38,7 @@ func reportRatios(w io.Writer, p plan, cells []cell, workload string, peer int) 
 			}
 			of := pick(cells, i, workload, n)
 			fmt.Fprintf(w, "| %d | %s |", n, name)
-			for _, f := range []func(cell) float64{tps, p50, p99, cpu} {
+			for _, f := range []func(cell) float64{tps, p50, p99, cpu, switches} {
 				ratios := make([]float64, len(of))
 				for r := range of {
 					ratios[r] = f(of[r]) / f(base[r])
@@ -56,6 +56,8 @@ func mean(c cell) float64 { return c.mean }
 func p50(c cell) float64  { return c.p50 }
 func p99(c cell) float64  { return c.p99 }
 func cpu(c cell) float64  { return c.cpu }
+
+func switches(c cell) float64 { return c.switches }
 
 // pick returns a system's cells, a round each.
 func pick(cells []cell, system int, workload string, clients int) (out []cell) {

@@ -28,7 +28,7 @@ var rows = [][]string{
 	{"replication/consensus", "pagestore", "redo", "shmqueue", "wal/walstore", "protocol", "internal/objstore", "internal/datadir", "internal/pgdata", "internal/seqpacket", "internal/conninfo"},
 	// Codecs.
 	{"wal/walrecord", "wal/walrecord/walrecordtest", "redo/page", "protocol/admin", "protocol/walstream", "protocol/pushwal", "protocol/pagestream"},
-	{"wal", "internal/invariant", "internal/alloctest", "internal/archtest"},
+	{"wal", "internal/invariant", "internal/alloctest", "internal/archtest", "internal/ownthread"},
 }
 
 var fromAnywhere = map[string]bool{"wal": true, "internal/invariant": true, "internal/alloctest": true}

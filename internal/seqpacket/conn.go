@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/walhaven/walhaven/internal/ownthread"
 )
 
 const (
@@ -27,13 +29,52 @@ var ErrTooLong = errors.New("message is empty or too long")
 
 // Conn is one end of a pair. Send may be called by any goroutine, Receive by one.
 type Conn struct {
-	c *net.UnixConn
+	c socket
 
 	send sync.Mutex // one writer, so that a deadline is its own
 
 	// Of the receiving goroutine.
 	buf []byte
 	oob []byte
+}
+
+// socket is what a Conn is made of: polled, or one that keeps a thread.
+type socket interface {
+	ReadMsg(p, oob []byte) (n, oobn, flags int, err error)
+	WriteMsg(p, oob []byte) error
+	Control(f func(fd uintptr)) error
+	SetReadDeadline(t time.Time) error
+	SetWriteDeadline(t time.Time) error
+	Close() error
+}
+
+// polled is a socket with Go's poller behind it.
+type polled struct {
+	*net.UnixConn
+	raw syscall.RawConn
+}
+
+func (s polled) ReadMsg(p, oob []byte) (n, oobn, flags int, err error) {
+	n, oobn, flags, _, err = s.ReadMsgUnix(p, oob)
+	return n, oobn, flags, err
+}
+
+func (s polled) WriteMsg(p, oob []byte) error {
+	_, _, err := s.WriteMsgUnix(p, oob, nil)
+	return err
+}
+
+func (s polled) Control(f func(fd uintptr)) error { return s.raw.Control(f) }
+
+// OwnThread has the goroutine that receives wait on a thread of its own if the
+// program allows one more: see package ownthread. It is called before anybody
+// else has the Conn, and no deadline may be set.
+func (c *Conn) OwnThread() {
+	if p, ok := c.c.(polled); ok {
+		if taken, ok := ownthread.Take(p.UnixConn); ok {
+			c.c = taken
+		}
+	}
 }
 
 // Pair makes a connected pair: one end to use here, and the other as a file to
@@ -79,7 +120,11 @@ func FromFile(f *os.File) (*Conn, error) {
 	if !ok {
 		return nil, errors.Join(errors.New("socket is not a Unix socket"), any.Close())
 	}
-	return &Conn{c: c}, nil
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("use socket: %w", err), c.Close())
+	}
+	return &Conn{c: polled{c, raw}}, nil
 }
 
 // Send sends one message with descriptors, which stay the caller's. It waits
@@ -100,10 +145,22 @@ func (c *Conn) Send(timeout time.Duration, message []byte, files ...*os.File) er
 			return fmt.Errorf("send: %w", err)
 		}
 	}
-	if _, _, err := c.c.WriteMsgUnix(message, rights, nil); err != nil {
+	if err := c.c.WriteMsg(message, rights); err != nil {
 		return fmt.Errorf("send: %w", err)
 	}
 	return nil
+}
+
+// TrySend sends one message if the peer's queue has room for it, and waits for
+// nothing: not for another Send either. It says whether the message was sent.
+func (c *Conn) TrySend(message []byte) (sent bool) {
+	if len(message) == 0 || len(message) > MaxMessage {
+		return false
+	}
+	err := c.c.Control(func(fd uintptr) {
+		sent = unix.Sendmsg(int(fd), message, nil, nil, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL) == nil
+	})
+	return err == nil && sent
 }
 
 // rightsOf is the control message that carries files. (*os.File).Fd would make
@@ -132,7 +189,7 @@ func (c *Conn) Receive() ([]byte, []*os.File, error) {
 	if c.buf == nil {
 		c.buf, c.oob = make([]byte, MaxMessage+1), make([]byte, unix.CmsgSpace(MaxFiles*4))
 	}
-	n, oobn, flags, _, err := c.c.ReadMsgUnix(c.buf, c.oob)
+	n, oobn, flags, err := c.c.ReadMsg(c.buf, c.oob)
 	files, fileErr := received(c.oob[:oobn])
 	switch {
 	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET):
@@ -176,10 +233,11 @@ func received(oob []byte) (files []*os.File, err error) {
 }
 
 // SetReceiveTimeout makes Receive fail with os.ErrDeadlineExceeded when nothing
-// has come for d from now on; 0 lifts it.
+// has come for d from now on; below 0 it does so at once, 0 lifts it. It may be
+// called by any goroutine.
 func (c *Conn) SetReceiveTimeout(d time.Duration) error {
 	var at time.Time
-	if d > 0 {
+	if d != 0 {
 		at = time.Now().Add(d)
 	}
 	return c.c.SetReadDeadline(at)

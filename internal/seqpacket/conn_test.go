@@ -116,3 +116,36 @@ func TestOnlySocketsOfThisKind(t *testing.T) {
 	_, err = seqpacket.FromFile(os.NewFile(uintptr(fds[1]), "stream"))
 	require.ErrorContains(t, err, "SOCK_SEQPACKET")
 }
+
+func TestTrySendWaitsForNothing(t *testing.T) {
+	a, b := pair(t)
+	sent := 0
+	for a.TrySend([]byte("x")) {
+		sent++
+	}
+	require.Positive(t, sent)
+	for range sent {
+		got, _, err := b.Receive()
+		require.NoError(t, err)
+		require.Equal(t, "x", string(got))
+	}
+	require.True(t, a.TrySend([]byte("y")))
+	require.False(t, a.TrySend(nil))
+	require.NoError(t, b.Close())
+	require.False(t, a.TrySend([]byte("z")))
+}
+
+func TestReceiveIsInterrupted(t *testing.T) {
+	a, b := pair(t)
+	done := make(chan error, 1)
+	go func() {
+		_, _, err := b.Receive()
+		done <- err
+	}()
+	require.NoError(t, b.SetReceiveTimeout(-1))
+	require.ErrorIs(t, <-done, os.ErrDeadlineExceeded)
+	require.NoError(t, b.SetReceiveTimeout(0))
+	require.NoError(t, a.Send(0, []byte("x")))
+	_, _, err := b.Receive()
+	require.NoError(t, err)
+}

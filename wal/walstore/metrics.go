@@ -22,10 +22,9 @@ type Metrics struct {
 	switchStall prometheus.Counter
 }
 
-// latencyBuckets reach from a fast NVMe drive's fsync to a disk that hangs.
-var latencyBuckets = []float64{
-	.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30,
-}
+// latencyBuckets reach from a fast NVMe drive's fsync to a disk that hangs: 8 us
+// to 41 s.
+var latencyBuckets = prometheus.ExponentialBuckets(8e-6, 1.6, 34)
 
 // NewMetrics registers the metrics of program ("safekeeper" or "pageserver")
 // with reg, which may be nil.

@@ -1,0 +1,23 @@
+package replication
+
+import "time"
+
+// announceAfter is how long after a commit the peers are told of it by a message
+// of its own. While WAL flows each piece carries the newest commit position, so
+// that a message for it would wake every process on the way for nothing.
+const announceAfter = 2 * time.Millisecond
+
+// announceSoon has Run announce the commit position when it has not moved for a
+// moment.
+func (d *Proposing) announceSoon() {
+	if d.announcing.CompareAndSwap(false, true) {
+		d.pending <- struct{}{} // There is room: Run took the last one before announcing became false.
+	}
+}
+
+// announceNow has the links announce the commit position, whatever they send
+// besides.
+func (d *Proposing) announceNow() {
+	d.announcing.Store(false)
+	d.wakeLinks(true)
+}
