@@ -63,16 +63,8 @@ type check struct {
 // not be, naming the position and the way out; other errors, such as one without
 // a quorum, say that nothing is known. It tries until ctx ends.
 func Check(ctx context.Context, o CheckOptions) (*Verdict, error) {
-	o.Slot, o.Timeline = or(o.Slot, DefaultSlot), or(o.Timeline, DefaultTimeline)
-	if o.TakeoverAfter == 0 {
-		o.TakeoverAfter = DefaultTakeoverAfter
-	}
-	if o.Logger == nil {
-		o.Logger = slog.New(slog.DiscardHandler)
-	}
-	c := &check{o: o}
-	var err error
-	if c.dir, err = pgdata.Open(o.DataDir, o.Slot); err != nil {
+	c, err := newCheck(o)
+	if err != nil {
 		return nil, err
 	}
 	if c.dir.Recovery {
@@ -198,8 +190,7 @@ func (c *check) checkWhole(end wal.LSN) error {
 // compare compares every byte from what the quorum had confirmed to this
 // directory on.
 func (c *check) compare(ctx context.Context, v view, upto wal.LSN) error {
-	donor := v.all[v.Proof.Donor]
-	r := wal.Range{Start: max(c.dir.Confirmed, c.dir.Oldest, donor.Start, donor.Oldest), End: upto}
+	r := c.comparable(v, upto)
 	if r.Start >= r.End {
 		return nil
 	}

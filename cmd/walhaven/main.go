@@ -22,6 +22,7 @@ type cli struct {
 	Detach     detachCmd     `cmd:"" help:"Let the server work as before attach; needs no safekeeper."`
 	Failover   failoverCmd   `cmd:"" help:"Make a standby of the safekeepers the primary after the old one was lost; no acknowledged commit is."`
 	Switchover switchoverCmd `cmd:"" help:"The same, with the old primary shut down in order first."`
+	Orphans    orphansCmd    `cmd:"" help:"List what a stopped server has in its WAL that no quorum has."`
 	Import     importCmd     `cmd:"" help:"Give the pageservers a base backup to begin from; afterwards they serve pages at any LSN."`
 	Status     statusCmd     `cmd:"" help:"Say whether commits are safe, and how each part is."`
 	Check      checkCmd      `cmd:"" help:"Check each part; exits with 1 when one fails, or as a Nagios plugin."`
