@@ -54,7 +54,8 @@ func fill(t *testing.T, dir string) (ballast string) {
 func TestFullDiskOnOneSafekeeper(t *testing.T) {
 	disk := smallDisk(t, 256)
 	a := newAttached(t, nil)
-	small := cluster.NewKeeper(t, 1, filepath.Join(disk, "data"), "--min-free-disk", "8MiB", "--wal-keep-size", "16MiB")
+	// It keeps all WAL, so that it cannot make room by itself.
+	small := cluster.NewKeeper(t, 1, filepath.Join(disk, "data"), "--min-free-disk", "8MiB", "--wal-keep-size", "1GiB")
 	old := a.keepers[0]
 	old.Kill()
 	a.keepers[0] = small
@@ -68,7 +69,7 @@ func TestFullDiskOnOneSafekeeper(t *testing.T) {
 	require.NoError(t, a.pg.Exec(ctx, "CREATE TABLE t (v text)"))
 	writeWAL := func() {
 		t.Helper()
-		require.NoError(t, a.pg.Exec(ctx, "INSERT INTO t SELECT repeat('x', 1000) FROM generate_series(1, 40000)"))
+		require.NoError(t, a.pg.Exec(ctx, "INSERT INTO t SELECT repeat('x', 1000) FROM generate_series(1, 25000)"))
 	}
 	writeWAL()
 
