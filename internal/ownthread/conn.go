@@ -17,13 +17,11 @@ import (
 )
 
 const (
-	// patience is how long a call blocks in the read or write itself. Whoever waits
-	// longer waits in poll(2), from where he can be called back.
+	// patience is how long one read or write blocks.
 	patience = 20 * time.Millisecond
-	// yieldEvery is how often a goroutine that never parks lets others have its P:
-	// the runtime takes one for stuck after 10 ms, and watches it closely from then
-	// on.
-	yieldEvery = 6 * time.Millisecond
+	// busyFor is how long one that reads again and again finds nothing before it
+	// waits in poll(2), from where it can be called back.
+	busyFor = 200 * time.Millisecond
 )
 
 // places is how many connections may still be taken.
@@ -54,8 +52,8 @@ type Conn struct {
 type half struct {
 	deadline atomic.Int64 // Unix time in ns, 0: none
 	polling  atomic.Bool
-	bell     int // eventfd that ends a poll
-	yielded  time.Time
+	bell     int       // eventfd that ends a poll
+	began    time.Time // of a call
 }
 
 var _ net.Conn = (*Conn)(nil)
@@ -175,19 +173,11 @@ func (c *Conn) ready(h *half) error {
 	return nil
 }
 
-// yield is called before a call that may well block.
-func (h *half) yield() {
-	if now := time.Now(); now.Sub(h.yielded) > yieldEvery {
-		h.yielded = now
-		runtime.Gosched()
-	}
-}
-
 // again deals with a call that failed: nil if it is to be repeated, perhaps after
 // having waited for events.
 func (c *Conn) again(h *half, events int16, err error) error {
 	switch {
-	case errors.Is(err, unix.EINTR):
+	case errors.Is(err, unix.EINTR), h == &c.in && errors.Is(err, unix.EAGAIN) && time.Since(h.began) < busyFor:
 		return c.ready(h)
 	case !errors.Is(err, unix.EAGAIN):
 		if ready := c.ready(h); errors.Is(ready, net.ErrClosed) {
@@ -222,10 +212,8 @@ func (c *Conn) do(h *half, events int16, what string, f func() error) error {
 		return err
 	}
 	defer c.leave()
+	h.began = time.Now()
 	err := c.ready(h)
-	if h == &c.in {
-		h.yield()
-	}
 	for err == nil {
 		if err = f(); err == nil {
 			return nil
@@ -241,7 +229,7 @@ func (c *Conn) do(h *half, events int16, what string, f func() error) error {
 // Read implements net.Conn.
 func (c *Conn) Read(p []byte) (n int, err error) {
 	err = c.do(&c.in, unix.POLLIN, "read", func() (err error) {
-		n, err = unix.Read(c.fd, p)
+		n, err = rawRead(c.fd, p)
 		return err
 	})
 	if err != nil {
@@ -307,7 +295,7 @@ func (c *Conn) WritePieces(pieces [][]byte) error {
 // in it are closed on exec.
 func (c *Conn) ReadMsg(p, oob []byte) (n, oobn, flags int, err error) {
 	err = c.do(&c.in, unix.POLLIN, "recvmsg", func() (err error) {
-		n, oobn, flags, _, err = unix.Recvmsg(c.fd, p, oob, unix.MSG_CMSG_CLOEXEC)
+		n, oobn, flags, err = rawReceive(c.fd, p, oob)
 		return err
 	})
 	return n, oobn, flags, err

@@ -9,8 +9,9 @@
 // processes and back, that is most of what it costs.
 //
 // Take gives a connection to its user alone: the poller does not know of it any
-// more. It keeps a thread for each goroutine that waits, hence a program says how
-// many there may be (Allow), and gets as many more Ps, for whoever waits a short
-// time keeps its own. Deadlines and Close work as with package net, but for one
-// that is set while a read or write has just begun, which is noticed within 20 ms.
+// more. It keeps a thread and a P for a goroutine that waits, hence a program says
+// how many there may be (Allow) and gets as many more Ps; one to which nothing
+// comes for a while costs a thread that sleeps. Deadlines and Close work as with
+// package net, but for a deadline that is set in the middle of a call, which is
+// noticed within 20 ms.
 package ownthread
