@@ -22,6 +22,10 @@ const (
 	// busyFor is how long one that reads again and again finds nothing before it
 	// waits in poll(2), from where it can be called back.
 	busyFor = 200 * time.Millisecond
+	// yieldEvery is how often a reader lets others have its P. The runtime takes it
+	// away from a goroutine that it finds in a system call, a write or an fsync, and
+	// that has not yielded for 10 ms.
+	yieldEvery = 8 * time.Millisecond
 )
 
 // places is how many connections may still be taken.
@@ -54,6 +58,7 @@ type half struct {
 	polling  atomic.Bool
 	bell     int       // eventfd that ends a poll
 	began    time.Time // of a call
+	yielded  time.Time
 }
 
 var _ net.Conn = (*Conn)(nil)
@@ -213,6 +218,10 @@ func (c *Conn) do(h *half, events int16, what string, f func() error) error {
 	}
 	defer c.leave()
 	h.began = time.Now()
+	if h == &c.in && h.began.Sub(h.yielded) > yieldEvery {
+		h.yielded = h.began
+		runtime.Gosched()
+	}
 	err := c.ready(h)
 	for err == nil {
 		if err = f(); err == nil {
