@@ -20,7 +20,9 @@ import (
 
 const (
 	// batchBytes is what is put at once.
-	batchBytes = 4 << 20
+	batchBytes = 1 << 20
+	// entryBytes is what an entry takes there beside its value.
+	entryBytes = 96
 	// maxSmall bounds files that are read whole, in bytes: a prepared transaction
 	// can hold many locks and messages.
 	maxSmall = 16 << 20
@@ -282,7 +284,7 @@ func (l *Loader) put(ctx context.Context, key pagestore.Key, arena []byte) error
 	value := arena[len(l.arena):]
 	l.arena = arena
 	l.entries = append(l.entries, pagestore.Entry{Key: key, LSN: l.lsn, Kind: pagestore.Image, Value: value[:len(value):len(value)]})
-	if len(l.arena) < batchBytes {
+	if len(l.arena)+entryBytes*len(l.entries) < batchBytes {
 		return nil
 	}
 	return l.flush(ctx)
