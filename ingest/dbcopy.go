@@ -12,7 +12,7 @@ import (
 )
 
 // defaultCopyBytes of a copied database are put at a time.
-const defaultCopyBytes = 24 << 20
+const defaultCopyBytes = 1 << 20
 
 // dbCopy is Database/CREATE_FILE_COPY. All of it has the LSN of its record, in as
 // many batches as it takes.

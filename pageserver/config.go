@@ -28,7 +28,7 @@ type Config struct {
 
 	Safekeeper []string `name:"safekeeper" placeholder:"HOST:PORT" help:"Safekeeper whose timelines are pulled while nobody pushes them, to provision this pageserver; repeatable."`
 
-	Memory         config.Bytes  `name:"memory" default:"512MiB" help:"Memory for pages: materialised ones, blocks of layers, and what is not in a layer yet; at least 32MiB."`
+	Memory         config.Bytes  `name:"memory" default:"512MiB" help:"Memory that the process may take, whatever the rate; at least 192MiB."`
 	RestoreWindow  time.Duration `name:"restore-window" default:"168h" help:"How far back pages are kept: every LSN of this time up to the newest commit can be read. 0 keeps everything."`
 	LSNWaitTimeout time.Duration `name:"lsn-wait-timeout" default:"60s" help:"How long a page request waits for WAL that has not arrived."`
 
@@ -36,7 +36,7 @@ type Config struct {
 }
 
 // minMemory keeps each part that memory is divided into useful, in bytes.
-const minMemory = 32 << 20
+const minMemory = 192 << 20
 
 // check refuses values that cannot work.
 func (c *Config) check() error {

@@ -37,18 +37,16 @@ type pageStorage struct {
 	err   error // why there is no store
 }
 
-// newPageStorage divides memory: a quarter for materialised pages, a quarter for
-// blocks of layers, the rest for what is not in a layer yet, of which a timeline
-// takes up to three parts and one more while it is written out.
+// newPageStorage divides the memory that the process may take.
 func newPageStorage(root string, c Config, reg prometheus.Registerer, logger *slog.Logger) *pageStorage {
 	reading := pageread.NewMetrics(reg)
-	memory := int64(c.Memory)
+	m := divideMemory(int64(c.Memory))
 	return &pageStorage{
 		dir: filepath.Join(root, pagesFolder), logger: logger, waitTimeout: c.LSNWaitTimeout,
-		cache: pageread.NewCache(memory/4, reading), reading: reading, ingest: ingest.NewMetrics(reg),
+		cache: pageread.NewCache(m.pages, reading), reading: reading, ingest: ingest.NewMetrics(reg),
 		options: pagestore.Options{
 			Logger: logger, Metrics: pagestore.NewMetrics(reg), Materialize: pagekey.Materialize,
-			CacheSize: memory / 4, MemLayerSize: memory / 8,
+			CacheSize: m.blocks, MemLayerSize: m.layer, MemTotal: memLayers * m.layer,
 		},
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"os"
+	"runtime/debug"
 
 	"github.com/walhaven/walhaven/auth"
 	"github.com/walhaven/walhaven/internal/daemon"
@@ -26,6 +27,9 @@ func Program(ctx context.Context, c Config, settings []admin.Setting) error {
 	policy, tlsConfig, err := c.Access.Policy(logger, auth.ScopePageServerAPI)
 	if err != nil {
 		return err
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(divideMemory(int64(c.Memory)).heap)
 	}
 	ln, err := daemon.Listen(ctx, c.ListenPG)
 	if err != nil {

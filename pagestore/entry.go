@@ -83,8 +83,8 @@ func (b *Batch) validate(last, open wal.LSN, o *Options) error {
 			return fmt.Errorf("entry %d at %s: %w", i, e.LSN, err)
 		}
 	}
-	if n := b.size(); n > o.MemLayerSize {
-		return fmt.Errorf("batch of %d bytes is larger than %d: %w", n, o.MemLayerSize, ErrTooLarge)
+	if n, limit := b.size(), o.maxBatch(); n > limit {
+		return fmt.Errorf("batch of %d bytes is larger than %d: %w", n, limit, ErrTooLarge)
 	}
 	return nil
 }

@@ -80,7 +80,7 @@ func (t *Timeline) flushOldest(ctx context.Context) (flushed bool, err error) {
 		t.discard(info.Layers)
 		return false, err
 	}
-	t.s.o.Metrics.memory.Sub(float64(mem.bytes()))
+	t.s.account(-mem.bytes())
 	t.s.o.Metrics.flushed.Add(float64(info.size()))
 	t.s.o.Metrics.flush.Observe(time.Since(start).Seconds())
 	t.s.wakeCompact()
@@ -217,7 +217,7 @@ func (t *Timeline) flushStale(ctx context.Context) error {
 		return nil
 	}
 	active := m.mems[0]
-	if t.LastLSN() > active.from && t.s.o.Now().Sub(active.since) >= t.s.o.FlushInterval {
+	if t.LastLSN() > active.from && (t.s.full() || t.s.o.Now().Sub(active.since) >= t.s.o.FlushInterval) {
 		t.freeze()
 	}
 	t.putMu.Unlock()

@@ -44,10 +44,14 @@ type Options struct {
 	Generation uint32
 
 	// MemLayerSize is the size in bytes at which an in-memory layer is frozen
-	// and flushed (64 MiB), and the limit of a batch. A timeline that is put into
-	// takes at most MaxFrozen+1 times as much, and one batch.
+	// and flushed (64 MiB). A batch takes at most as much, or what one value may
+	// take; a timeline that is put into at most MaxFrozen+1 times as much, and one
+	// batch.
 	MemLayerSize int64
 	MaxFrozen    int // frozen layers waiting for their flush before Put waits (2)
+	// MemTotal is the size in bytes of the in-memory layers of all timelines at
+	// which whoever puts flushes its own first (what three timelines may take).
+	MemTotal     int64
 	MaxValueSize int // bytes (16 MiB)
 	// FlushInterval is how long a put may stay in memory only while Run runs
 	// (30 s).
@@ -69,6 +73,11 @@ type Options struct {
 	// GarbagePercent of the oldest run's size in newer runs below the cutoff
 	// makes garbage collection rewrite them together (50).
 	GarbagePercent int
+}
+
+// maxBatch is how many bytes a batch may take.
+func (o *Options) maxBatch() int64 {
+	return max(o.MemLayerSize, int64(o.MaxValueSize)+entryOverhead)
 }
 
 func setDefault[T comparable](p *T, value T) {
@@ -93,6 +102,7 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	setDefault(&o.MemLayerSize, 64<<20)
 	setDefault(&o.MaxFrozen, 2)
+	setDefault(&o.MemTotal, 3*int64(o.MaxFrozen+1)*o.MemLayerSize)
 	setDefault(&o.MaxValueSize, 16<<20)
 	setDefault(&o.FlushInterval, 30*time.Second)
 	setDefault(&o.FlushWriters, min(runtime.GOMAXPROCS(0), 4))
@@ -116,6 +126,7 @@ func (o *Options) validate() error {
 	}{
 		{"MemLayerSize", o.MemLayerSize, 1 << 10},
 		{"MaxFrozen", int64(o.MaxFrozen), 1},
+		{"MemTotal", o.MemTotal, 1 << 10},
 		{"MaxValueSize", int64(o.MaxValueSize), 1},
 		{"FlushInterval", int64(o.FlushInterval), 1},
 		{"FlushWriters", int64(o.FlushWriters), 1},

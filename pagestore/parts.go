@@ -52,7 +52,7 @@ func (t *Timeline) forgetParts(x *index) {
 		kept := []*memLayer{fresh}
 		for i, mem := range m.mems {
 			if i == 0 || mem.part {
-				t.s.o.Metrics.memory.Sub(float64(mem.bytes()))
+				t.s.account(-mem.bytes())
 				continue
 			}
 			kept = append(kept, mem)

@@ -44,7 +44,7 @@ func (t *Timeline) Put(ctx context.Context, b Batch) error {
 		t.open.Store(0)
 		t.last.Store(uint64(b.LSN))
 	}
-	t.s.o.Metrics.memory.Add(float64(mem.bytes() - before))
+	t.s.account(mem.bytes() - before)
 	var bytes int
 	for i := range b.Entries {
 		bytes += len(b.Entries[i].Value)
@@ -57,6 +57,12 @@ func (t *Timeline) Put(ctx context.Context, b Batch) error {
 func (t *Timeline) makeRoom(ctx context.Context) error {
 	if err := t.Err(); err != nil {
 		return err
+	}
+	if t.s.full() {
+		t.s.wakeFlush() // Others have their share, too.
+		if err := t.flushAll(ctx); err != nil {
+			return err
+		}
 	}
 	for {
 		frozen, err := t.freezeFull()
@@ -74,6 +80,21 @@ func (t *Timeline) makeRoom(ctx context.Context) error {
 		_, err = t.flushOldest(ctx)
 		t.s.o.Metrics.putWait.Observe(time.Since(start).Seconds())
 		if err != nil {
+			return err
+		}
+	}
+}
+
+// flushAll flushes everything of the timeline that is in memory only, unless that
+// is little.
+func (t *Timeline) flushAll(ctx context.Context) error {
+	t.putMu.Lock()
+	if m := t.current.Load(); m != nil && m.mems[0].bytes() >= t.s.o.MemLayerSize/8 {
+		t.freeze()
+	}
+	t.putMu.Unlock()
+	for {
+		if flushed, err := t.flushOldest(ctx); err != nil || !flushed {
 			return err
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/walhaven/walhaven/wal"
 )
@@ -19,6 +20,7 @@ type Store struct {
 	flushWake  chan struct{}
 	mergeWake  chan struct{}
 	maps       sync.WaitGroup // snapshots that somebody holds
+	memory     atomic.Int64   // bytes of in-memory layers
 
 	changing sync.Mutex // held to create and delete timelines
 	mu       sync.Mutex // guards what follows
@@ -75,6 +77,15 @@ func (s *Store) Close() error {
 	s.tables.cache.close()
 	return nil
 }
+
+// account counts bytes of in-memory layers.
+func (s *Store) account(bytes int64) {
+	s.memory.Add(bytes)
+	s.o.Metrics.memory.Add(float64(bytes))
+}
+
+// full says that the in-memory layers of all timelines take what they may.
+func (s *Store) full() bool { return s.memory.Load() >= s.o.MemTotal }
 
 func wake(c chan struct{}) {
 	select {

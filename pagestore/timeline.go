@@ -153,7 +153,7 @@ func (t *Timeline) close() {
 	t.gone.Store(true)
 	if m := t.current.Swap(nil); m != nil {
 		for _, mem := range m.mems {
-			t.s.o.Metrics.memory.Sub(float64(mem.bytes()))
+			t.s.account(-mem.bytes())
 		}
 		t.release(m)
 	}
