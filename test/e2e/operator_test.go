@@ -39,6 +39,7 @@ func TestOperator(t *testing.T) {
 	})
 	t.Run("wal get", func(t *testing.T) { walGet(t, c) })
 	t.Run("receipts", func(t *testing.T) { receipts(t, c) })
+	t.Run("the past", func(t *testing.T) { thePast(t, c) })
 	t.Run("waldump", func(t *testing.T) { waldumpJSON(t, c) })
 	t.Run("usage", func(t *testing.T) {
 		_, code := c.Walhaven("stauts")

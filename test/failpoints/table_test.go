@@ -22,7 +22,7 @@ type point struct {
 // elsewhere are groups of fail points that no cluster here passes, and whose tests
 // kill there.
 var elsewhere = []struct{ prefix, tests string }{
-	{"pagestore/", "pagestore's crash tests, at every point"},
+	{"pagestore/", "pagestore's crash tests, at every point, and test/e2e TestPagesSurviveKillsAndFaults"},
 	{"pageserver/import/", "test/e2e TestImportSurvivesKills, at random instants and not yet at these points"},
 	{"operator/", "test/e2e TestAttachGoesOnAfterACrash: the operator's tool, at every point"},
 }

@@ -22,7 +22,7 @@ import (
 // The connection ends with the test.
 func Stream(t testing.TB, conninfo string, id wal.TTID, lsn wal.LSN) Pages {
 	t.Helper()
-	s := &stream{t: t, conninfo: conninfo, lsn: lsn, ahead: map[uint32]*page.Page{}}
+	s := &stream{t: t, conninfo: conninfo, lsn: lsn, ahead: map[uint32]readAheadAnswer{}}
 	var err error
 	s.stream, err = replication.Dial(context.Background(), conninfo, fmt.Sprintf("pagestream_v3 %s %s", id.Tenant, id.Timeline),
 		replication.DialOptions{MaxFrame: 1 << 20})
@@ -39,8 +39,14 @@ type stream struct {
 	id       uint64
 
 	forks map[Fork]uint32
-	fork  Fork                  // whose blocks are in ahead
-	ahead map[uint32]*page.Page // read ahead, as a compute does
+	fork  Fork                       // whose blocks are in ahead
+	ahead map[uint32]readAheadAnswer // as a compute reads
+}
+
+// readAheadAnswer is a page, or why there is none.
+type readAheadAnswer struct {
+	page *page.Page
+	err  error
 }
 
 // readAhead is how many pages are asked for at once.
@@ -102,8 +108,8 @@ func (s *stream) answer(id uint64) (*pagestream.Response, error) {
 }
 
 func (s *stream) Page(_ context.Context, f Fork, block uint32) (*page.Page, error) {
-	if p := s.ahead[block]; p != nil && f == s.fork {
-		return p, nil
+	if a, ok := s.ahead[block]; ok && f == s.fork {
+		return a.page, a.err
 	}
 	s.fork = f
 	clear(s.ahead)
@@ -119,19 +125,15 @@ func (s *stream) Page(_ context.Context, f Fork, block uint32) (*page.Page, erro
 	if err := s.stream.Flush(); err != nil {
 		return nil, err
 	}
-	var failed error
 	for i := range n {
 		r, err := s.answer(first + uint64(i))
 		if err != nil {
-			failed = err
+			s.ahead[block+i] = readAheadAnswer{err: err}
 			continue
 		}
-		s.ahead[block+i] = (*page.Page)(append([]byte(nil), r.Pages...))
+		s.ahead[block+i] = readAheadAnswer{page: (*page.Page)(append([]byte(nil), r.Pages...))}
 	}
-	if p := s.ahead[block]; p != nil {
-		return p, nil
-	}
-	return nil, failed
+	return s.ahead[block].page, s.ahead[block].err
 }
 
 func (s *stream) Segments(ctx context.Context, slru pagekey.SLRU) (map[uint32]bool, bool, error) {

@@ -1,0 +1,229 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/walhaven/walhaven/replication"
+	"github.com/walhaven/walhaven/test/cluster"
+	"github.com/walhaven/walhaven/test/oracle"
+	"github.com/walhaven/walhaven/wal"
+)
+
+// surviveRounds is how often the pageserver is killed, or its disk fails.
+func surviveRounds(t *testing.T) int {
+	if text := os.Getenv("WALHAVEN_SURVIVE_ROUNDS"); text != "" {
+		n, err := strconv.Atoi(text)
+		require.NoError(t, err)
+		return n
+	}
+	return 2
+}
+
+// storeFaults are the moments of the page store that a pageserver is killed at,
+// or at which its disk fails.
+var storeFaults = []string{
+	"pagestore/layer/write", "pagestore/layer/sync", "pagestore/folder/sync", "pagestore/index/write", "pagestore/index/sync",
+	"pagestore/index/link", "pagestore/index/remove", "pagestore/layer/remove", "pagestore/collect/done", "pagestore/open/done",
+}
+
+// survivorMemory is what the pageserver may take, in MiB: the least that there is.
+const survivorMemory = 192
+
+// smallPageserver makes it flush and compact all the time, and keep little.
+var smallPageserver = []string{
+	fmt.Sprintf("WALHAVEN_PAGESERVER_MEMORY=%dMiB", survivorMemory), "WALHAVEN_PAGESERVER_RESTORE_WINDOW=2s",
+}
+
+// survivor is a cluster whose pageserver has a hard time.
+type survivor struct {
+	t      *testing.T
+	c      *cluster.Cluster
+	random *rand.Rand
+}
+
+// A pageserver that is killed at each step of its store, whose fsyncs fail, that
+// compacts and collects garbage behind a window of two seconds, has the pages
+// that a stock server has; a damaged layer is an error and never a wrong page.
+func TestPagesSurviveKillsAndFaults(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	if s, err := strconv.ParseUint(os.Getenv("WALHAVEN_SURVIVE_SEED"), 10, 64); err == nil {
+		seed = s
+	}
+	t.Logf("WALHAVEN_SURVIVE_SEED=%d", seed)
+	s := &survivor{t: t, c: cluster.New(t, cluster.Options{}), random: rand.New(rand.NewPCG(seed, 1))}
+	_, err := s.c.Server.Pgbench(context.Background(), "-i", "-q", "-s", "2")
+	require.NoError(t, err)
+	died := 0
+	for round := range surviveRounds(t) {
+		if s.round(round) {
+			died++
+		}
+	}
+	t.Logf("%d of %d rounds ended at their fail point", died, surviveRounds(t))
+	s.bulk()
+	stopped, kinds, lsn := s.stop()
+	s.c.Kill("pageserver-1")
+	s.c.Start("pageserver-1", smallPageserver...)
+	result := s.compare(stopped, kinds, lsn)
+	t.Logf("at %s: %s", lsn, result)
+	require.Zero(t, result.Differ+result.Refused, result.String())
+	require.Greater(t, result.Blocks, 4000)
+	s.damage(stopped, kinds, lsn)
+}
+
+// round runs a workload against a pageserver with one fault, and kills it in the
+// end if that did not; it says whether the fault did.
+func (s *survivor) round(n int) (died bool) {
+	action := "kill"
+	if s.random.IntN(3) == 0 {
+		action = "error"
+	}
+	rule := fmt.Sprintf("%s@%d=%s", storeFaults[s.random.IntN(len(storeFaults))], 1+s.random.IntN(4), action)
+	s.t.Logf("round %d: %s", n, rule)
+	s.c.Kill("pageserver-1")
+	s.c.StartUnready("pageserver-1", append([]string{"WALHAVEN_FAILPOINTS=" + rule}, smallPageserver...)...)
+	s.work(n)
+	target := s.now()
+	s.c.Eventually("the pageserver dies, fails or has all", func() bool {
+		if died = s.c.PID("pageserver-1") == 0; died {
+			return true
+		}
+		rows, err := replication.Query(context.Background(), pageserverConninfo(s.t, s.c), "TIMELINE_STATUS", replication.DialOptions{})
+		if err != nil || len(rows) != 1 {
+			return false
+		}
+		applied, err := rows[0].LSN("applied_lsn")
+		return err == nil && applied >= target || rows[0]["pages_reason"] != ""
+	})
+	if !died {
+		s.c.Kill("pageserver-1")
+	}
+	s.c.Start("pageserver-1", smallPageserver...)
+	return died
+}
+
+func (s *survivor) now() wal.LSN {
+	s.t.Helper()
+	text, err := s.c.Server.QueryValue(context.Background(), "SELECT pg_current_wal_insert_lsn()")
+	require.NoError(s.t, err)
+	lsn, err := wal.ParseLSN(text)
+	require.NoError(s.t, err)
+	return lsn
+}
+
+// work writes some 20 MB of WAL of many kinds.
+func (s *survivor) work(n int) {
+	s.t.Helper()
+	ctx := context.Background()
+	_, err := s.c.Server.Pgbench(ctx, "-c", "3", "-t", "100", "-n")
+	require.NoError(s.t, err)
+	name := fmt.Sprintf("w%d", n)
+	for _, sql := range []string{
+		fmt.Sprintf("DROP TABLE IF EXISTS w%d", max(n-1, 0)),
+		"CREATE TABLE " + name + " (i int PRIMARY KEY, v text)",
+		"INSERT INTO " + name + " SELECT i, repeat(md5(i::text), 8) FROM generate_series(1, 30000) i",
+		"UPDATE " + name + " SET v = 'x' WHERE i % 3 = 0", "DELETE FROM " + name + " WHERE i > 20000", "VACUUM " + name, "CREATE DATABASE d" + name, "CHECKPOINT",
+		"UPDATE pgbench_accounts SET abalance = abalance + 1 WHERE aid % 10 = 0", "VACUUM pgbench_accounts",
+	} {
+		_, err := s.c.Server.Psql(ctx, "-c", sql)
+		require.NoError(s.t, err, sql)
+	}
+}
+
+// bulk writes WAL as fast as it goes; the pageserver keeps up within the memory
+// that it may take.
+func (s *survivor) bulk() {
+	s.t.Helper()
+	from := s.now()
+	for i := range 3 {
+		_, err := s.c.Server.Psql(context.Background(), "-c",
+			fmt.Sprintf("CREATE TABLE bulk%d AS SELECT i, repeat(md5(i::text), 20) AS v FROM generate_series(1, 60000) i", i))
+		require.NoError(s.t, err)
+	}
+	target := s.now()
+	s.c.Eventually("the pageserver has all", func() bool {
+		rows, err := replication.Query(context.Background(), pageserverConninfo(s.t, s.c), "TIMELINE_STATUS", replication.DialOptions{})
+		if err != nil || len(rows) != 1 {
+			return false
+		}
+		applied, err := rows[0].LSN("applied_lsn")
+		return err == nil && applied >= target
+	})
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.c.PID("pageserver-1")))
+	require.NoError(s.t, err)
+	var peak int
+	_, rest, found := strings.Cut(string(status), "VmHWM:")
+	require.True(s.t, found)
+	_, err = fmt.Sscan(rest, &peak)
+	require.NoError(s.t, err)
+	s.t.Logf("%d MB of WAL at once: the pageserver took %d of %d MiB", (target-from)>>20, peak>>10, survivorMemory)
+	require.Less(s.t, peak>>10, survivorMemory)
+	_, err = s.c.Server.Psql(context.Background(), "-c", "DROP TABLE bulk0, bulk1, bulk2")
+	require.NoError(s.t, err)
+}
+
+// stop pins a moment and lets a stock server stop there; the window goes on.
+func (s *survivor) stop() (stopped string, kinds oracle.Kinds, lsn wal.LSN) {
+	ctx := context.Background()
+	_, err := s.c.Server.Psql(ctx, "-c", "CHECKPOINT")
+	require.NoError(s.t, err)
+	kinds, lsn = oracle.Catalog(s.t, s.c.Server), s.now()
+	s.c.Eventually("the moment is pinned", func() bool {
+		_, err := replication.Query(ctx, pageserverConninfo(s.t, s.c), "PIN 'oracle' AT '"+lsn.String()+"'", replication.DialOptions{})
+		return err == nil
+	})
+	_, err = s.c.Server.Pgbench(ctx, "-c", "2", "-T", "4", "-n")
+	require.NoError(s.t, err)
+	stopped = stoppedAt(s.t, s.c, lsn)
+	s.c.Eventually("the window leaves the moment behind", func() bool {
+		rows, err := replication.Query(ctx, pageserverConninfo(s.t, s.c), "SHOW WINDOW", replication.DialOptions{})
+		if err != nil || len(rows) != 1 {
+			return false
+		}
+		oldest, err := rows[0].LSN("oldest_lsn")
+		return err == nil && oldest > lsn
+	})
+	return stopped, kinds, lsn
+}
+
+func (s *survivor) compare(stopped string, kinds oracle.Kinds, lsn wal.LSN) oracle.Result {
+	s.t.Helper()
+	return oracle.Compare(s.t, stopped, kinds,
+		oracle.Stream(s.t, pageserverConninfo(s.t, s.c), wal.TTID{Tenant: s.c.Tenant, Timeline: s.c.Timeline}, lsn))
+}
+
+// damage flips a bit in each layer file, where pages are and not the sizes before
+// or the special files behind them: what a damaged block held is refused.
+func (s *survivor) damage(stopped string, kinds oracle.Kinds, lsn wal.LSN) {
+	layers, err := filepath.Glob(filepath.Join(s.c.Pageservers[0].DataDir, "pages", s.c.Timeline.String(), "*.layer"))
+	require.NoError(s.t, err)
+	require.NotEmpty(s.t, layers)
+	s.c.Kill("pageserver-1")
+	for _, path := range layers {
+		content, err := os.ReadFile(path)
+		require.NoError(s.t, err)
+		content[len(content)*2/5+s.random.IntN(len(content)*2/5)] ^= 1 << s.random.IntN(8)
+		require.NoError(s.t, os.WriteFile(path, content, 0o600))
+	}
+	s.c.StartUnready("pageserver-1", smallPageserver...)
+	var result oracle.Result
+	s.c.Eventually("the pageserver answers", func() bool {
+		_, err := replication.Query(context.Background(), pageserverConninfo(s.t, s.c), "SHOW PINS", replication.DialOptions{})
+		return err == nil
+	})
+	result = s.compare(stopped, kinds, lsn)
+	s.t.Logf("%d layers damaged: %d answers refused of %d blocks; the first: %.300s",
+		len(layers), result.Refused, result.Blocks, strings.Join(result.Differences, "; "))
+	require.Positive(s.t, result.Refused)
+	require.Zero(s.t, result.Differ, "wrong pages: %s", result)
+}
