@@ -58,7 +58,7 @@ func (d *Proposing) Connect(peer int) *Link {
 func (l *Link) Greeting() *pushwal.ProposerGreeting {
 	l.d.mu.Lock()
 	defer l.d.mu.Unlock()
-	return l.d.p.Greeting()
+	return l.d.p.Greeting(l.peer)
 }
 
 // Greeted takes the peer's greeting. An error ends the connection.

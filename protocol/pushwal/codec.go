@@ -26,6 +26,10 @@ const (
 	KindVote     = 'v'
 	KindElected  = 'e'
 	KindAppend   = 'a'
+
+	// Ours, once both sides know them.
+	KindConfiguration = 'c'
+	KindMembership    = 'm'
 )
 
 // Kind returns the kind of the message in src, 0 when src is empty.

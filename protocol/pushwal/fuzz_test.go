@@ -46,15 +46,27 @@ var (
 
 	optionProposerGreeting = ProposerGreeting{
 		TTID: exampleTTID, PGVersion: 180000, SystemID: 9, SegmentSize: 1 << 20, TLI: 4, Instance: Instance{5},
-		NodeID: 3, Name: "main", Start: 0x1000028, TLIHistory: optionHistory,
+		NodeID: 3, Name: "main", Start: 0x1000028, TLIHistory: optionHistory, Config: optionReplaced,
 	}
 	optionAcceptorGreeting = AcceptorGreeting{NodeID: 1, Config: optionConfig, Term: 9, Options: &AcceptorOptions{
 		Walhaven: 1, Incarnation: Incarnation{1}, Joining: true, TLI: 4, LastRecordLSN: 0x5000,
 	}}
 	optionVoteResponse = VoteResponse{Generation: 7, Term: 9, VoteGiven: true, FlushLSN: 0x3000, History: exampleHistory, TLIHistory: optionHistory}
-	optionElected      = ProposerElected{Generation: 7, Term: 9, StartStreamingAt: 0x3000, History: exampleHistory, TLIHistory: optionHistory}
-	optionAppend       = AppendRequest{Generation: 7, Term: 9, Begin: 0x3000, End: 0x3003, TLI: 4, CRC: Checksum([]byte("wal")), WAL: []byte("wal")}
-	optionResponse     = AppendResponse{Generation: 7, Term: 9, Pageserver: &PageserverFeedback{ReplyTime: 1, Corruption: true, Active: Active}}
+	// optionReplaced has node 2 twice: with the data directory that it had, and with
+	// the one that takes its place.
+	optionReplaced = Configuration{
+		Generation: 8,
+		Members:    []Member{{ID: 1, Host: "a", Port: 1, Incarnation: Incarnation{1}}, {ID: 2, Host: "b", Port: 2, Incarnation: Incarnation{2}}},
+		NewMembers: []Member{{ID: 1, Host: "a", Port: 1, Incarnation: Incarnation{1}}, {ID: 2, Host: "b", Port: 2, Incarnation: Incarnation{22}}},
+	}
+	optionProposed = VoteResponse{Generation: 7, Term: 9, FlushLSN: 0x3000, History: exampleHistory, TLIHistory: optionHistory, Proposed: optionReplaced, ProposedTerm: 8}
+	optionRequest  = ConfigurationRequest{Generation: 7, Term: 9, Config: optionReplaced}
+	optionAccepted = ConfigurationResponse{Generation: 7, Term: 9, Accepted: 8, AcceptedTerm: 9}
+	optionWish     = MembershipRequest{Config: Configuration{Generation: 7, Members: optionReplaced.NewMembers}}
+
+	optionElected  = ProposerElected{Generation: 7, Term: 9, StartStreamingAt: 0x3000, History: exampleHistory, TLIHistory: optionHistory}
+	optionAppend   = AppendRequest{Generation: 7, Term: 9, Begin: 0x3000, End: 0x3003, TLI: 4, CRC: Checksum([]byte("wal")), WAL: []byte("wal")}
+	optionResponse = AppendResponse{Generation: 7, Term: 9, Pageserver: &PageserverFeedback{ReplyTime: 1, Corruption: true, Active: Active}}
 )
 
 func FuzzDecodeProposerGreeting(f *testing.F) {
@@ -62,7 +74,7 @@ func FuzzDecodeProposerGreeting(f *testing.F) {
 }
 
 func FuzzDecodeAcceptorGreeting(f *testing.F) {
-	fuzz(f, "a>p", "g", []AcceptorGreeting{optionAcceptorGreeting}, Codec.AppendAcceptorGreeting, Codec.DecodeAcceptorGreeting)
+	fuzz(f, "a>p", "g", []AcceptorGreeting{optionAcceptorGreeting, {NodeID: 2, Config: optionReplaced, Options: &AcceptorOptions{Walhaven: Revision}}}, Codec.AppendAcceptorGreeting, Codec.DecodeAcceptorGreeting)
 }
 
 func FuzzDecodeVoteRequest(f *testing.F) {
@@ -70,7 +82,7 @@ func FuzzDecodeVoteRequest(f *testing.F) {
 }
 
 func FuzzDecodeVoteResponse(f *testing.F) {
-	fuzz(f, "a>p", "v", []VoteResponse{optionVoteResponse}, Codec.AppendVoteResponse, Codec.DecodeVoteResponse)
+	fuzz(f, "a>p", "v", []VoteResponse{optionVoteResponse, optionProposed}, Codec.AppendVoteResponse, Codec.DecodeVoteResponse)
 }
 
 func FuzzDecodeProposerElected(f *testing.F) {
@@ -83,6 +95,18 @@ func FuzzDecodeAppendRequest(f *testing.F) {
 
 func FuzzDecodeAppendResponse(f *testing.F) {
 	fuzz(f, "a>p", "a", []AppendResponse{optionResponse}, Codec.AppendAppendResponse, Codec.DecodeAppendResponse)
+}
+
+func FuzzDecodeConfigurationRequest(f *testing.F) {
+	fuzz(f, "p>a", "c", []ConfigurationRequest{optionRequest}, Codec.AppendConfigurationRequest, Codec.DecodeConfigurationRequest)
+}
+
+func FuzzDecodeConfigurationResponse(f *testing.F) {
+	fuzz(f, "a>p", "c", []ConfigurationResponse{optionAccepted}, Codec.AppendConfigurationResponse, Codec.DecodeConfigurationResponse)
+}
+
+func FuzzDecodeMembershipRequest(f *testing.F) {
+	fuzz(f, "a>p", "m", []MembershipRequest{optionWish}, Codec.AppendMembershipRequest, Codec.DecodeMembershipRequest)
 }
 
 func FuzzDecodePageserverFeedback(f *testing.F) {

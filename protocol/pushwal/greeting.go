@@ -51,6 +51,7 @@ func (c Codec) AppendProposerGreeting(dst []byte, m *ProposerGreeting) []byte {
 	if m.TLIHistory.Last != 0 {
 		w.tliHistory(m.TLIHistory)
 	}
+	w.incarnations(&m.Config)
 	return w.b
 }
 
@@ -114,6 +115,8 @@ func (d *decoder) proposerOptions(m *ProposerGreeting) (err error) {
 			err = u64Value(keyStart, value, (*uint64)(&m.Start))
 		case keyTLIHistory:
 			err = parseTLIHistory(value, &m.TLIHistory)
+		default:
+			err = m.Config.incarnationOption(string(key), value)
 		}
 	}
 	return err
@@ -190,10 +193,10 @@ func (d *decoder) acceptorOptions(m *AcceptorGreeting) (err error) {
 			o.Joining = v != 0
 		case keyTLI:
 			err = u32Value(keyTLI, value, (*uint32)(&o.TLI))
-		case keyIncarnations:
-			err = m.Config.setIncarnations(value)
 		case keyLastRecordLSN:
 			err = u64Value(keyLastRecordLSN, value, (*uint64)(&o.LastRecordLSN))
+		default:
+			err = m.Config.incarnationOption(string(key), value)
 		}
 	}
 	if err == nil && !d.short && o.Walhaven == 0 {
@@ -250,35 +253,39 @@ func (d *decoder) configuration(c *Configuration) error {
 	return nil
 }
 
-// incarnations adds the known incarnations of the members, each node once.
+// incarnations adds the known incarnations of the members, each node once, and
+// those of new members that replace one of the same ID.
 func (w *optionWriter) incarnations(c *Configuration) {
-	known := func(yield func(*Member) bool) {
-		for i := range c.Members {
-			if m := &c.Members[i]; !m.Incarnation.IsZero() && !yield(m) {
-				return
-			}
-		}
-		for i := range c.NewMembers {
-			m := &c.NewMembers[i]
-			if old := c.member(m.ID); old != nil && !old.Incarnation.IsZero() {
-				continue
-			}
-			if !m.Incarnation.IsZero() && !yield(m) {
-				return
-			}
+	var once, replaced []Member
+	for i := range c.Members {
+		if !c.Members[i].Incarnation.IsZero() {
+			once = append(once, c.Members[i])
 		}
 	}
-	n := 0
-	for range known {
-		n++
+	for i := range c.NewMembers {
+		m := &c.NewMembers[i]
+		old := c.member(m.ID)
+		switch {
+		case old == nil || old.Incarnation.IsZero():
+			if !m.Incarnation.IsZero() {
+				once = append(once, *m)
+			}
+		case m.Incarnation != old.Incarnation:
+			replaced = append(replaced, *m)
+		}
 	}
-	if n == 0 {
+	w.incarnationList(keyIncarnations, once)
+	w.incarnationList(keyNewMembers, replaced)
+}
+
+func (w *optionWriter) incarnationList(key string, members []Member) {
+	if len(members) == 0 {
 		return
 	}
-	w.key(keyIncarnations, n*incarnationSize)
-	for m := range known {
-		w.b = binary.BigEndian.AppendUint64(w.b, uint64(m.ID))
-		w.b = append(w.b, m.Incarnation[:]...)
+	w.key(key, len(members)*incarnationSize)
+	for i := range members {
+		w.b = binary.BigEndian.AppendUint64(w.b, uint64(members[i].ID))
+		w.b = append(w.b, members[i].Incarnation[:]...)
 	}
 }
 
@@ -292,16 +299,28 @@ func (c *Configuration) member(id NodeID) *Member {
 	return nil
 }
 
-// setIncarnations gives each member of either set its incarnation; those of
-// other nodes are ignored.
-func (c *Configuration) setIncarnations(value []byte) error {
+// incarnationOption takes an option that gives members their incarnations; others
+// are ignored.
+func (c *Configuration) incarnationOption(key string, value []byte) error {
+	switch key {
+	case keyIncarnations:
+		return setIncarnations(key, value, c.Members, c.NewMembers)
+	case keyNewMembers:
+		return setIncarnations(key, value, c.NewMembers)
+	}
+	return nil
+}
+
+// setIncarnations gives each member its incarnation; those of other nodes are
+// ignored.
+func setIncarnations(key string, value []byte, sets ...[]Member) error {
 	if len(value)%incarnationSize != 0 {
-		return badLength(keyIncarnations, len(value))
+		return badLength(key, len(value))
 	}
 	d := decoder{rest: value}
 	for len(d.rest) > 0 {
 		id, incarnation := NodeID(d.u64()), Incarnation(d.take(len(Incarnation{})))
-		for _, set := range [2][]Member{c.Members, c.NewMembers} {
+		for _, set := range sets {
 			for i := range set {
 				if set[i].ID == id {
 					set[i].Incarnation = incarnation

@@ -14,17 +14,19 @@ const MaxMessage = 4 << 20
 const MaxName = 63
 
 // ProposerMessage is a message from a proposer to an acceptor:
-// *ProposerGreeting, *VoteRequest, *ProposerElected or *AppendRequest.
+// *ProposerGreeting, *VoteRequest, *ProposerElected, *AppendRequest or
+// *ConfigurationRequest.
 type ProposerMessage interface{ proposerMessage() }
 
 // AcceptorMessage is a message from an acceptor to a proposer:
-// *AcceptorGreeting, *VoteResponse or *AppendResponse.
+// *AcceptorGreeting, *VoteResponse, *AppendResponse, *ConfigurationResponse or
+// *MembershipRequest.
 type AcceptorMessage interface{ acceptorMessage() }
 
 // ProposerGreeting opens a session and says whose WAL will come.
 type ProposerGreeting struct {
 	TTID        wal.TTID
-	Config      Configuration // Neon's proposer always sends it empty
+	Config      Configuration // in force; Neon's proposer always sends it empty
 	PGVersion   uint32        // PG_VERSION_NUM; 0 when unknown
 	SystemID    wal.SystemID  // 0 in sync mode
 	SegmentSize wal.SegmentSize
@@ -57,7 +59,7 @@ type AcceptorGreeting struct {
 
 // AcceptorOptions is what an acceptor of ours adds to its greeting.
 type AcceptorOptions struct {
-	Walhaven    uint32 // revision of the options, 1
+	Walhaven    uint32 // revision of the options, see Revision
 	Incarnation Incarnation
 	Joining     bool // neither votes nor counts yet
 	TLI         wal.TLI
@@ -85,6 +87,12 @@ type VoteResponse struct {
 	// TLIHistory is ours; Last is 0 when it was not sent. Reasons are not
 	// carried.
 	TLIHistory wal.TimelineHistory
+
+	// Proposed is ours: the configuration of the next generation that the acceptor
+	// has accepted in ProposedTerm, without knowing it to be chosen. Generation 0 =
+	// none.
+	Proposed     Configuration
+	ProposedTerm wal.Term
 }
 
 // ProposerElected tells an acceptor where its WAL and the new proposer's part
@@ -159,11 +167,42 @@ const (
 	Active                          // you push
 )
 
-func (*ProposerGreeting) proposerMessage() {}
-func (*VoteRequest) proposerMessage()      {}
-func (*ProposerElected) proposerMessage()  {}
-func (*AppendRequest) proposerMessage()    {}
+// ConfigurationRequest (ours, 'c') asks an acceptor to accept Config, of the
+// generation behind the one in force, in the proposer's term.
+type ConfigurationRequest struct {
+	Generation Generation // in force
+	Term       wal.Term
+	Config     Configuration
+}
 
-func (*AcceptorGreeting) acceptorMessage() {}
-func (*VoteResponse) acceptorMessage()     {}
-func (*AppendResponse) acceptorMessage()   {}
+// ConfigurationResponse (ours, 'c') says which proposed configuration an acceptor
+// has made durable: that of generation Accepted, in AcceptedTerm.
+type ConfigurationResponse struct {
+	Generation   Generation // in force
+	Term         wal.Term   // the acceptor's
+	Accepted     Generation // 0 = none
+	AcceptedTerm wal.Term
+}
+
+// MembershipRequest (ours, 'm') passes an operator's wish on to the proposer: the
+// members to have instead of those of Config.Generation.
+type MembershipRequest struct {
+	Config Configuration // one set; Generation is the one that it takes over from
+}
+
+// Revision is what greetings and option walhaven of START_WAL_PUSH say of this
+// program: 1 knows our options, 2 the messages of ConfigurationRequest,
+// ConfigurationResponse and MembershipRequest besides.
+const Revision = 2
+
+func (*ProposerGreeting) proposerMessage()     {}
+func (*VoteRequest) proposerMessage()          {}
+func (*ProposerElected) proposerMessage()      {}
+func (*AppendRequest) proposerMessage()        {}
+func (*ConfigurationRequest) proposerMessage() {}
+
+func (*AcceptorGreeting) acceptorMessage()      {}
+func (*VoteResponse) acceptorMessage()          {}
+func (*AppendResponse) acceptorMessage()        {}
+func (*ConfigurationResponse) acceptorMessage() {}
+func (*MembershipRequest) acceptorMessage()     {}

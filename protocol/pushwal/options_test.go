@@ -15,6 +15,12 @@ func TestOptionsRoundTrip(t *testing.T) {
 	roundTripEqual(t, optionProposerGreeting, Codec.AppendProposerGreeting, Codec.DecodeProposerGreeting)
 	roundTripEqual(t, optionAcceptorGreeting, Codec.AppendAcceptorGreeting, Codec.DecodeAcceptorGreeting)
 	roundTripEqual(t, optionVoteResponse, Codec.AppendVoteResponse, Codec.DecodeVoteResponse)
+	roundTripEqual(t, optionProposed, Codec.AppendVoteResponse, Codec.DecodeVoteResponse)
+	roundTripEqual(t, optionRequest, Codec.AppendConfigurationRequest, Codec.DecodeConfigurationRequest)
+	roundTripEqual(t, optionAccepted, Codec.AppendConfigurationResponse, Codec.DecodeConfigurationResponse)
+	roundTripEqual(t, optionWish, Codec.AppendMembershipRequest, Codec.DecodeMembershipRequest)
+	replaced := AcceptorGreeting{NodeID: 2, Config: optionReplaced, Options: &AcceptorOptions{Walhaven: Revision}}
+	roundTripEqual(t, replaced, Codec.AppendAcceptorGreeting, Codec.DecodeAcceptorGreeting)
 	roundTripEqual(t, optionElected, Codec.AppendProposerElected, Codec.DecodeProposerElected)
 	roundTripEqual(t, optionAppend, appendWhole, Codec.DecodeAppendRequest)
 	roundTripEqual(t, optionResponse, Codec.AppendAppendResponse, Codec.DecodeAppendResponse)

@@ -52,9 +52,48 @@ func (c Codec) AppendVoteResponse(dst []byte, m *VoteResponse) []byte {
 		e.u64(0) // the timeline's start of old
 	}
 	if c.options() {
-		e.b = appendTLIHistory(e.b, m.TLIHistory)
+		e.b = appendVoteOptions(e.b, m)
 	}
 	return e.b
+}
+
+// appendVoteOptions appends a block with what is set, or nothing.
+func appendVoteOptions(dst []byte, m *VoteResponse) []byte {
+	if m.TLIHistory.Last == 0 && m.Proposed.Generation == 0 {
+		return dst
+	}
+	w := beginOptions(dst)
+	if m.TLIHistory.Last != 0 {
+		w.tliHistory(m.TLIHistory)
+	}
+	if m.Proposed.Generation != 0 {
+		w.bytes(keyProposed, appendFull(nil, &m.Proposed))
+		w.u64(keyProposedTerm, uint64(m.ProposedTerm))
+	}
+	return w.b
+}
+
+// voteOptions reads the block; a term without a configuration means nothing.
+func (d *decoder) voteOptions(m *VoteResponse) (err error) {
+	for n := d.u8(); n > 0 && !d.short && err == nil; n-- {
+		key, value := d.option()
+		if d.short {
+			break
+		}
+		switch string(key) {
+		case keyTLIHistory:
+			err = parseTLIHistory(value, &m.TLIHistory)
+		case keyProposed:
+			m.Proposed = Configuration{}
+			err = wholeValue(keyProposed, value, &m.Proposed)
+		case keyProposedTerm:
+			err = u64Value(keyProposedTerm, value, (*uint64)(&m.ProposedTerm))
+		}
+	}
+	if m.Proposed.Generation == 0 {
+		m.Proposed, m.ProposedTerm = Configuration{}, 0
+	}
+	return err
 }
 
 // DecodeVoteResponse decodes src into m.
@@ -82,7 +121,7 @@ func (c Codec) DecodeVoteResponse(src []byte, m *VoteResponse) error {
 		d.u64()
 	}
 	if c.options() && len(d.rest) > 0 {
-		if err := d.tliHistory(&m.TLIHistory); err != nil {
+		if err := d.voteOptions(m); err != nil {
 			return fmt.Errorf("decode %s: %w", what, err)
 		}
 	}

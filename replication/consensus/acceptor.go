@@ -98,6 +98,8 @@ func (a *Acceptor) Step(conn ConnID, m pushwal.ProposerMessage) (Effects, error)
 		return a.elected(c, m)
 	case *pushwal.AppendRequest:
 		return a.append(c, m)
+	case *pushwal.ConfigurationRequest:
+		return a.configure(c, m)
 	}
 	return Effects{}, errf(ErrProtocol, "a proposer does not send %T", m)
 }

@@ -204,8 +204,9 @@ func TestR9Generations(t *testing.T) {
 	g := greeting()
 	g.Config = pushwal.Configuration{Generation: 2, Members: members(1)}
 	b := newTestNode(1, testState(1, gen1))
+	g.Instance = pushwal.Instance{}
 	_, err = b.step(1, g)
-	require.ErrorIs(t, err, ErrConfiguration, "a greeting does not change the membership")
+	require.ErrorIs(t, err, ErrConfiguration, "a greeting of Neon's proposer does not change the membership")
 }
 
 func TestR13JoiningNeitherVotesNorLosesWhatItIsSent(t *testing.T) {

@@ -5,9 +5,6 @@ import (
 	"github.com/walhaven/walhaven/wal"
 )
 
-// optionsRevision is the revision of walhaven's options that greetings name.
-const optionsRevision = 1
-
 // greet checks that the proposer means this timeline, in the order of Neon's
 // acceptor, but refuses another system identifier, which Neon's only warns of
 // and takes over: a stock server of another cluster must not overwrite this one.
@@ -15,15 +12,22 @@ func (a *Acceptor) greet(conn ConnID, m *pushwal.ProposerGreeting) (Effects, err
 	if err := a.checkIdentity(m); err != nil {
 		return Effects{}, err
 	}
-	if g := a.state.Configuration.Generation; m.Config.Generation > g {
-		return Effects{}, errf(ErrConfiguration, "the greeting carries membership generation %d, node %d has %d", m.Config.Generation, a.id, g)
-	}
 	if tli := known(a.state.TLIHistory).Last; m.Instance.IsZero() && tli > 1 {
 		return Effects{}, errf(ErrNegotiation, "this WAL is on PostgreSQL timeline %d, and the proposer did not ask for the options that can say so", tli)
 	}
 	var e Effects
-	if a.state.SystemID == 0 && m.SystemID != 0 {
+	newer := m.Config.Generation > a.state.Configuration.Generation
+	if newer {
+		if err := a.checkInstall(m); err != nil {
+			return Effects{}, err
+		}
+		a.install(m.Config)
+	}
+	founded := a.state.SystemID == 0 && m.SystemID != 0
+	if founded {
 		a.state.SystemID = m.SystemID
+	}
+	if newer || founded {
 		e.Save = a.save()
 	}
 	a.conns[conn] = &connection{id: conn, instance: m.Instance}
@@ -32,7 +36,7 @@ func (a *Acceptor) greet(conn ConnID, m *pushwal.ProposerGreeting) (Effects, err
 		Config: a.state.Configuration,
 		Term:   a.state.Term,
 		Options: &pushwal.AcceptorOptions{
-			Walhaven:    optionsRevision,
+			Walhaven:    pushwal.Revision,
 			Incarnation: a.state.Incarnation,
 			Joining:     a.Joining(),
 			TLI:         known(a.state.TLIHistory).Last,
@@ -64,7 +68,7 @@ func (a *Acceptor) checkGeneration(g pushwal.Generation) error {
 	if g != c.Generation {
 		return errf(ErrConfiguration, "the message is of membership generation %d, node %d has %d", g, a.id, c.Generation)
 	}
-	if !legacy(c) && len(membersOf(c, a.id)) == 0 {
+	if !legacy(c) && len(membersOf(c, a.id)) == 0 && !a.state.Joining {
 		return errf(ErrNotMember, "node %d is no member in generation %d", a.id, g)
 	}
 	return nil
@@ -104,6 +108,8 @@ func (a *Acceptor) vote(c *connection, m *pushwal.VoteRequest) (Effects, error) 
 		TruncateLSN: a.state.TruncateLSN,
 		History:     a.History(),
 		TLIHistory:  known(a.state.TLIHistory),
+
+		Proposed: a.state.Proposed, ProposedTerm: a.proposedTerm(),
 	}})
 	return e, nil
 }

@@ -64,9 +64,9 @@ func supporters(c pushwal.Configuration, looks []Look) (in []bool, members int) 
 }
 
 func contradiction(c pushwal.Configuration, looks []Look, counts []bool) error {
-	counted := func(id pushwal.NodeID) bool {
+	counted := func(m pushwal.Member) bool {
 		for i, l := range looks {
-			if l.Node == id && counts[i] {
+			if l.Node == m.ID && means(m, l.Incarnation) && counts[i] {
 				return true
 			}
 		}

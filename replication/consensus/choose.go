@@ -1,6 +1,8 @@
 package consensus
 
 import (
+	"slices"
+
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/wal"
 )
@@ -10,10 +12,14 @@ import (
 type ballot struct {
 	peer     int
 	node     pushwal.NodeID
+	data     pushwal.Incarnation
 	flush    wal.LSN
 	truncate wal.LSN
 	history  pushwal.TermHistory // cut at flush
 	tli      wal.TimelineHistory
+	// proposed is a configuration that this voter has accepted, in proposedTerm.
+	proposed     pushwal.Configuration
+	proposedTerm wal.Term
 }
 
 // less compares positions, last log term first (R2).
@@ -42,11 +48,10 @@ type choice struct {
 // below that point, which then shows that nothing beyond it was ever committed.
 func choose(e electorate, ballots []ballot, own *wal.TimelineHistory) choice {
 	c := choice{counted: make([]bool, len(ballots))}
-	voted := make(map[pushwal.NodeID]bool, len(ballots))
-	counts := make(map[pushwal.NodeID]bool, len(ballots))
+	var voted, counts []*ballot
 	for i := range ballots {
 		b := &ballots[i]
-		voted[b.node] = true
+		voted = append(voted, b)
 		if own != nil {
 			if err := beyondSwitch(b, *own); err != nil {
 				if c.beyond == nil || err.LSN > c.beyond.LSN {
@@ -56,10 +61,10 @@ func choose(e electorate, ballots []ballot, own *wal.TimelineHistory) choice {
 			}
 		}
 		c.counted[i] = true
-		counts[b.node] = true
+		counts = append(counts, b)
 	}
-	c.quorum = e.quorum(func(id pushwal.NodeID) bool { return voted[id] })
-	c.elected = e.quorum(func(id pushwal.NodeID) bool { return counts[id] })
+	c.quorum = e.quorum(func(m pushwal.Member) bool { return slices.ContainsFunc(voted, by(m)) })
+	c.elected = e.quorum(func(m pushwal.Member) bool { return slices.ContainsFunc(counts, by(m)) })
 	if !c.elected {
 		return c
 	}
@@ -70,6 +75,11 @@ func choose(e electorate, ballots []ballot, own *wal.TimelineHistory) choice {
 		}
 	}
 	return c
+}
+
+// by says whether a ballot is that of a member.
+func by(m pushwal.Member) func(*ballot) bool {
+	return func(b *ballot) bool { return b.node == m.ID && means(m, b.data) }
 }
 
 func beyondSwitch(b *ballot, own wal.TimelineHistory) *Error {

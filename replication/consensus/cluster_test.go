@@ -43,6 +43,7 @@ type testProposer struct {
 	election *Election
 	commit   wal.LSN
 	fatal    *Error
+	members  pushwal.Configuration // the last Members
 	synced   bool
 	chunk    int // bytes of WAL in one request, 0 = all that there is
 }
@@ -85,7 +86,7 @@ func (p *testProposer) connect(ids ...int) {
 	for _, id := range ids {
 		p.disconnect(id)
 		p.c.nextConn++
-		p.links[id-1] = &testLink{conn: p.c.nextConn, node: p.c.node(id), peer: id - 1, toNode: []pushwal.ProposerMessage{p.p.Greeting()}}
+		p.links[id-1] = &testLink{conn: p.c.nextConn, node: p.c.node(id), peer: id - 1, toNode: []pushwal.ProposerMessage{p.p.Greeting(id - 1)}}
 	}
 }
 
@@ -146,6 +147,9 @@ func (p *testProposer) run(e ProposerEffects) {
 	for _, d := range e.Drop {
 		p.c.trace("%s: drop: %v", p.name, d.Err)
 		p.disconnect(d.Peer + 1)
+	}
+	if e.Members != nil {
+		p.members = *e.Members
 	}
 	if e.Commit != 0 {
 		p.broadcast()
@@ -228,6 +232,8 @@ func (l *testLink) answer(p *testProposer) bool {
 		p.step(&Voted{l.peer, m})
 	case *pushwal.AppendResponse:
 		p.step(&Appended{l.peer, m})
+	case *pushwal.ConfigurationResponse:
+		p.step(&Configured{l.peer, m})
 	}
 	return true
 }

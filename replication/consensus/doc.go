@@ -53,7 +53,9 @@ PostgreSQL.
     at once, and one each second. A connection that breaks needs a new Stream.
     AppendRequest fills the header. Feed Available as the own WAL grows.
  6. Commit is what may be reported to PostgreSQL. Announce it to all at once.
- 7. Fatal ends the proposer: close everything, go back to 1 if the cause allows.
+ 7. Reconfigure passes an operator's wish for other members on, as often as you
+    like. Members names those to connect to; AddPeer makes room for one more.
+ 8. Fatal ends the proposer: close everything, go back to 1 if the cause allows.
 
 # Messages
 
@@ -65,6 +67,8 @@ PostgreSQL.
 	ProposerElected   proposer  cut to the common point, take over both histories
 	AppendRequest     proposer  WAL; commit and truncate positions; heartbeat
 	AppendResponse    acceptor  durable position, persisted commit position, or a higher term
+	ConfigurationRequest   proposer  accept the next membership, in this term
+	ConfigurationResponse  acceptor  what was accepted
 
 # Different from Raft
 
@@ -138,10 +142,19 @@ term. Knowing means having accepted: also when no byte of that timeline arrived.
 Two servers promoted under one number are a split brain, and one of them has to
 be promoted again; PostgreSQL then takes the next number.
 
+# Members
+
+Neon's storage controller keeps the membership in a database and switches
+safekeepers from outside. Here the next configuration is chosen by the members in
+force, with the term as ballot: a vote tells what was accepted before, a proposer
+proposes that again before anything else, and a majority of each set makes it the
+one in force. Acceptors hear of that in greetings, and from each other. A node that
+comes, or comes back with another data directory, is filled as joining, and votes
+and counts once a configuration in force names that very data directory.
+
 # What is not here
 
 Waiting for a takeover, comparing bytes, feeding laggards from a donor, feedback
-of page servers and standbys: drivers. Changes of the membership: State has the
-fields, a joint configuration is counted in both sets, but nothing proposes one.
+of page servers and standbys: drivers. Which members there should be: operators.
 */
 package consensus

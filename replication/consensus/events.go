@@ -5,8 +5,8 @@ import (
 	"github.com/walhaven/walhaven/wal"
 )
 
-// Event is what happens to a Proposer: *Greeted, *Voted, *Appended,
-// *Disconnected, *Proved, *Available or *Tick. Peer is an index into
+// Event is what happens to a Proposer: *Greeted, *Voted, *Appended, *Configured,
+// *Disconnected, *Proved, *Available, *Reconfigure or *Tick. Peer is an index into
 // ProposerConfig.Peers; events of one peer belong to its newest connection.
 type Event interface{ event() }
 
@@ -28,6 +28,17 @@ type Appended struct {
 	Response *pushwal.AppendResponse
 }
 
+// Configured is a peer's answer to a ConfigurationRequest.
+type Configured struct {
+	Peer     int
+	Response *pushwal.ConfigurationResponse
+}
+
+// Reconfigure is an operator's wish: Config.Members instead of the members of
+// generation Config.Generation. It is void when that one is not in force any more,
+// and may be repeated.
+type Reconfigure struct{ Config pushwal.Configuration }
+
 // Disconnected says that the connection to a peer is gone.
 type Disconnected struct{ Peer int }
 
@@ -48,6 +59,8 @@ type Tick struct{}
 func (*Greeted) event()      {}
 func (*Voted) event()        {}
 func (*Appended) event()     {}
+func (*Configured) event()   {}
+func (*Reconfigure) event()  {}
 func (*Disconnected) event() {}
 func (*Proved) event()       {}
 func (*Available) event()    {}
@@ -73,6 +86,10 @@ type ProposerEffects struct {
 	Commit wal.LSN
 	// Truncate is the new truncate position when it advanced, else 0.
 	Truncate wal.LSN
+	// Members is the configuration that came into force, or that is wanted: connect
+	// to each of its nodes (AddPeer), and give up those that it does not name. All
+	// connections are in Drop when it came into force: reconnect at once.
+	Members *pushwal.Configuration
 	// Synced is set once: a quorum has persisted a commit position at or above
 	// the term's start. A headless run is over then.
 	Synced bool

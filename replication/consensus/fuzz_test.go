@@ -19,7 +19,10 @@ func exampleStates() []State {
 		{TLI: 1, Switch: testStart + 9, Reason: "no recovery target specified"}, {TLI: 2, Switch: testStart + 11},
 	}}
 	full.CommitLSN, full.TruncateLSN, full.RemoteConsistentLSN, full.BackupLSN = 5, 6, 7, 8
-	return []State{testState(1, gen1), full, {SegmentSize: testSegment}}
+	proposed := testState(1, gen1)
+	proposed.Term, proposed.Accepted = 3, AcceptedConfig{Generation: 2, Term: 3}
+	proposed.Proposed = pushwal.Configuration{Generation: 2, Members: members(1, 2, 3), NewMembers: members(1, 2, 3, 4)}
+	return []State{testState(1, gen1), full, {SegmentSize: testSegment}, proposed}
 }
 
 func TestStateCodec(t *testing.T) {
@@ -34,7 +37,10 @@ func TestStateCodec(t *testing.T) {
 		}
 		require.Error(t, got.UnmarshalBinary(append(b, 0)))
 		b[0]++
-		require.ErrorContains(t, got.UnmarshalBinary(b), "version 2")
+		b[0] = 99
+		require.ErrorContains(t, got.UnmarshalBinary(b), "version 99")
+		b[0] = 0
+		require.ErrorContains(t, got.UnmarshalBinary(b), "version 0")
 	}
 }
 
@@ -116,12 +122,25 @@ func (r *reader) config() pushwal.Configuration {
 	return c
 }
 
+// successor is a configuration that may follow gen1, or one behind that.
+func (r *reader) successor() pushwal.Configuration {
+	c := pushwal.Configuration{Generation: 2 + pushwal.Generation(r.next()%3), Members: members(1, 2, 3)}
+	if r.next()%3 > 0 {
+		c.NewMembers = members(1, 2, 3, 4)[:1+r.next()%4]
+	}
+	return c
+}
+
 func (r *reader) toAcceptor() pushwal.ProposerMessage {
-	switch r.next() % 8 {
+	switch r.next() % 9 {
+	case 8:
+		return &pushwal.ConfigurationRequest{Generation: r.generation(), Term: r.term(), Config: r.successor()}
 	case 0:
 		g := greeting()
 		if r.next()%4 == 0 {
 			g.Config, g.Instance = r.config(), pushwal.Instance{}
+		} else if r.next()%8 == 0 {
+			g.Config = r.successor()
 		}
 		return g
 	case 1, 2:
@@ -183,11 +202,15 @@ func streamToAcceptor(t *testing.T, b []byte) {
 
 func (r *reader) event() Event {
 	peer := int(r.next()%5) - 1
-	switch r.next() % 10 {
+	switch r.next() % 12 {
+	case 10:
+		return &Configured{peer, &pushwal.ConfigurationResponse{Generation: r.generation(), Term: r.term(), Accepted: r.generation(), AcceptedTerm: r.term()}}
+	case 11:
+		return &Reconfigure{r.config()}
 	case 0, 1:
 		g := &Greeted{peer, &pushwal.AcceptorGreeting{NodeID: pushwal.NodeID(peer + 1), Config: r.config(), Term: r.term()}}
 		if k := r.next(); k < 250 {
-			g.Greeting.Options = &pushwal.AcceptorOptions{Walhaven: 1, Incarnation: incarnation(g.Greeting.NodeID), Joining: k > 220}
+			g.Greeting.Options = &pushwal.AcceptorOptions{Walhaven: pushwal.Revision, Incarnation: incarnation(g.Greeting.NodeID), Joining: k > 220}
 		}
 		return g
 	case 2, 3:

@@ -166,6 +166,10 @@ func show(m any) string {
 		return fmt.Sprintf("Elected term=%d start=%s history=%s%s", m.Term, m.StartStreamingAt, showHistory(m.History), showTLI(m.TLIHistory))
 	case *pushwal.AppendRequest:
 		return fmt.Sprintf("Append term=%d %s..%s commit=%s truncate=%s", m.Term, m.Begin, m.End, m.CommitLSN, m.TruncateLSN)
+	case *pushwal.ConfigurationRequest:
+		return fmt.Sprintf("Configuration generation=%d term=%d", m.Config.Generation, m.Term)
+	case *pushwal.ConfigurationResponse:
+		return fmt.Sprintf("Configured generation=%d term=%d accepted=%d in %d", m.Generation, m.Term, m.Accepted, m.AcceptedTerm)
 	case *pushwal.AcceptorGreeting:
 		joining := ""
 		if m.Options != nil && m.Options.Joining {

@@ -67,7 +67,7 @@ func Evaluate(c ProposerConfig, looks []Look) (Survey, error) {
 			continue
 		}
 		ballots = append(ballots, ballot{
-			peer: l.Peer, node: l.Node, flush: l.FlushLSN, truncate: l.TruncateLSN,
+			peer: l.Peer, node: l.Node, data: l.Incarnation, flush: l.FlushLSN, truncate: l.TruncateLSN,
 			history: cutHistory(l.History, l.FlushLSN), tli: known(l.TLIHistory),
 		})
 	}

@@ -59,7 +59,8 @@ type Proposer struct {
 	el    electorate // by conf and, without one, by the nodes behind the peers
 
 	term     wal.Term
-	patience int // ticks left to wait for votes that would still elect
+	outdated bool // a node names itself in a newer membership than any that the look found
+	patience int  // ticks left to wait for votes that would still elect
 
 	start     wal.LSN
 	history   pushwal.TermHistory
@@ -70,6 +71,14 @@ type Proposer struct {
 	commit    wal.LSN
 	truncate  wal.LSN
 	synced    bool
+
+	// Of a change of the membership, see reconfigure.
+	target   *pushwal.Configuration // wanted: the members to have behind generation Generation
+	caught   wal.LSN                // where its new members have to be before anything changes
+	pending  *pushwal.Configuration // accepted in an earlier term: has to be proposed before any other
+	proposal pushwal.Configuration  // proposed in this term; Generation 0 = none
+	reach    wal.LSN                // in a joint configuration: what both sets must hold before it ends
+	reached  wal.LSN                // what a quorum of the configuration in force holds, by its own count
 }
 
 // tickPatience is how many ticks a proposer waits for the votes of further nodes
@@ -82,6 +91,7 @@ type peer struct {
 	connected  bool  // has greeted
 	generation pushwal.Generation
 	options    bool     // ours were negotiated
+	revision   uint32   // of them
 	asked      wal.Term // term of the VoteRequest that has no answer yet, 0 = none
 	position   *ballot  // of the last answer
 	streaming  bool     // ProposerElected was sent
@@ -99,6 +109,8 @@ type node struct {
 	ownVote     bool    // to an earlier connection of this proposer, it seems
 	flush       wal.LSN // acknowledged in the current term, 0 = nothing yet
 	persisted   wal.LSN // commit position that it has made durable
+	accepted    bool    // the proposal of this term
+	knows       pushwal.Generation
 }
 
 // own is the PostgreSQL history that votes are judged by, nil for a headless
@@ -118,11 +130,20 @@ func NewProposer(c ProposerConfig) *Proposer {
 	}
 }
 
-// Greeting is what to send first on each connection. Like Neon's it carries no
-// configuration: acceptors have it.
-func (p *Proposer) Greeting() *pushwal.ProposerGreeting {
+// Greeting is what to send first on a connection to a peer. Unlike Neon's it carries
+// the configuration that this proposer knows to be in force, for acceptors that do
+// not. Who is no member any more hears of it last: its vote may still be needed in
+// the one before until a majority of each set knows the one that came.
+func (p *Proposer) Greeting(peer int) *pushwal.ProposerGreeting {
+	conf := p.conf
+	if p.valid(peer) && p.peers[peer].node != nil && !legacy(conf) {
+		if n := p.peers[peer].node; len(membersOf(conf, n.id)) == 0 && !p.established() {
+			conf = pushwal.Configuration{}
+		}
+	}
 	return &pushwal.ProposerGreeting{
-		TTID: p.c.ID, PGVersion: p.c.PGVersion, SystemID: p.c.SystemID, SegmentSize: p.c.SegmentSize,
+		Config: conf,
+		TTID:   p.c.ID, PGVersion: p.c.PGVersion, SystemID: p.c.SystemID, SegmentSize: p.c.SegmentSize,
 		TLI: known(p.c.TLIHistory).Last, Instance: p.c.Instance,
 	}
 }
@@ -149,16 +170,25 @@ func (p *Proposer) Step(ev Event) (ProposerEffects, error) {
 		if i = ev.Peer; p.valid(i) && ev.Response != nil {
 			err = p.appended(&e, i, ev.Response)
 		}
+	case *Configured:
+		if i = ev.Peer; p.valid(i) && ev.Response != nil {
+			err = p.configured(&e, i, ev.Response)
+		}
 	case *Disconnected:
 		if p.valid(ev.Peer) {
 			p.disconnect(ev.Peer)
 		}
+	case *Reconfigure:
+		p.want(&e, ev.Config)
 	case *Proved:
 		p.proved(&e, ev)
 	case *Available:
 		p.available = max(p.available, ev.End)
 	case *Tick:
 		p.tick(&e)
+	}
+	if err == nil && e.Fatal == nil && p.phase == leading {
+		p.reconfigure(&e)
 	}
 	if e.Fatal != nil {
 		p.phase = ended
@@ -192,10 +222,10 @@ func (p *Proposer) count() {
 	}
 }
 
-// counts says whether what a node says counts, if it is a member.
-func (p *Proposer) counts(id pushwal.NodeID) bool {
-	n := p.nodes[id]
-	return n != nil && n.counts
+// counts says whether what the node of a member's entry says counts.
+func (p *Proposer) counts(m pushwal.Member) bool {
+	n := p.nodes[m.ID]
+	return n != nil && n.counts && means(m, n.incarnation)
 }
 
 // voter says whether a node is a member that counts.
@@ -209,6 +239,19 @@ func (p *Proposer) TruncateLSN() wal.LSN { return p.truncate }
 
 // Term is the term that is campaigned for or won, 0 before the campaign.
 func (p *Proposer) Term() wal.Term { return p.term }
+
+// established says whether a majority of each set has said that it knows the
+// configuration in force.
+func (p *Proposer) established() bool {
+	return p.el.quorum(func(m pushwal.Member) bool { return p.counts(m) && p.nodes[m.ID].knows == p.conf.Generation })
+}
+
+// AddPeer adds one more peer to the list and returns its index.
+func (p *Proposer) AddPeer() int {
+	p.peers = append(p.peers, peer{})
+	p.count()
+	return len(p.peers) - 1
+}
 
 // Configuration is the membership that was learnt, empty until then.
 func (p *Proposer) Configuration() pushwal.Configuration { return p.conf }

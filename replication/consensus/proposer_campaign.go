@@ -9,8 +9,8 @@ import (
 
 // maybeCampaign begins the campaign once a quorum is connected.
 func (p *Proposer) maybeCampaign(e *ProposerEffects) {
-	connected := func(id pushwal.NodeID) bool {
-		return p.counts(id) && slices.ContainsFunc(p.peers, func(o peer) bool { return o.connected && o.node.id == id })
+	connected := func(m pushwal.Member) bool {
+		return p.counts(m) && slices.ContainsFunc(p.peers, func(o peer) bool { return o.connected && o.node.id == m.ID })
 	}
 	if p.el.quorum(connected) {
 		p.campaign(e, p.c.MinTerm+1)
@@ -69,8 +69,9 @@ func (p *Proposer) voted(e *ProposerEffects, i int, r *pushwal.VoteResponse) err
 	}
 	n.asked = false
 	o.position = &ballot{
-		peer: i, node: n.id, flush: r.FlushLSN, truncate: r.TruncateLSN,
+		peer: i, node: n.id, data: n.incarnation, flush: r.FlushLSN, truncate: r.TruncateLSN,
 		history: cutHistory(r.History, r.FlushLSN), tli: known(r.TLIHistory),
+		proposed: r.Proposed, proposedTerm: r.ProposedTerm,
 	}
 	if r.VoteGiven {
 		n.vote = o.position
@@ -124,17 +125,17 @@ func (n *node) setBack(to wal.LSN) *Error {
 func (p *Proposer) evaluate(e *ProposerEffects) {
 	ballots := p.ballots()
 	c := choose(p.el, ballots, p.c.own())
-	beyond := func(id pushwal.NodeID) bool {
-		i := slices.IndexFunc(ballots, func(b ballot) bool { return b.node == id })
+	beyond := func(m pushwal.Member) bool {
+		i := slices.IndexFunc(ballots, func(b ballot) bool { return by(m)(&b) })
 		return i >= 0 && !c.counted[i]
 	}
-	refused := func(id pushwal.NodeID) bool { return p.nodes[id] != nil && p.nodes[id].refused }
+	refused := func(m pushwal.Member) bool { return p.nodes[m.ID] != nil && p.nodes[m.ID].refused }
 	switch {
 	case c.elected:
 		p.prove(e, ballots, c)
 	case !p.el.reachable(beyond):
 		e.Fatal = c.beyond
-	case !p.el.reachable(func(id pushwal.NodeID) bool { return beyond(id) || refused(id) }):
+	case !p.el.reachable(func(m pushwal.Member) bool { return beyond(m) || refused(m) }):
 		e.Fatal = p.rival()
 	}
 }
@@ -213,6 +214,13 @@ func (p *Proposer) proved(e *ProposerEffects, ev *Proved) {
 // with a higher term when the votes that lack are most likely our own, else, after
 // some patience, for good.
 func (p *Proposer) tick(e *ProposerEffects) {
+	if p.phase == collecting && p.outdated {
+		// A data directory that was replaced, if all others of its membership were
+		// replaced as well; or one that was founded anew. Another look tells.
+		if p.patience--; p.patience <= 0 {
+			e.Fatal = errf(ErrConfiguration, "the membership has changed since this proposer looked")
+		}
+	}
 	if p.phase != campaigning {
 		return
 	}

@@ -15,7 +15,7 @@ func (p *Proposer) greeted(e *ProposerEffects, i int, g *pushwal.AcceptorGreetin
 		return err
 	}
 	n := p.bind(i, g)
-	if !legacy(p.conf) && len(membersOf(p.conf, n.id)) == 0 {
+	if !legacy(p.conf) && len(membersOf(p.conf, n.id)) == 0 && !p.wanted(n.id) {
 		return errf(ErrNotMember, "node %d is no member in generation %d", n.id, p.conf.Generation).node(n.id)
 	}
 	if p.voter(n) {
@@ -75,6 +75,7 @@ func (p *Proposer) learn(e *ProposerEffects, g *pushwal.AcceptorGreeting) error 
 		}
 		return nil
 	case joining, g.Options != nil && lostData(p.conf, g.NodeID, g.Options.Incarnation):
+		p.outdated = !joining
 		return errf(ErrConfiguration, "node %d is joining, or was founded anew, with membership generation %d, which no member has", g.NodeID, g.Config.Generation).node(g.NodeID)
 	}
 	if err := g.Config.Validate(); err != nil {
@@ -100,9 +101,9 @@ func (p *Proposer) learn(e *ProposerEffects, g *pushwal.AcceptorGreeting) error 
 // bind connects a peer with the node that answered there.
 func (p *Proposer) bind(i int, g *pushwal.AcceptorGreeting) *node {
 	var inc pushwal.Incarnation
-	joining := false
+	joining, revision := false, uint32(0)
 	if g.Options != nil {
-		inc, joining = g.Options.Incarnation, g.Options.Joining
+		inc, joining, revision = g.Options.Incarnation, g.Options.Joining, g.Options.Walhaven
 	}
 	n := p.nodes[g.NodeID]
 	switch {
@@ -112,8 +113,11 @@ func (p *Proposer) bind(i int, g *pushwal.AcceptorGreeting) *node {
 	case n.incarnation != inc || joining:
 		// Whatever it promised or acknowledged, that data directory is gone.
 		*n = node{id: g.NodeID, incarnation: inc, lost: true}
+	case n.lost && names(p.conf, n.id, inc):
+		n.lost = false // the members have accepted this data directory
 	}
-	p.peers[i] = peer{node: n, connected: true, generation: g.Config.Generation, options: g.Options != nil}
+	n.knows = g.Config.Generation
+	p.peers[i] = peer{node: n, connected: true, generation: g.Config.Generation, options: g.Options != nil, revision: revision}
 	p.count()
 	return n
 }

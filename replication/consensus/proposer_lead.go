@@ -19,6 +19,7 @@ func (p *Proposer) elect(e *ProposerEffects) {
 	for _, b := range p.votes {
 		p.truncate = max(p.truncate, min(b.truncate, p.start))
 	}
+	p.inherit()
 	e.Elected = &Election{Term: p.term, Start: p.start, History: p.history, TLIHistory: p.tli}
 	e.Truncate = p.truncate
 	for i := range p.peers {
@@ -59,6 +60,7 @@ func (p *Proposer) follow(e *ProposerEffects, i int) error {
 		Generation: p.conf.Generation, Term: p.term, StartStreamingAt: s.At, History: p.history, TLIHistory: p.tli,
 	}})
 	e.Stream = append(e.Stream, s)
+	p.offer(e, i)
 	return nil
 }
 
@@ -110,25 +112,20 @@ func (p *Proposer) plausible() wal.LSN {
 
 // advance recomputes what is committed and what everyone has.
 func (p *Proposer) advance(e *ProposerEffects) {
-	acknowledged := func(id pushwal.NodeID) wal.LSN {
-		if n := p.nodes[id]; n != nil && n.counts {
-			return n.flush
-		}
-		return 0
-	}
-	own := func(id pushwal.NodeID) wal.LSN {
-		if l := acknowledged(id); l >= p.start {
-			return l
+	own := func(m pushwal.Member) wal.LSN {
+		if p.counts(m) && p.nodes[m.ID].flush >= p.start {
+			return p.nodes[m.ID].flush
 		}
 		return 0 // WAL of older terms is not committed on its own
 	}
-	if c := p.el.reached(own); c > p.commit {
-		p.commit, e.Commit = c, c
+	p.reached = p.el.reached(own)
+	if p.reached > p.commit {
+		p.commit, e.Commit = p.reached, p.reached
 	}
 	// What a node holds it holds, whether it counts or not: one that is joining
 	// must not keep the others' WAL from ever being removed.
-	holds := func(id pushwal.NodeID) wal.LSN {
-		if n := p.nodes[id]; n != nil {
+	holds := func(m pushwal.Member) wal.LSN {
+		if n := p.nodes[m.ID]; n != nil {
 			return n.flush
 		}
 		return 0
@@ -139,7 +136,7 @@ func (p *Proposer) advance(e *ProposerEffects) {
 	if p.synced || p.commit == 0 {
 		return
 	}
-	if p.el.quorum(func(id pushwal.NodeID) bool { return p.counts(id) && p.nodes[id].persisted >= p.start }) {
+	if p.el.quorum(func(m pushwal.Member) bool { return p.counts(m) && p.nodes[m.ID].persisted >= p.start }) {
 		p.synced, e.Synced = true, true
 	}
 }

@@ -19,7 +19,7 @@ func dumbQuorum(e electorate, yes map[pushwal.NodeID]bool) bool {
 	for _, s := range e {
 		n := 0
 		for id, y := range yes {
-			if y && slices.Contains(s.nodes, id) {
+			if y && (electorate{s}).has(id) {
 				n++
 			}
 		}
@@ -50,7 +50,7 @@ func drawElectorate(t *rapid.T) electorate {
 		nodes := rapid.SliceOfNDistinct(rapid.Uint64Range(1, 7), 0, 7, rapid.ID[uint64]).Draw(t, "nodes")
 		s := voterSet{}
 		for _, id := range nodes {
-			s.nodes = append(s.nodes, pushwal.NodeID(id))
+			s.nodes = append(s.nodes, pushwal.Member{ID: pushwal.NodeID(id)})
 		}
 		s.size = max(1, len(nodes)) + rapid.IntRange(0, 2).Draw(t, "unknown")
 		e = append(e, s)
@@ -66,8 +66,8 @@ func TestQuorumArithmetic(t *testing.T) {
 			at[id] = wal.LSN(rapid.Uint64Range(0, 5).Draw(t, "position"))
 			yes[id] = rapid.Bool().Draw(t, "yes")
 		}
-		is := func(id pushwal.NodeID) bool { return yes[id] }
-		pos := func(id pushwal.NodeID) wal.LSN { return at[id] }
+		is := func(m pushwal.Member) bool { return yes[m.ID] }
+		pos := func(m pushwal.Member) wal.LSN { return at[m.ID] }
 		if got, want := e.quorum(is), dumbQuorum(e, yes); got != want {
 			t.Fatalf("quorum of %v among %v: %t, want %t", yes, e, got, want)
 		}
@@ -80,10 +80,10 @@ func TestQuorumArithmetic(t *testing.T) {
 		for i := range all {
 			all[i].nodes = slices.Clone(e[i].nodes)
 			for k := len(e[i].nodes); k < e[i].size; k++ { // strangers that may turn up
-				all[i].nodes = append(all[i].nodes, pushwal.NodeID(100+10*i+k))
+				all[i].nodes = append(all[i].nodes, pushwal.Member{ID: pushwal.NodeID(100 + 10*i + k)})
 			}
-			for _, id := range all[i].nodes {
-				others[id] = !yes[id]
+			for _, m := range all[i].nodes {
+				others[m.ID] = !yes[m.ID]
 			}
 		}
 		if got, want := e.reachable(is), dumbQuorum(all, others); got != want {
@@ -119,10 +119,12 @@ func TestQuorumMatrix(t *testing.T) {
 		{set(1, 2, 3, 4, 5), nil, []pushwal.NodeID{1, 2, 3, 4, 5}, []pushwal.NodeID{4, 5}, true},
 	} {
 		e := electorateOf(pushwal.Configuration{Generation: 1, Members: tc.old, NewMembers: tc.joint}, 0, nil)
-		up := func(id pushwal.NodeID) bool { return slices.Contains(tc.talksTo, id) && !slices.Contains(tc.down, id) }
+		up := func(m pushwal.Member) bool {
+			return slices.Contains(tc.talksTo, m.ID) && !slices.Contains(tc.down, m.ID)
+		}
 		require.Equal(t, tc.works, e.quorum(up), "%+v", tc)
-		at := func(id pushwal.NodeID) wal.LSN {
-			if up(id) {
+		at := func(m pushwal.Member) wal.LSN {
+			if up(m) {
 				return 100
 			}
 			return 0
@@ -132,8 +134,8 @@ func TestQuorumMatrix(t *testing.T) {
 }
 
 func TestEveryone(t *testing.T) {
-	at := func(id pushwal.NodeID) wal.LSN { return wal.LSN(id) * 10 }
-	require.Equal(t, wal.LSN(10), electorate{{nodes: []pushwal.NodeID{3, 1}, size: 2}}.everyone(at))
-	require.Zero(t, electorate{{nodes: []pushwal.NodeID{3, 1}, size: 3}}.everyone(at), "one is not known")
+	at := func(m pushwal.Member) wal.LSN { return wal.LSN(m.ID) * 10 }
+	require.Equal(t, wal.LSN(10), electorate{{nodes: members(3, 1), size: 2}}.everyone(at))
+	require.Zero(t, electorate{{nodes: members(3, 1), size: 3}}.everyone(at), "one is not known")
 	require.Zero(t, electorate{}.everyone(at))
 }

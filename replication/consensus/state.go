@@ -17,8 +17,12 @@ type State struct {
 	Incarnation pushwal.Incarnation // of this node's data directory
 	Joining     bool                // neither votes nor counts
 
+	// Configuration is the one in force: the members have chosen it.
 	Configuration pushwal.Configuration
-	Accepted      AcceptedConfig
+	// Proposed was accepted to follow it, in the ballot Accepted, and is not known
+	// here to be chosen. Generation 0 = none.
+	Proposed pushwal.Configuration
+	Accepted AcceptedConfig
 
 	Term       wal.Term            // highest term voted for or followed
 	History    pushwal.TermHistory // may reach beyond the WAL present

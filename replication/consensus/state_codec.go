@@ -12,7 +12,7 @@ import (
 // stateVersion is the newest version of State's form. Raise it with every
 // change, and keep reading the older ones.
 //
-// Version 1, integers big endian, strings with a u16 length, lists with a u32
+// Version 2, integers big endian, strings with a u16 length, lists with a u32
 // count:
 //
 //	version          u8
@@ -26,20 +26,27 @@ import (
 //	configuration    generation u32, members, new members
 //	                 (member: node u64, host string, port u16, incarnation 16 bytes)
 //	accepted         generation u32, term u64
+//	proposed         a configuration, not in version 1
 //	term             u64
 //	history          list of term u64, LSN u64
 //	PG history       last u32, list of TLI u32, switch u64, reason string
 //	commit, truncate, remote consistent, backup   u64 each
 //
-// The control file around it has the checksum.
-const stateVersion = 1
+// Version 1, which has no proposed configuration, is still written when there is
+// none: programs that cannot change a membership read it. The control file around
+// it has the checksum.
+const stateVersion = 2
 
 var errState = errors.New("malformed acceptor state")
 
 // MarshalBinary encodes the state; the form carries its version.
 func (s State) MarshalBinary() ([]byte, error) {
 	b := make([]byte, 0, 256)
-	b = append(b, stateVersion)
+	version := byte(stateVersion)
+	if s.Proposed.Generation == 0 {
+		version = 1
+	}
+	b = append(b, version)
 	b = append(b, s.ID.Tenant[:]...)
 	b = append(b, s.ID.Timeline[:]...)
 	b = u64(b, s.SystemID)
@@ -53,6 +60,11 @@ func (s State) MarshalBinary() ([]byte, error) {
 	b = appendMembers(b, s.Configuration.NewMembers)
 	b = u32(b, s.Accepted.Generation)
 	b = u64(b, s.Accepted.Term)
+	if version > 1 {
+		b = u32(b, s.Proposed.Generation)
+		b = appendMembers(b, s.Proposed.Members)
+		b = appendMembers(b, s.Proposed.NewMembers)
+	}
 	b = u64(b, s.Term)
 	b = u32(b, uint32(len(s.History)))
 	for _, e := range s.History {
@@ -100,8 +112,9 @@ func appendMembers(b []byte, members []pushwal.Member) []byte {
 func (s *State) UnmarshalBinary(b []byte) error {
 	*s = State{}
 	d := stateReader{rest: b}
-	if v := d.u8(); v != stateVersion && !d.short {
-		return fmt.Errorf("decode acceptor state: version %d is not known to this program, which writes %d", v, stateVersion)
+	version := d.u8()
+	if (version == 0 || version > stateVersion) && !d.short {
+		return fmt.Errorf("decode acceptor state: version %d is not known to this program, which writes %d", version, stateVersion)
 	}
 	d.bytes(s.ID.Tenant[:])
 	d.bytes(s.ID.Timeline[:])
@@ -111,11 +124,12 @@ func (s *State) UnmarshalBinary(b []byte) error {
 	s.Start = d.lsn()
 	d.bytes(s.Incarnation[:])
 	s.Joining = d.u8() != 0
-	s.Configuration.Generation = pushwal.Generation(d.u32())
-	s.Configuration.Members = d.members()
-	s.Configuration.NewMembers = d.members()
+	s.Configuration = d.configuration()
 	s.Accepted.Generation = pushwal.Generation(d.u32())
 	s.Accepted.Term = wal.Term(d.u64())
+	if version > 1 {
+		s.Proposed = d.configuration()
+	}
 	s.Term = wal.Term(d.u64())
 	for range d.count(16) {
 		s.History = append(s.History, pushwal.TermLSN{Term: wal.Term(d.u64()), LSN: d.lsn()})
@@ -144,8 +158,10 @@ func (s *State) validate() error {
 	case !s.SegmentSize.Valid():
 		return fmt.Errorf("decode acceptor state: segment size %d: %w", uint32(s.SegmentSize), errState)
 	}
-	if err := s.Configuration.Validate(); err != nil {
-		return fmt.Errorf("decode acceptor state: %w: %w", err, errState)
+	for _, c := range []pushwal.Configuration{s.Configuration, s.Proposed} {
+		if err := c.Validate(); err != nil {
+			return fmt.Errorf("decode acceptor state: %w: %w", err, errState)
+		}
 	}
 	return nil
 }
@@ -190,6 +206,13 @@ func (d *stateReader) count(size int) int {
 		return 0
 	}
 	return int(n)
+}
+
+func (d *stateReader) configuration() (c pushwal.Configuration) {
+	c.Generation = pushwal.Generation(d.u32())
+	c.Members = d.members()
+	c.NewMembers = d.members()
+	return c
 }
 
 func (d *stateReader) members() (out []pushwal.Member) {

@@ -91,6 +91,9 @@ func (wd *World) checkTruncate(w *writer, l wal.LSN) {
 		return
 	}
 	for _, n := range wd.nodes {
+		if n.disk == nil || n.life > 0 || !named(w.p.Configuration(), n) {
+			continue // one that came later takes the others' word for it
+		}
 		if m := n.disk.view(); !n.wiped && max(m.flushed, wd.start) < l {
 			wd.fail("C4: truncate %s, node %d holds %s", l, n.id, m.flushed)
 		}
@@ -123,6 +126,9 @@ func (wd *World) checkNode(n *node) {
 		wd.fail("C1: node %d is at commit %s after %s, persisted %s, durable %s", n.id, c, n.commit, m.state.CommitLSN, a.FlushLSN())
 	}
 	n.commit = c
+	if g := m.state.Configuration.Generation; g > 0 {
+		wd.inForce(m.state.Configuration)
+	}
 	if int(c-base) > len(wd.committed) {
 		wd.fail("node %d knows %s to be committed, nobody committed it", n.id, c)
 	} else if c > wd.start && !bytes.Equal(m.upto(c), wd.committed[:c-base]) {
@@ -160,6 +166,10 @@ func (wd *World) checkLog(n *node) {
 // best voter holds everything that was acknowledged (invariant 1).
 func (wd *World) checkQuorums() {
 	if wd.err != nil || int(wd.start-base) == len(wd.committed) {
+		return
+	}
+	if wd.cfg.Spares > 0 {
+		wd.checkElectable()
 		return
 	}
 	k := len(wd.nodes)

@@ -22,6 +22,13 @@ func (wd *World) converge() {
 		if n.up {
 			n.crash()
 		}
+		if n.disk == nil {
+			continue
+		}
+		if wd.cfg.Spares > 0 {
+			n.start()
+			continue
+		}
 		if spare > 0 && !n.wiped && wd.rng.IntN(2) == 0 {
 			spare--
 			continue
@@ -59,7 +66,7 @@ func (wd *World) converge() {
 		return
 	}
 	if wd.err == nil && !wd.settled(w) {
-		wd.fail("no convergence: elected %t, synced %t", w.election != nil, w.synced)
+		wd.fail("no convergence: elected %t, synced %t%s", w.election != nil, w.synced, wd.memberships())
 	}
 }
 
@@ -68,7 +75,7 @@ func (wd *World) settled(w *writer) bool {
 		return false
 	}
 	for _, n := range wd.nodes {
-		if n.up && !n.wiped && n.acceptor.CommitLSN() < w.election.Start && !contradicts(n.acceptor.State().TLIHistory, w.election.TLIHistory) {
+		if n.up && !wd.out(n, w) && n.acceptor.CommitLSN() < w.election.Start && !contradicts(n.acceptor.State().TLIHistory, w.election.TLIHistory) {
 			return false
 		}
 	}
@@ -80,9 +87,12 @@ func (wd *World) settled(w *writer) bool {
 func (wd *World) agreeing(w *writer) bool {
 	n := 0
 	for _, o := range wd.nodes {
-		if o.up && !o.wiped && !contradicts(o.acceptor.State().TLIHistory, w.election.TLIHistory) {
+		if o.up && !wd.out(o, w) && !contradicts(o.acceptor.State().TLIHistory, w.election.TLIHistory) {
 			n++
 		}
+	}
+	if wd.cfg.Spares > 0 {
+		return wd.quorumAgrees(w)
 	}
 	return n > len(wd.nodes)/2
 }

@@ -91,7 +91,7 @@ func (wd *World) learnElected(l *learning) bool {
 		l.at = base
 	}
 	return wd.tell(l, &pushwal.ProposerElected{
-		Generation: 1, Term: l.lesson.Term, StartStreamingAt: l.at, History: l.lesson.History, TLIHistory: l.lesson.TLIHistory,
+		Generation: l.life.State().Configuration.Generation, Term: l.lesson.Term, StartStreamingAt: l.at, History: l.lesson.History, TLIHistory: l.lesson.TLIHistory,
 	})
 }
 
@@ -106,7 +106,7 @@ func (wd *World) learnBytes(l *learning) bool {
 	}
 	end = max(end, l.at)
 	m := &pushwal.AppendRequest{
-		Generation: 1, Term: l.lesson.Term, Begin: l.at, End: end,
+		Generation: l.life.State().Configuration.Generation, Term: l.lesson.Term, Begin: l.at, End: end,
 		CommitLSN: l.lesson.Commit, TLI: l.lesson.TLIHistory.TLIAt(l.at),
 	}
 	if end > l.at {

@@ -129,6 +129,10 @@ func encode(m any) []byte {
 		return codec.AppendProposerElected(nil, m)
 	case *pushwal.AppendRequest:
 		return append(codec.AppendAppendRequestHeader(nil, m), m.WAL...)
+	case *pushwal.ConfigurationRequest:
+		return codec.AppendConfigurationRequest(nil, m)
+	case *pushwal.ConfigurationResponse:
+		return codec.AppendConfigurationResponse(nil, m)
 	case *pushwal.AcceptorGreeting:
 		return codec.AppendAcceptorGreeting(nil, m)
 	case *pushwal.VoteResponse:
@@ -150,6 +154,9 @@ func decodeProposer(b []byte) (pushwal.ProposerMessage, error) {
 	case pushwal.KindElected:
 		m := new(pushwal.ProposerElected)
 		return m, codec.DecodeProposerElected(b, m)
+	case pushwal.KindConfiguration:
+		m := new(pushwal.ConfigurationRequest)
+		return m, codec.DecodeConfigurationRequest(b, m)
 	}
 	m := new(pushwal.AppendRequest)
 	return m, codec.DecodeAppendRequest(b, m)
@@ -163,6 +170,9 @@ func decodeAcceptor(b []byte) (pushwal.AcceptorMessage, error) {
 	case pushwal.KindVote:
 		m := new(pushwal.VoteResponse)
 		return m, codec.DecodeVoteResponse(b, m)
+	case pushwal.KindConfiguration:
+		m := new(pushwal.ConfigurationResponse)
+		return m, codec.DecodeConfigurationResponse(b, m)
 	}
 	m := new(pushwal.AppendResponse)
 	return m, codec.DecodeAppendResponse(b, m)
@@ -175,6 +185,10 @@ func name(m any) string {
 		return "greeting"
 	case *pushwal.VoteRequest:
 		return "vote request"
+	case *pushwal.ConfigurationRequest:
+		return "configuration"
+	case *pushwal.ConfigurationResponse:
+		return "configuration accepted"
 	case *pushwal.ProposerElected:
 		return "elected"
 	case *pushwal.AppendRequest:

@@ -16,7 +16,8 @@ type node struct {
 	disk     disk
 	acceptor *consensus.Acceptor
 	up       bool
-	wiped    bool
+	wiped    bool // and, while the membership stays as it is, out for good
+	life     byte // data directories that it has had
 	needSync bool
 	commit   wal.LSN // highest seen in this life
 }
@@ -173,6 +174,10 @@ func (n *node) wipe() {
 	n.disk.close()
 	n.wiped = true
 	n.wd.stats.count("node: wiped", 1)
+	if n.wd.cfg.Spares > 0 && !n.wd.cfg.Break.JoiningCounts {
+		n.disk = nil // until an operator, or a proposer, has it join
+		return
+	}
 	s := n.wd.founding(n.id)
 	if !n.wd.cfg.Break.JoiningCounts {
 		s.Joining = n.wd.rng.IntN(2) == 0 // the new incarnation alone must do

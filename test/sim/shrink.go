@@ -46,6 +46,8 @@ func Shrink(c Config, runs int) (Config, error) {
 var simplifications = []func(*Config){
 	func(c *Config) { c.Nodes = 3 },
 	func(c *Config) { c.Wipe = false },
+	func(c *Config) { c.Spares = 0 },
+	func(c *Config) { c.Spares = min(c.Spares, 1) },
 	func(c *Config) { c.Switches = false },
 	func(c *Config) { c.Disorder = 0 },
 	func(c *Config) { c.Crash = 0 },

@@ -20,6 +20,12 @@ var (
 // runSeeds runs schedules until one fails, and says how many it ran.
 func runSeeds(t *testing.T, n int, change func(*Config)) (total Stats, ran int) {
 	t.Helper()
+	return runFrom(t, n, Random, change)
+}
+
+// runFrom is runSeeds with configurations of another kind.
+func runFrom(t *testing.T, n int, random func(uint64) Config, change func(*Config)) (total Stats, ran int) {
+	t.Helper()
 	total = Stats{}
 	began := time.Now()
 	first, last := uint64(1), uint64(n)
@@ -30,7 +36,7 @@ func runSeeds(t *testing.T, n int, change func(*Config)) (total Stats, ran int) 
 		last = first
 	}
 	for seed := first; seed <= last; seed++ {
-		c := Random(seed)
+		c := random(seed)
 		change(&c)
 		if *config != "" {
 			require.NoError(t, json.Unmarshal([]byte(*config), &c))

@@ -14,6 +14,9 @@ func (wd *World) next() {
 	if wd.cfg.Break == (Break{}) && r.IntN(10) == 0 {
 		wd.learn()
 	}
+	if wd.cfg.Spares > 0 && r.IntN(5) == 0 {
+		wd.operate()
+	}
 	switch x := r.IntN(1000 + 10*wd.cfg.Strife); {
 	case x >= 1000:
 		wd.strife()
@@ -40,7 +43,7 @@ func (wd *World) next() {
 			w.connect(r.IntN(len(wd.nodes)))
 		}
 	case x < 960:
-		if n := wd.nodes[r.IntN(len(wd.nodes))]; !n.up {
+		if n := wd.nodes[r.IntN(len(wd.nodes))]; !n.up && n.disk != nil {
 			n.start()
 		}
 	default:
@@ -104,6 +107,10 @@ func (wd *World) disturb(x int) {
 					wd.failErr(err)
 				}
 			}
+		}
+	case wd.cfg.Spares > 0:
+		if wd.cfg.Wipe && n.disk != nil && wd.spared(n) {
+			n.wipe()
 		}
 	default:
 		if wd.cfg.Wipe && !n.wiped && wd.wiped() < (len(wd.nodes)-1)/2 {

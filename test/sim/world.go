@@ -21,6 +21,7 @@ type Config struct {
 	Crash    int  // one in so many effects is followed by a crash, 0 = none
 	Disorder int  // one in so many messages is reordered or duplicated, 0 = none
 	Wipe     bool // a minority of nodes may lose its data directory
+	Spares   int  // nodes besides that may become members; 0 = the membership stays as it is
 	Strife   int  // how often writers come, go and lose sight of nodes: 1 is seldom
 	Break    Break
 }
@@ -34,6 +35,7 @@ type Break struct {
 	QuorumOfOne             bool // the proposer is told of one member only
 	JoiningCounts           bool // a wiped node comes back as if nothing had happened
 	OldTermCommit           bool // WAL of older terms is committed by counting copies
+	ProposedInForce         bool // members take what a peer has accepted for what is in force
 }
 
 // Random returns the configuration of a seed.
@@ -53,6 +55,17 @@ func Random(seed uint64) Config {
 	return c
 }
 
+// RandomMembers returns the configuration of a seed for a run in which operators
+// change the membership.
+func RandomMembers(seed uint64) Config {
+	r := rand.New(rand.NewPCG(seed, 0x3e3b))
+	c := Random(seed)
+	c.Nodes, c.Spares, c.Steps, c.Strife = 3, 1+r.IntN(3), 800+r.IntN(1600), 1+r.IntN(2)
+	c.Wipe = r.IntN(2) == 0
+	c.Switches, c.MaxWAL = false, 30<<10
+	return c
+}
+
 // World is one run.
 type World struct {
 	cfg    Config
@@ -68,6 +81,11 @@ type World struct {
 	cut     map[[2]int]bool // writer, node: no message passes
 	servers []*server       // that a writer can be started for
 	lessons []*learning
+
+	operators []*operator
+	// configs are those that came into force, by generation.
+	configs map[pushwal.Generation]pushwal.Configuration
+	newest  pushwal.Generation
 
 	nextConn   consensus.ConnID
 	nextWriter int
@@ -120,6 +138,7 @@ func newWorld(cfg Config) *World {
 		cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 1)), stats: Stats{},
 		ttid: wal.TTID{Tenant: wal.TenantID{1}, Timeline: wal.TimelineID{2}},
 		cut:  map[[2]int]bool{}, leaders: map[wal.Term]*writer{}, starts: map[wal.Term]wal.LSN{},
+		configs: map[pushwal.Generation]pushwal.Configuration{},
 	}
 	s := newServer("origin", 1)
 	for range 5 + wd.rng.IntN(60) {
@@ -135,12 +154,18 @@ func newWorld(cfg Config) *World {
 		wd.nodes = append(wd.nodes, n)
 		n.start()
 	}
+	for id := range cfg.Spares {
+		wd.nodes = append(wd.nodes, &node{wd: wd, id: pushwal.NodeID(cfg.Nodes + 1 + id)})
+	}
+	wd.inForce(wd.founding(1).Configuration)
 	return wd
 }
 
 func (wd *World) close() {
 	for _, n := range wd.nodes {
-		n.disk.close()
+		if n.disk != nil {
+			n.disk.close()
+		}
 	}
 }
 

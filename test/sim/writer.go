@@ -45,6 +45,9 @@ func (wd *World) newWriter(s *server) *writer {
 	}
 	if s != nil || wd.rng.IntN(8) > 0 {
 		c.MinTerm = wd.look()
+		if wd.cfg.Spares > 0 {
+			c.MinTerm, c.Members = wd.lookMembers()
+		}
 	}
 	w.p = consensus.NewProposer(c)
 	wd.writers = append(wd.writers, w)
@@ -70,7 +73,7 @@ func (w *writer) connect(peer int) {
 		return
 	}
 	w.wd.nextConn++
-	l := &link{conn: w.wd.nextConn, w: w, n: w.wd.nodes[peer], peer: peer, open: true, toNode: [][]byte{encode(w.p.Greeting())}}
+	l := &link{conn: w.wd.nextConn, w: w, n: w.wd.nodes[peer], peer: peer, open: true, toNode: [][]byte{encode(w.p.Greeting(peer))}}
 	w.links[peer] = l
 	w.wd.links = append(w.wd.links, l)
 }
@@ -85,10 +88,12 @@ func (w *writer) handle(l *link, m pushwal.AcceptorMessage) {
 	case *pushwal.VoteResponse:
 		w.step(&consensus.Voted{Peer: l.peer, Response: m})
 	case *pushwal.AppendResponse:
-		if m.Term == w.p.Term() && !l.n.wiped {
+		if m.Term == w.p.Term() && (!l.n.wiped || w.wd.cfg.Spares > 0) {
 			w.acked[l.n.id] = max(w.acked[l.n.id], m.FlushLSN)
 		}
 		w.step(&consensus.Appended{Peer: l.peer, Response: m})
+	case *pushwal.ConfigurationResponse:
+		w.step(&consensus.Configured{Peer: l.peer, Response: m})
 	}
 }
 
@@ -117,6 +122,8 @@ func peerOf(ev consensus.Event) int {
 		return ev.Peer
 	case *consensus.Appended:
 		return ev.Peer
+	case *consensus.Configured:
+		return ev.Peer
 	}
 	return -1
 }
@@ -127,6 +134,9 @@ func (w *writer) run(e consensus.ProposerEffects) {
 	}
 	for _, m := range e.Send {
 		l := w.links[m.Peer]
+		if l == nil {
+			continue // dropped by the same effects
+		}
 		l.toNode = append(l.toNode, encode(m.Msg))
 	}
 	if e.Prove != nil {
@@ -153,6 +163,10 @@ func (w *writer) run(e consensus.ProposerEffects) {
 	}
 	if e.Truncate != 0 {
 		w.wd.checkTruncate(w, e.Truncate)
+	}
+	if e.Members != nil && e.Members.Generation == w.p.Configuration().Generation {
+		w.wd.stats.count("membership: came into force", 1)
+		w.wd.inForce(*e.Members)
 	}
 	if e.Synced {
 		w.synced = true
