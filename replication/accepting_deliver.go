@@ -148,6 +148,10 @@ func (s *pushSession) encode(dst []byte, m pushwal.AcceptorMessage) []byte {
 		return s.codec.AppendAcceptorGreeting(dst, m)
 	case *pushwal.VoteResponse:
 		return s.codec.AppendVoteResponse(dst, m)
+	case *pushwal.ConfigurationResponse:
+		return s.codec.AppendConfigurationResponse(dst, m)
+	case *pushwal.MembershipRequest:
+		return s.codec.AppendMembershipRequest(dst, m)
 	case *pushwal.AppendResponse:
 		// A refusal carries generation and term only.
 		if standby := s.accepting.standby.Load(); standby != nil && m.FlushLSN != 0 {

@@ -31,6 +31,8 @@ var errNotReading = errors.New("proposer does not read")
 type PushOptions struct {
 	Version  pushwal.Version
 	Walhaven bool
+	// Revision is what the proposer said of itself with it, 0 without.
+	Revision uint32
 	// Greeting is the first message when the caller has received it already.
 	Greeting *pushwal.ProposerGreeting
 	// Recovery marks a session that replays a peer's WAL into this node: it does
@@ -59,6 +61,7 @@ type pushSession struct {
 	stream    *protocol.CopyStream
 	codec     pushwal.Codec
 	recovery  bool
+	revision  uint32
 	instance  pushwal.Instance
 	asked     time.Time // when it last asked for office, zero once it has it; under accepting.mu
 	out       outbox
@@ -76,7 +79,7 @@ type pushSession struct {
 // or it breaks a rule (an error with an SQLSTATE, not sent yet).
 func (a *Accepting) Serve(ctx context.Context, stream *protocol.CopyStream, o PushOptions) error {
 	s := &pushSession{
-		accepting: a, stream: stream, recovery: o.Recovery,
+		accepting: a, stream: stream, recovery: o.Recovery, revision: o.Revision,
 		codec: pushwal.Codec{Version: o.Version, Walhaven: o.Walhaven},
 	}
 	s.out.wake = make(chan struct{}, 1)
@@ -190,6 +193,10 @@ func (s *pushSession) take(payload []byte) error {
 		e := new(pushwal.ProposerElected)
 		err = s.codec.DecodeProposerElected(payload, e)
 		m = e
+	case pushwal.KindConfiguration:
+		c := new(pushwal.ConfigurationRequest)
+		err = s.codec.DecodeConfigurationRequest(payload, c)
+		m = c
 	default:
 		err = fmt.Errorf("message of %d bytes with tag %q: %w", len(payload), kind, pushwal.ErrMalformed)
 	}

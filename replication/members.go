@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"iter"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -40,25 +41,20 @@ func ParseMembers(text string) (members []pushwal.Member, err error) {
 	return members, nil
 }
 
-// FormatIncarnations writes the known incarnations of a configuration's nodes,
-// each once, as id=hex,id=hex.
-func FormatIncarnations(c pushwal.Configuration) string {
+// FormatIncarnations writes the known incarnations of members as id=hex,id=hex.
+func FormatIncarnations(members []pushwal.Member) string {
 	var entries []string
-	seen := map[pushwal.NodeID]bool{}
-	for _, set := range [][]pushwal.Member{c.Members, c.NewMembers} {
-		for _, m := range set {
-			if !m.Incarnation.IsZero() && !seen[m.ID] {
-				seen[m.ID] = true
-				entries = append(entries, strconv.FormatUint(uint64(m.ID), 10)+"="+m.Incarnation.String())
-			}
+	for _, m := range members {
+		if !m.Incarnation.IsZero() {
+			entries = append(entries, strconv.FormatUint(uint64(m.ID), 10)+"="+m.Incarnation.String())
 		}
 	}
 	return strings.Join(entries, ",")
 }
 
-// SetIncarnations reads what FormatIncarnations wrote into the members of c. A
-// node that is no member is an error.
-func SetIncarnations(c *pushwal.Configuration, text string) error {
+// SetIncarnations reads what FormatIncarnations wrote into members. A node that is
+// no member is an error.
+func SetIncarnations(members []pushwal.Member, text string) error {
 	for entry := range splitList(text) {
 		id, value, err := nodeEntry(entry)
 		if err != nil {
@@ -68,17 +64,11 @@ func SetIncarnations(c *pushwal.Configuration, text string) error {
 		if err != nil {
 			return err
 		}
-		found := false
-		for _, set := range [][]pushwal.Member{c.Members, c.NewMembers} {
-			for i := range set {
-				if set[i].ID == id {
-					set[i].Incarnation, found = incarnation, true
-				}
-			}
-		}
-		if !found {
+		i := slices.IndexFunc(members, func(m pushwal.Member) bool { return m.ID == id })
+		if i < 0 {
 			return fmt.Errorf("node %d has an incarnation but is no member", id)
 		}
+		members[i].Incarnation = incarnation
 	}
 	return nil
 }

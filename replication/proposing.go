@@ -23,6 +23,9 @@ type ProposingOptions struct {
 	// Commit hears each advance of the commit position, before the peers do. A
 	// call may be overtaken by a later one with a higher position.
 	Commit func(wal.LSN)
+	// Members hears of a membership that came into force, or is wanted, so that its
+	// nodes are connected to (AddPeer) and others are given up. May be nil.
+	Members func(pushwal.Configuration)
 	// Metrics may be nil.
 	Metrics *ProposingMetrics
 }
@@ -138,6 +141,27 @@ func (d *Proposing) Proved(term wal.Term, err error) {
 	d.event(&consensus.Proved{Term: term, Err: err})
 }
 
+// AddPeer adds one more peer and returns its index.
+func (d *Proposing) AddPeer() int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.links = append(d.links, nil)
+	return d.p.AddPeer()
+}
+
+// NodeOf is the node that was last met behind a peer, 0 = none yet.
+func (d *Proposing) NodeOf(peer int) pushwal.NodeID {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.p.NodeOf(peer)
+}
+
+// Reconfigure passes an operator's wish on: c.Members instead of the members of
+// generation c.Generation. Without office it is lost; repeat it.
+func (d *Proposing) Reconfigure(c pushwal.Configuration) {
+	d.event(&consensus.Reconfigure{Config: c})
+}
+
 // Tick passes time, about once a second.
 func (d *Proposing) Tick() { d.event(&consensus.Tick{}) }
 
@@ -222,6 +246,9 @@ func (d *Proposing) finish(e *consensus.ProposerEffects, wake bool) {
 		now := time.Now()
 		d.published.Reach(e.Commit, now, d.o.Metrics.observePublishToCommit)
 		d.acked.Reach(e.Commit, now, d.o.Metrics.observeQuorumWait)
+	}
+	if e.Members != nil && d.o.Members != nil {
+		d.o.Members(*e.Members)
 	}
 	if e.Prove != nil && d.o.Prove != nil {
 		d.o.Prove(e.Prove)

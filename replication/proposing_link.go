@@ -77,6 +77,16 @@ func (l *Link) Appended(r *pushwal.AppendResponse) error {
 	return l.event(&l.appended)
 }
 
+// Configured takes the answer to a ConfigurationRequest.
+func (l *Link) Configured(r *pushwal.ConfigurationResponse) error {
+	return l.event(&consensus.Configured{Peer: l.peer, Response: r})
+}
+
+// Requested takes an operator's wish that the peer passes on.
+func (l *Link) Requested(r *pushwal.MembershipRequest) error {
+	return l.event(&consensus.Reconfigure{Config: r.Config})
+}
+
 func (l *Link) event(ev consensus.Event) error {
 	d := l.d
 	d.mu.Lock()

@@ -117,7 +117,7 @@ var StatusColumns = []string{
 	"members", "incarnation", "joining", "system_id", "pg_version", "wal_segment_size", "tli",
 	"tli_history", "start_lsn", "oldest_lsn", "writer", "writer_age_ms",
 	"new_members", "incarnations", "truncate_lsn", "remote_consistent_lsn", "backup_lsn",
-	"candidate_age_ms", "headless_age_ms", "up_ms", "headless_term",
+	"candidate_age_ms", "headless_age_ms", "up_ms", "headless_term", "new_incarnations",
 }
 
 // Values are the columns' values as text, in the order of StatusColumns.
@@ -138,9 +138,10 @@ func (s Status) Values() []any {
 		s.SystemID.String(), number(uint64(s.PGVersion)), number(uint64(s.SegmentSize)),
 		number(uint64(s.TLIHistory.Last)), string(s.TLIHistory.Format()), s.Start.String(), s.Oldest.String(),
 		writer, formatAge(s.WriterAge),
-		FormatMembers(s.Configuration.NewMembers), FormatIncarnations(s.Configuration), s.TruncateLSN.String(),
+		FormatMembers(s.Configuration.NewMembers), FormatIncarnations(s.Configuration.Members), s.TruncateLSN.String(),
 		s.RemoteConsistentLSN.String(), s.BackupLSN.String(),
 		formatAge(s.CandidateAge), formatAge(s.HeadlessAge), formatAge(s.Up), number(uint64(s.HeadlessTerm)),
+		FormatIncarnations(s.Configuration.NewMembers),
 	}
 }
 
@@ -174,7 +175,10 @@ func ParseStatus(row Row) (Status, error) {
 	})
 	p.parse("members", func(v string) (err error) { s.Configuration.Members, err = ParseMembers(v); return })
 	p.parse("new_members", func(v string) (err error) { s.Configuration.NewMembers, err = ParseMembers(v); return })
-	p.parse("incarnations", func(v string) error { return SetIncarnations(&s.Configuration, v) })
+	p.parse("incarnations", func(v string) error { return SetIncarnations(s.Configuration.Members, v) })
+	if _, ok := row["new_incarnations"]; ok { // older programs have no joint memberships
+		p.parse("new_incarnations", func(v string) error { return SetIncarnations(s.Configuration.NewMembers, v) })
+	}
 	p.parse("writer", func(v string) (err error) {
 		if v != "" {
 			var i pushwal.Incarnation

@@ -15,7 +15,7 @@ func (s *Server) startWALPush(ctx context.Context, session *protocol.Session, c 
 		return protocol.Errorf(protocol.CodeInvalidParameter, "role %q is not a safekeeper's", c.Role).
 			WithHint("Push committed WAL to a pageserver.")
 	}
-	o := replication.PushOptions{Version: pushwal.Version(c.ProtoVersion), Walhaven: c.Walhaven > 0}
+	o := replication.PushOptions{Version: pushwal.Version(c.ProtoVersion), Walhaven: c.Walhaven > 0, Revision: c.Walhaven}
 	if o.Version != pushwal.Version2 && o.Version != pushwal.Version3 {
 		return protocol.Errorf(protocol.CodeFeatureNotSupported, "START_WAL_PUSH version %d is not supported", c.ProtoVersion).
 			WithHint("Versions 2 and 3 are.")

@@ -107,7 +107,7 @@ func (f *founding) check() error {
 // that is replaced later is not taken for the member that it was.
 func (f *founding) checkMember(self pushwal.NodeID, own pushwal.Incarnation) error {
 	i := slices.IndexFunc(f.config.Members, func(m pushwal.Member) bool { return m.ID == self })
-	if i < 0 {
+	if i < 0 && !f.joining {
 		return protocol.Errorf(protocol.CodeInvalidParameter, "node %d is not among the members %s", self, formatMembers(f.config.Members))
 	}
 	if f.joining {

@@ -99,6 +99,9 @@ func (s *Server) watchPeers(ctx context.Context, t *timeline) {
 func (s *Server) askPeers(ctx context.Context, t *timeline, own replication.Status) (answers []peer, settled bool) {
 	answers = s.queryPeers(ctx, t, otherMembers(own))
 	t.peers.set(answers)
+	if err := learnMembers(t, own, answers); err != nil {
+		t.logger.Warn("take the membership from peers", "err", err)
+	}
 	settled = own.CommitLSN == own.FlushLSN
 	var best consensus.Lesson
 	var donor pushwal.Member

@@ -196,7 +196,7 @@ func (r *registry) existing(f founding) (bool, error) {
 				return false, protocol.Errorf(protocol.CodeDuplicateObject,
 					"timeline %s already exists, with other data directories of nodes %v than are named here", f.id, ids).
 					WithDetail("It has members %s of incarnations %s.", formatMembers(s.Configuration.Members),
-						replication.FormatIncarnations(s.Configuration)).
+						replication.FormatIncarnations(s.Configuration.Members)).
 					WithHint("A member with a new data directory must not be founded again: start it, and the walproposer has it join.")
 			}
 			return false, protocol.Errorf(protocol.CodeDuplicateObject, "timeline %s already exists, and was founded differently", f.id).

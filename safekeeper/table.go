@@ -52,6 +52,12 @@ func (s *Server) newTable() (*admin.Table, error) {
 			Handler: s.createTimeline,
 		},
 		{
+			Name: "CHANGE MEMBERS", Scope: admin.ScopeTimeline, Changes: true, Tag: "CHANGE MEMBERS", Columns: admin.Text("generation", "proposers"),
+			Options: membershipOptions,
+			Help:    "Ask the proposer that writes here for other members; says how many were told. walhaven member does the whole.",
+			Handler: s.onTimeline(s.changeMembers),
+		},
+		{
 			Name: "SHOW NODE", Tag: "SHOW", Help: "This safekeeper.",
 			Columns: admin.Text("node_id", "incarnation", "version", "started_at", "timelines", "now", "disk_free_bytes"),
 			Handler: func(_ context.Context, _ *admin.Call, emit admin.Emit) error {

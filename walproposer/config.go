@@ -202,7 +202,7 @@ func (c *SyncConfig) run(ctx context.Context, all *Config, stdout, stderr io.Wri
 	if err != nil {
 		return lost(err)
 	}
-	end, err := Sync(ctx, SyncOptions{Safekeepers: p.conninfos, Tenant: tenant, Timeline: id, Logger: logger})
+	end, err := Sync(ctx, SyncOptions{Safekeepers: p.all(), Tenant: tenant, Timeline: id, Logger: logger})
 	if err != nil {
 		return lost(err)
 	}

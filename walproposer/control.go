@@ -55,6 +55,8 @@ type message struct {
 	// Kill asks for the end of a push worker; a reason counts as its failure.
 	Kill   *workerID `json:"kill,omitempty"`
 	Reason string    `json:"reason,omitempty"`
+	// Places says for how many safekeepers push workers are wanted.
+	Places int `json:"places,omitempty"`
 	// Elected says that the tap has won a term.
 	Elected bool `json:"elected,omitempty"`
 	// Refused is why the tap ends for good.

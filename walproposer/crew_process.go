@@ -40,12 +40,27 @@ func newProcesses(peers int, tell func(message)) *processes {
 	return p
 }
 
+// place is where idle workers of a peer wait. The supervisor is told of a peer that
+// has come, so that it starts some.
+func (p *processes) place(peer int) chan *hand {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if peer >= len(p.idle) {
+		for peer >= len(p.idle) {
+			p.idle = append(p.idle, make(chan *hand, 1))
+		}
+		p.tell(message{Places: len(p.idle)})
+	}
+	return p.idle[peer]
+}
+
 // arrived takes a worker's end of the pair from the supervisor, waits for its
 // first word, and tells the supervisor.
 func (p *processes) arrived(id workerID, f *os.File) error {
-	if id.Peer < 0 || id.Peer >= len(p.idle) {
-		return errors.Join(fmt.Errorf("worker for safekeeper %d of %d", id.Peer, len(p.idle)), f.Close())
+	if id.Peer < 0 || id.Peer >= maxPeers {
+		return errors.Join(fmt.Errorf("worker for safekeeper %d of at most %d", id.Peer, maxPeers), f.Close())
 	}
+	idle := p.place(id.Peer)
 	c, err := seqpacket.FromFile(f)
 	if err != nil {
 		return err
@@ -62,11 +77,11 @@ func (p *processes) arrived(id workerID, f *os.File) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	select {
-	case old := <-p.idle[id.Peer]:
+	case old := <-idle:
 		old.pair.close()
 	default:
 	}
-	p.idle[id.Peer] <- h
+	idle <- h
 	p.tell(message{Registered: &id})
 	return nil
 }
@@ -106,10 +121,11 @@ func (p *processes) revoked(slot shmqueue.SlotID) {
 
 // push uses one worker after the other.
 func (p *processes) push(ctx context.Context, s *session, peer int) error {
+	idle := p.place(peer)
 	for {
 		var h *hand
 		select {
-		case h = <-p.idle[peer]:
+		case h = <-idle:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}

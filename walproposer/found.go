@@ -45,7 +45,7 @@ func (f *foundation) statement(joining bool) string {
 		"start_lsn '%s', tli '%d', tli_history '%s', generation '%d', members '%s', incarnations '%s', joining '%t')",
 		f.id.Tenant, f.id.Timeline, escape(f.name), f.systemID, f.pgVersion, uint32(f.segmentSize),
 		f.start, f.history.Last, escape(history), f.config.Generation, replication.FormatMembers(f.config.Members),
-		replication.FormatIncarnations(f.config), joining)
+		replication.FormatIncarnations(f.config.Members), joining)
 }
 
 func escape(s string) string { return strings.ReplaceAll(s, "'", "''") }
@@ -113,7 +113,7 @@ func existing(ctx context.Context, p *peers, o FoundOptions) (*foundation, error
 			failures = append(failures, s.err)
 		}
 	}
-	if answered <= len(p.conninfos)/2 {
+	if answered <= len(p.all())/2 {
 		return nil, errors.Join(append([]error{errNoQuorum}, failures...)...)
 	}
 	return found, nil
@@ -142,7 +142,7 @@ func fresh(ctx context.Context, p *peers, o FoundOptions, say func(string)) (*fo
 		start: start, history: historyAt(s.TLIHistory, start),
 		config: pushwal.Configuration{Generation: 1},
 	}
-	for i := range p.conninfos {
+	for i := range p.all() {
 		m, err := p.member(ctx, i)
 		if err != nil {
 			return nil, fmt.Errorf("every member has to be reachable when a timeline is founded: %w", err)
@@ -197,8 +197,8 @@ func create(ctx context.Context, p *peers, f *foundation, say func(string)) erro
 		}
 		done++
 	}
-	if done <= len(p.conninfos)/2 {
-		return fmt.Errorf("found the timeline: only %d of %d safekeepers took it: %w", done, len(p.conninfos), errors.Join(failures...))
+	if done <= len(p.all())/2 {
+		return fmt.Errorf("found the timeline: only %d of %d safekeepers took it: %w", done, len(p.all()), errors.Join(failures...))
 	}
 	return nil
 }
@@ -250,7 +250,7 @@ func (p *peers) createAt(ctx context.Context, peer int, f *foundation, past past
 	statement := f.statement(false)
 	switch {
 	case joining:
-		statement = f.without(m.ID).statement(true)
+		statement = f.statement(true)
 	case past == pastUnknown:
 		return fmt.Errorf("node %d lacks the timeline; whether it ever voted is known only when every member answers", m.ID)
 	}

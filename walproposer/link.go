@@ -173,6 +173,8 @@ func encodeMessage(m pushwal.ProposerMessage) ([]byte, error) {
 		return wireCodec.AppendVoteRequest(nil, m), nil
 	case *pushwal.ProposerElected:
 		return wireCodec.AppendProposerElected(nil, m), nil
+	case *pushwal.ConfigurationRequest:
+		return wireCodec.AppendConfigurationRequest(nil, m), nil
 	}
 	return nil, fmt.Errorf("message %T is not the proposer's to send", m)
 }
@@ -207,5 +209,5 @@ func (l *localLink) received(payload []byte) error {
 		}
 		return nil
 	}
-	return fmt.Errorf("unexpected message %q", pushwal.Kind(payload))
+	return l.membership(payload)
 }

@@ -37,7 +37,7 @@ type tokens struct {
 }
 
 func newTokens(p *peers) *tokens {
-	return &tokens{peers: p, unknown: make([]atomic.Bool, len(p.conninfos))}
+	return &tokens{peers: p, unknown: make([]atomic.Bool, maxPeers)}
 }
 
 // createToken outlives the connection that the worker makes at once.
@@ -69,7 +69,7 @@ func lacksTokens(code string) bool {
 
 // configured is what the operator's connection string and its surroundings say.
 func (t *tokens) configured(peer int) (login, error) {
-	c, err := pgconn.ParseConfig(t.peers.conninfos[peer])
+	c, err := pgconn.ParseConfig(t.peers.all()[peer])
 	if err != nil {
 		return login{}, err
 	}

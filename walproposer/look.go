@@ -14,6 +14,10 @@ import (
 // lookEvery is the pause between looks while there is no quorum.
 const lookEvery = 300 * time.Millisecond
 
+// maxFollows bounds how often one look goes on to members that it has just heard
+// of.
+const maxFollows = 3
+
 // view is what looking found: enough to prove and to campaign.
 type view struct {
 	consensus.Survey
@@ -26,6 +30,17 @@ var errNoQuorum = headless.ErrNoQuorum
 // look asks everyone once, touching no term.
 func (s *session) look(ctx context.Context) (view, error) {
 	v := view{all: s.peers.statuses(ctx)}
+	for range maxFollows {
+		changed, err := s.peers.follow(v.all)
+		if err != nil {
+			return v, err
+		}
+		if !changed {
+			break
+		}
+		s.logger.Warn("--safekeepers is not the membership, whose nodes are taken instead", "safekeepers", s.peers.addresses())
+		v.all = s.peers.statuses(ctx)
+	}
 	looks := looksOf(v.all)
 	var err error
 	if v.Survey, err = consensus.Evaluate(s.config(consensus.Survey{}), looks); err != nil {

@@ -6,6 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promauto"
 
+	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/replication"
 )
 
@@ -24,6 +25,9 @@ type metrics struct {
 	reconnects prometheus.Counter
 	feeds      prometheus.Counter
 	slotRoom   prometheus.Gauge
+	generation prometheus.Gauge
+	memberSets *prometheus.GaugeVec
+	joint      prometheus.Gauge
 	walRate    prometheus.Gauge
 
 	unprotected      prometheus.Gauge
@@ -41,6 +45,18 @@ func (m *metrics) outlook(f forecast) {
 	m.walRate.Set(f.rate)
 	m.walFree.Set(float64(f.free))
 	m.walLasts.Set(f.lasts)
+}
+
+// membership exports the membership in force.
+func (m *metrics) membership(c pushwal.Configuration) {
+	m.generation.Set(float64(c.Generation))
+	m.memberSets.WithLabelValues("members").Set(float64(len(c.Members)))
+	m.memberSets.WithLabelValues("new_members").Set(float64(len(c.NewMembers)))
+	since := 0.0
+	if c.Joint() {
+		since = float64(time.Now().Unix())
+	}
+	m.joint.Set(since)
 }
 
 func newMetrics(reg prometheus.Registerer) *metrics {
@@ -73,6 +89,12 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		queueDamaged:     counter("queue_damaged_total", "Times that such a check found damage. Each ended the term; the next one has new memory."),
 		unprotected:      gauge("commits_unprotected", "Whether commits do not wait for the quorum (1), as of the last look at PostgreSQL."),
 		unprotectedTotal: counter("unprotected_intervals_total", "Intervals that began in which commits did not wait for the quorum."),
+
+		generation: gauge("membership_generation", "Generation of the membership in force, as this proposer knows it."),
+		memberSets: f.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "walhaven_walproposer_members", Help: "Members in force, by set; new_members has some while a change is under way.",
+		}, []string{"set"}),
+		joint: gauge("membership_joint_since_seconds", "When the joint membership in force came, in Unix time; 0 without a change under way."),
 
 		slotRoom: gauge("slot_headroom_bytes", "WAL that PostgreSQL may still write before it invalidates the replication slot; -1 without a limit."),
 		walRate:  gauge("postgres_wal_bytes_per_second", "WAL that PostgreSQL writes, over the last minute."),

@@ -16,7 +16,7 @@ func (p *peers) resolve(ctx context.Context) (wal.TimelineID, error) {
 	}
 	answered := 0
 	var failures []error
-	for peer := range p.conninfos {
+	for peer := range p.all() {
 		all, err := p.list(ctx, peer)
 		if err != nil {
 			failures = append(failures, err)
@@ -29,7 +29,7 @@ func (p *peers) resolve(ctx context.Context) (wal.TimelineID, error) {
 			}
 		}
 	}
-	if answered <= len(p.conninfos)/2 {
+	if answered <= len(p.all())/2 {
 		return wal.TimelineID{}, errors.Join(append([]error{errNoQuorum}, failures...)...)
 	}
 	return wal.TimelineID{}, refuse("timeline %q of tenant %s was not founded on these safekeepers", p.timeline, p.tenant).
@@ -46,7 +46,7 @@ type listed struct {
 func (p *peers) list(ctx context.Context, peer int) (out []listed, err error) {
 	o := p.dialOptions(lookTimeout)
 	delete(o.Params, "options") // the name may be unknown there
-	rows, err := replication.Query(ctx, p.conninfos[peer], "SHOW TIMELINES", o)
+	rows, err := replication.Query(ctx, p.all()[peer], "SHOW TIMELINES", o)
 	if err != nil {
 		return nil, fmt.Errorf("safekeeper %s: %w", p.address(peer), err)
 	}
@@ -68,7 +68,7 @@ func (p *peers) list(ctx context.Context, peer int) (out []listed, err error) {
 // nameOf asks the members for a timeline's name.
 func (p *peers) nameOf(ctx context.Context, id wal.TTID) (string, error) {
 	var failures []error
-	for peer := range p.conninfos {
+	for peer := range p.all() {
 		all, err := p.list(ctx, peer)
 		failures = append(failures, err)
 		for _, t := range all {

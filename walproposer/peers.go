@@ -24,7 +24,8 @@ const lookTimeout = 3 * time.Second
 // peers are the safekeepers of one timeline, by their place in the operator's
 // list.
 type peers struct {
-	conninfos []string
+	mu        sync.RWMutex
+	conninfos []string // see all
 	tenant    wal.TenantID
 	timeline  string // ID or name
 }
@@ -64,8 +65,8 @@ func conninfoOf(s, user, password string) (string, error) {
 // withoutPasswords are the connection strings for a process that gets its logins
 // otherwise.
 func (p *peers) withoutPasswords() ([]string, error) {
-	out := make([]string, len(p.conninfos))
-	for i, c := range p.conninfos {
+	out := make([]string, len(p.all()))
+	for i, c := range p.all() {
 		var err error
 		if out[i], err = conninfo.WithoutPassword(c); err != nil {
 			return nil, fmt.Errorf("safekeeper #%d: %w", i+1, err)
@@ -87,7 +88,7 @@ func (p *peers) dialOptions(timeout time.Duration) replication.DialOptions {
 
 // query asks one safekeeper.
 func (p *peers) query(ctx context.Context, peer int, sql string, timeout time.Duration) ([]replication.Row, error) {
-	rows, err := replication.Query(ctx, p.conninfos[peer], sql, p.dialOptions(timeout))
+	rows, err := replication.Query(ctx, p.all()[peer], sql, p.dialOptions(timeout))
 	if err != nil {
 		return nil, fmt.Errorf("safekeeper %s: %w", p.address(peer), err)
 	}
@@ -96,11 +97,20 @@ func (p *peers) query(ctx context.Context, peer int, sql string, timeout time.Du
 
 // address is how a safekeeper is called in messages.
 func (p *peers) address(peer int) string {
-	c, err := pgconn.ParseConfig(p.conninfos[peer])
+	c, err := pgconn.ParseConfig(p.all()[peer])
 	if err != nil {
 		return fmt.Sprint("#", peer+1)
 	}
 	return net.JoinHostPort(c.Host, fmt.Sprint(c.Port))
+}
+
+// addresses are those of all peers.
+func (p *peers) addresses() string {
+	var out []string
+	for peer := range p.all() {
+		out = append(out, p.address(peer))
+	}
+	return strings.Join(out, ",")
 }
 
 // errNoTimeline says that a safekeeper answers but lacks the timeline.
@@ -135,7 +145,7 @@ type seen struct {
 // statuses asks all safekeepers at once. The answers are in the order of the
 // list.
 func (p *peers) statuses(ctx context.Context) []seen {
-	out := make([]seen, len(p.conninfos))
+	out := make([]seen, len(p.all()))
 	var wg sync.WaitGroup
 	for i := range out {
 		wg.Go(func() { out[i].Status, out[i].err = p.status(ctx, i) })

@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	startPush = "START_WAL_PUSH (proto_version '3', allow_timeline_creation 'false', walhaven '1')"
+	startPush = "START_WAL_PUSH (proto_version '3', allow_timeline_creation 'false', walhaven '2')"
 
 	reconnectFirst = 50 * time.Millisecond
 	reconnectLast  = 10 * time.Second
@@ -90,7 +90,7 @@ func (p *pusher) connect(ctx context.Context) (progressed bool, err error) {
 		return false, err
 	}
 	o.MaxFrame = pushwal.MaxMessage
-	stream, err := replication.Dial(gctx, p.t.peers.conninfos[p.peer], startPush, o)
+	stream, err := replication.Dial(gctx, p.t.peers.all()[p.peer], startPush, o)
 	if isUndefined(err) {
 		if err := p.t.found(ctx, p.peer); err != nil {
 			return false, err

@@ -40,7 +40,7 @@ func (c *pushConn) feed(ctx context.Context) error {
 			c.t.suspect()
 		}
 		peer, upto, ok := c.t.donor()
-		if !ok || peer == c.peer || upto <= c.at {
+		if !ok || peer == c.peer || upto <= c.at || peer >= len(c.t.peers.all()) {
 			if c.t.positions().commit == 0 && time.Since(began) > donorPatience {
 				c.t.fail(errNoDonor)
 				return errNoDonor
@@ -94,7 +94,7 @@ func (c *pushConn) feedFrom(ctx context.Context, donor int, upto wal.LSN) error 
 		return err
 	}
 	o.Params["replication"] = "true"
-	client, err := replication.Connect(ctx, c.t.peers.conninfos[donor], o)
+	client, err := replication.Connect(ctx, c.t.peers.all()[donor], o)
 	if err != nil {
 		return err
 	}

@@ -3,8 +3,6 @@ package walproposer
 import (
 	"context"
 	"fmt"
-
-	"github.com/walhaven/walhaven/protocol/pushwal"
 )
 
 // found makes the timeline on a member that has lost it, so that it can be fed.
@@ -28,22 +26,10 @@ func (t *term) found(ctx context.Context, peer int) error {
 		}
 		// Even with its old incarnation: it may have voted before it lost the
 		// timeline.
-		statement := f.without(m.ID).statement(true)
+		statement := f.statement(true)
 		t.logger.Warn("a member lacks the timeline and joins anew", "safekeeper", t.peers.address(peer), "statement", statement)
 		_, err = t.peers.query(ctx, peer, statement, foundTimeout)
 		return err
 	}
 	return errNoTimeline
-}
-
-// without is f as a joining node is told it: what incarnation the members know
-// of it is theirs to say.
-func (f foundation) without(node pushwal.NodeID) *foundation {
-	f.config.Members = append([]pushwal.Member{}, f.config.Members...)
-	for i := range f.config.Members {
-		if f.config.Members[i].ID == node {
-			f.config.Members[i].Incarnation = pushwal.Incarnation{}
-		}
-	}
-	return &f
 }

@@ -39,6 +39,9 @@ func (r *roster) add(c *child) {
 	if c.kind == childTap {
 		r.tap = c
 	} else {
+		for c.id.Peer >= len(r.workers) {
+			r.workers = append(r.workers, nil)
+		}
 		r.workers[c.id.Peer] = c
 	}
 }

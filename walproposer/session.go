@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/replication"
 	"github.com/walhaven/walhaven/replication/consensus"
 	"github.com/walhaven/walhaven/shmqueue"
@@ -41,6 +42,7 @@ type session struct {
 	queue queue
 	proof *prover
 	tap   *tap
+	roll  *roll
 }
 
 // run is the life of a session. It returns why it ended.
@@ -112,7 +114,7 @@ func (s *session) config(v consensus.Survey) consensus.ProposerConfig {
 	return consensus.ProposerConfig{
 		ID:       wal.TTID{Tenant: s.peers.tenant, Timeline: s.timeline},
 		SystemID: s.server.SystemID, PGVersion: s.server.PGVersion, SegmentSize: s.server.SegmentSize,
-		TLIHistory: s.server.TLIHistory, Instance: s.o.Instance, Peers: len(s.peers.conninfos), MinTerm: v.MaxTerm,
+		TLIHistory: s.server.TLIHistory, Instance: s.o.Instance, Peers: len(s.peers.all()), MinTerm: v.MaxTerm,
 		Members: v.Config,
 	}
 }
@@ -139,12 +141,14 @@ func (s *session) stream(ctx context.Context, v view) error {
 		s.queue.Release(v.Proof.Upto &^ (digestSize - 1))
 	}
 	requests := make(chan *consensus.ProofRequest, 1)
+	s.roll = newRoll(s)
 	reporter := newReporter(s.metrics)
 	reporter.follow = s.o.ApplySource == ApplyPageserver
 	s.term = newTerm(replication.NewProposing(replication.ProposingOptions{
 		Config:  s.config(v.Survey),
 		Prove:   func(r *consensus.ProofRequest) { requests <- r },
 		Commit:  s.committed(reporter),
+		Members: func(c pushwal.Configuration) { s.roll.hear(c) },
 		Metrics: s.metrics.proposing,
 	}), s.peers, s.logger)
 	s.term.unfillable, s.term.ingested = s.unfillable, reporter.ingested
@@ -245,9 +249,11 @@ func (s *session) prove(ctx context.Context, v view, requests <-chan *consensus.
 	s.state.set(stateCampaigning, "asking for votes")
 	workers, wctx := errgroup.WithContext(ctx)
 	defer workers.Wait() //nolint:errcheck // Its error is returned below, or follows from ctx.
-	for peer := range s.peers.conninfos {
-		workers.Go(func() error { return s.crew.push(wctx, s, peer) })
+	s.roll.spawn = workers.Go
+	for peer := range s.peers.all() {
+		s.roll.start(wctx, peer)
 	}
+	workers.Go(func() error { return s.roll.run(wctx) })
 	for {
 		select {
 		case r := <-requests:
@@ -260,6 +266,7 @@ func (s *session) prove(ctx context.Context, v view, requests <-chan *consensus.
 			s.proof.stop()
 			e := s.term.d.Election()
 			s.logger.Info("elected", "term", uint64(e.Term), "start", e.Start, "tli", uint32(e.TLIHistory.Last))
+			s.roll.count()
 			if s.elected != nil {
 				s.elected()
 			}

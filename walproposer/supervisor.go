@@ -264,6 +264,10 @@ func (s *supervisor) tapSays(m *message) {
 				c.kill(m.Reason)
 			}
 		}
+	case m.Places > 0:
+		for len(s.workers) < min(m.Places, maxPeers) {
+			s.workers = append(s.workers, place{kind: childPush, peer: len(s.workers)})
+		}
 	case m.Elected:
 		s.takeover = false
 	case m.Refused != nil:

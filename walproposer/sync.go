@@ -47,7 +47,7 @@ func (o SyncOptions) headless() (headless.Options, error) {
 		ID: wal.TTID{Tenant: o.Tenant, Timeline: o.Timeline}, Logger: o.Logger,
 		Dial: replication.DialOptions{Params: map[string]string{"application_name": ApplicationName}},
 	}
-	for i, conninfo := range p.conninfos {
+	for i, conninfo := range p.all() {
 		h.Peers = append(h.Peers, headless.Peer{Name: p.address(i), Conninfo: conninfo})
 	}
 	return h, nil

@@ -19,6 +19,8 @@ type term struct {
 	// heard is when each peer last answered while streaming, in nanoseconds of
 	// the queue's clock; 0 while it is not streaming.
 	heard []atomic.Int64
+	// members is how many members there are, 0 before that is known.
+	members atomic.Int64
 	// unfillable hears that a peer cannot be filled and why, and with "" that it
 	// has caught up; nil: nobody does.
 	unfillable func(peer int, reason string)
@@ -31,7 +33,7 @@ type term struct {
 
 func newTerm(d *replication.Proposing, p *peers, l *slog.Logger) *term {
 	return &term{
-		d: d, peers: p, logger: l, heard: make([]atomic.Int64, len(p.conninfos)), suspicion: make(chan struct{}, 1), tokens: newTokens(p),
+		d: d, peers: p, logger: l, heard: make([]atomic.Int64, maxPeers), suspicion: make(chan struct{}, 1), tokens: newTokens(p),
 	}
 }
 
@@ -67,7 +69,13 @@ func (t *term) live() (n int) {
 	return n
 }
 
-func (t *term) quorum() bool { return t.live() > len(t.heard)/2 }
+func (t *term) quorum() bool {
+	n := int(t.members.Load())
+	if n == 0 {
+		n = len(t.peers.all())
+	}
+	return t.live() > n/2
+}
 
 // registrar hands out consumers of the queue.
 type registrar interface {

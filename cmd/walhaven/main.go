@@ -26,6 +26,7 @@ type cli struct {
 	Import     importCmd     `cmd:"" help:"Give the pageservers a base backup to begin from; afterwards they serve pages at any LSN."`
 	Status     statusCmd     `cmd:"" help:"Say whether commits are safe, and how each part is."`
 	Check      checkCmd      `cmd:"" help:"Check each part; exits with 1 when one fails, or as a Nagios plugin."`
+	Member     memberCmd     `cmd:"" help:"List the safekeepers that keep the timeline, add one, remove one, replace one."`
 	Wait       waitCmd       `cmd:"" help:"Wait until WAL up to an LSN is durable on a majority, and print the receipt."`
 	LSN        lsnCmd        `cmd:"" name:"lsn" help:"Print the LSN that a time, restore point or transaction means."`
 	Window     windowCmd     `cmd:"" help:"Print from which moment up to which pages are kept."`

@@ -69,11 +69,12 @@ func checkInForce(c pushwal.Configuration) error {
 
 // install puts a configuration in force that its members have chosen, of a newer
 // generation than the own one; some may have been missed. A node that was joining
-// votes and counts from now on if this very data directory is named, and one that
-// is not named any more joins if it is ever wanted again.
+// votes and counts from now on if this very data directory is named for the first
+// time: one that was meant all along has lost the timeline, and what it promised. One
+// that is not named any more joins if it is ever wanted again.
 func (a *Acceptor) install(c pushwal.Configuration) {
 	s := &a.state
-	was := names(s.Configuration, a.id, s.Incarnation)
+	was := len(membersOf(s.Configuration, a.id)) > 0 && !lostData(s.Configuration, a.id, s.Incarnation)
 	s.Configuration = c
 	if s.Proposed.Generation <= c.Generation {
 		s.Proposed, s.Accepted = pushwal.Configuration{}, AcceptedConfig{Generation: c.Generation}

@@ -253,5 +253,13 @@ func (p *Proposer) AddPeer() int {
 	return len(p.peers) - 1
 }
 
+// NodeOf is the node that was last met behind a peer, 0 = none yet.
+func (p *Proposer) NodeOf(peer int) pushwal.NodeID {
+	if !p.valid(peer) || p.peers[peer].node == nil {
+		return 0
+	}
+	return p.peers[peer].node.id
+}
+
 // Configuration is the membership that was learnt, empty until then.
 func (p *Proposer) Configuration() pushwal.Configuration { return p.conf }

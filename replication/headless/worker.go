@@ -15,7 +15,7 @@ import (
 )
 
 const (
-	startPush = "START_WAL_PUSH (proto_version '3', allow_timeline_creation 'false', walhaven '1')"
+	startPush = "START_WAL_PUSH (proto_version '3', allow_timeline_creation 'false', walhaven '2')"
 
 	dialTimeout    = 5 * time.Second
 	reconnectEvery = 500 * time.Millisecond
@@ -116,6 +116,18 @@ func (c *conn) take(payload []byte) error {
 		}
 		c.stream.SetReadIdle(silentFor) // from now on heartbeats are answered
 		return c.link.Appended(m)
+	case pushwal.KindConfiguration:
+		m := new(pushwal.ConfigurationResponse)
+		if err := c.codec.DecodeConfigurationResponse(payload, m); err != nil {
+			return err
+		}
+		return c.link.Configured(m)
+	case pushwal.KindMembership:
+		m := new(pushwal.MembershipRequest)
+		if err := c.codec.DecodeMembershipRequest(payload, m); err != nil {
+			return err
+		}
+		return c.link.Requested(m)
 	default:
 		return fmt.Errorf("unexpected message %q", kind)
 	}
@@ -172,6 +184,8 @@ func (c *conn) message(m pushwal.ProposerMessage) error {
 		c.buf = c.codec.AppendVoteRequest(c.buf[:0], m)
 	case *pushwal.ProposerElected:
 		c.buf = c.codec.AppendProposerElected(c.buf[:0], m)
+	case *pushwal.ConfigurationRequest:
+		c.buf = c.codec.AppendConfigurationRequest(c.buf[:0], m)
 	default:
 		return fmt.Errorf("message %T is not the proposer's to send", m)
 	}

@@ -1,0 +1,349 @@
+package operator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/walhaven/walhaven/protocol/pushwal"
+	"github.com/walhaven/walhaven/replication"
+	"github.com/walhaven/walhaven/replication/headless"
+	"github.com/walhaven/walhaven/wal"
+)
+
+// Members is the membership of a timeline and how its nodes are.
+type Members struct {
+	Generation uint32       `json:"generation"`
+	Joint      bool         `json:"joint"` // a change is under way
+	CommitLSN  wal.LSN      `json:"commit_lsn"`
+	Nodes      []MemberNode `json:"nodes"`
+
+	view headless.View
+	at   []string // addresses, in the order of the view's answers
+}
+
+// MemberNode is a member, or a node that has the timeline and is none.
+type MemberNode struct {
+	NodeID      string  `json:"node_id"` // "" = it has never answered
+	Address     string  `json:"address"`
+	Set         string  `json:"set"` // members, new_members, both, or "" for no member
+	State       string  `json:"state"`
+	Generation  uint32  `json:"generation"`
+	FlushLSN    wal.LSN `json:"flush_lsn"`
+	LagBytes    uint64  `json:"lag_bytes"`
+	Incarnation string  `json:"incarnation"`
+	Error       string  `json:"error,omitempty"`
+}
+
+// maxMemberRounds bounds how often a look goes on to nodes that it has just heard of.
+const maxMemberRounds = 4
+
+// ListMembers asks the cluster file's safekeepers, and those that they name, for the
+// membership. An error is an ErrNoQuorum when too few answer.
+func (c *Cluster) ListMembers(ctx context.Context) (*Members, error) {
+	addresses := make([]string, 0, len(c.Safekeepers)+1)
+	for _, n := range c.Safekeepers {
+		addresses = append(addresses, n.PG)
+	}
+	return c.membersFrom(ctx, addresses)
+}
+
+func (c *Cluster) membersFrom(ctx context.Context, addresses []string) (*Members, error) {
+	var answers []headless.Answer
+	for range maxMemberRounds {
+		answers = c.askMembers(ctx, addresses)
+		known := len(addresses)
+		addresses = withMembers(addresses, answers)
+		if len(addresses) == known {
+			break
+		}
+	}
+	addresses, answers = onceEach(addresses[:len(answers)], answers)
+	view, err := headless.Evaluate(wal.TTID{Tenant: c.Tenant, Timeline: c.Timeline}, answers)
+	if err != nil {
+		return nil, errors.Join(ErrNoQuorum, err)
+	}
+	m := &Members{
+		Generation: uint32(view.Config.Generation), Joint: view.Config.Joint(), CommitLSN: view.CommitLSN, view: view, at: addresses,
+	}
+	for i, a := range answers {
+		m.Nodes = append(m.Nodes, memberNode(view, addresses[i], a))
+	}
+	return m, nil
+}
+
+func (c *Cluster) askMembers(ctx context.Context, addresses []string) []headless.Answer {
+	answers := make([]headless.Answer, len(addresses))
+	var wg sync.WaitGroup
+	for i, address := range addresses {
+		wg.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+			defer cancel()
+			answers[i].Status, answers[i].Err = c.timelineStatus(ctx, Node{PG: address})
+		})
+	}
+	wg.Wait()
+	return answers
+}
+
+// withMembers adds the addresses of members that no answer came from.
+func withMembers(addresses []string, answers []headless.Answer) []string {
+	answered := func(id pushwal.NodeID) bool {
+		return slices.ContainsFunc(answers, func(a headless.Answer) bool { return a.Err == nil && a.NodeID == id })
+	}
+	for _, a := range answers {
+		if a.Err != nil {
+			continue
+		}
+		for _, m := range slices.Concat(a.Configuration.Members, a.Configuration.NewMembers) {
+			if address := addressOf(m); !answered(m.ID) && !slices.Contains(addresses, address) {
+				addresses = append(addresses, address)
+			}
+		}
+	}
+	return addresses
+}
+
+// onceEach drops further addresses of a node that has answered at another one.
+func onceEach(addresses []string, answers []headless.Answer) (to []string, out []headless.Answer) {
+	seen := map[pushwal.NodeID]bool{}
+	for i, a := range answers {
+		if a.Err == nil && seen[a.NodeID] {
+			continue
+		}
+		if a.Err == nil {
+			seen[a.NodeID] = true
+		}
+		to, out = append(to, addresses[i]), append(out, a)
+	}
+	return to, out
+}
+
+func addressOf(m pushwal.Member) string {
+	return net.JoinHostPort(m.Host, strconv.Itoa(int(m.Port)))
+}
+
+func memberNode(v headless.View, address string, a headless.Answer) MemberNode {
+	n := MemberNode{Address: address, State: "not reachable"}
+	in := func(set []pushwal.Member) bool {
+		return slices.ContainsFunc(set, func(m pushwal.Member) bool {
+			if a.Err != nil {
+				return addressOf(m) == address
+			}
+			return m.ID == a.NodeID
+		})
+	}
+	switch old, joins := in(v.Config.Members), in(v.Config.NewMembers); {
+	case old && joins:
+		n.Set = "both"
+	case old:
+		n.Set = "members"
+	case joins:
+		n.Set = "new_members"
+	}
+	if a.Err != nil {
+		n.Error = a.Err.Error()
+		return n
+	}
+	n.NodeID, n.Generation = strconv.FormatUint(uint64(a.NodeID), 10), uint32(a.Configuration.Generation)
+	n.FlushLSN, n.LagBytes, n.Incarnation = a.FlushLSN, distance(a.FlushLSN, v.CommitLSN), a.Incarnation.String()
+	switch {
+	case n.Set == "":
+		n.State = "no member"
+	case a.Joining:
+		n.State = "joining"
+	default:
+		n.State = "votes"
+	}
+	return n
+}
+
+// MemberChange is one change of the membership. Repeating it after any end goes on
+// where it was; when it is done already, nothing happens.
+type MemberChange struct {
+	// Add is the address of a safekeeper that becomes a member, "" for none.
+	Add string
+	// Remove is a member's node ID that goes, 0 for none. With Add the new one takes
+	// its place.
+	Remove pushwal.NodeID
+	// Timeout bounds the whole.
+	Timeout time.Duration
+	// Progress hears each address and statement before it is run; may be nil.
+	Progress func(string)
+}
+
+// ErrChangedOtherwise says that the membership has changed in another way meanwhile.
+var ErrChangedOtherwise = errors.New("the membership has changed in another way meanwhile")
+
+const (
+	memberLookEvery = 300 * time.Millisecond
+	// memberSilence is how long no writer was heard before members are changed without
+	// one.
+	memberSilence = 5 * time.Second
+	// headlessSlice bounds one attempt without a writer, which may come meanwhile.
+	headlessSlice = 30 * time.Second
+)
+
+// ChangeMembers makes a change and returns the membership that came of it.
+func (c *Cluster) ChangeMembers(ctx context.Context, o MemberChange) (*Members, error) {
+	if o.Progress == nil {
+		o.Progress = func(string) {}
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, o.Timeout, fmt.Errorf("not done within %s; the same command goes on", o.Timeout))
+	defer cancel()
+	now, err := c.settledMembers(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	want, err := c.plan(ctx, now, o)
+	if err != nil {
+		return nil, err
+	}
+	if sameSet(want.Members, now.view.Config.Members) {
+		o.Progress(fmt.Sprintf("generation %d has these members already", now.Generation))
+		return now, nil
+	}
+	o.Progress(fmt.Sprintf("from generation %d: %s\n  to: %s", now.Generation,
+		replication.FormatMembers(now.view.Config.Members), replication.FormatMembers(want.Members)))
+	return c.drive(ctx, o, now, want)
+}
+
+// settledMembers waits for a change that is under way.
+func (c *Cluster) settledMembers(ctx context.Context, o MemberChange) (*Members, error) {
+	now, err := c.ListMembers(ctx)
+	if err != nil || !now.Joint {
+		return now, err
+	}
+	o.Progress(fmt.Sprintf("generation %d is joint: a change that was begun comes first", now.Generation))
+	return c.drive(ctx, o, now, pushwal.Configuration{Generation: now.view.Config.Generation - 1, Members: now.view.Config.NewMembers})
+}
+
+// drive asks for the members until they are in force, and a majority of them says
+// so.
+func (c *Cluster) drive(ctx context.Context, o MemberChange, now *Members, want pushwal.Configuration) (*Members, error) {
+	statement := fmt.Sprintf("CHANGE MEMBERS (generation '%d', members '%s', incarnations '%s')", want.Generation,
+		replication.FormatMembers(want.Members), replication.FormatIncarnations(want.Members))
+	addresses := now.at
+	for _, m := range want.Members {
+		if !slices.Contains(addresses, addressOf(m)) {
+			addresses = append(addresses, addressOf(m))
+		}
+	}
+	said := ""
+	say := func(text string) {
+		if text != said {
+			said = text
+			o.Progress(text)
+		}
+	}
+	for {
+		m, err := c.membersFrom(ctx, addresses)
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		if err == nil {
+			done, err := m.reached(want)
+			if done || err != nil {
+				return m, err
+			}
+			if m.written() {
+				say(statement)
+				c.ask(ctx, m, statement)
+			} else if err := c.changeHeadless(ctx, m, want, say); err != nil {
+				say(err.Error())
+			}
+		} else {
+			say(err.Error())
+		}
+		if err := sleepFor(ctx, memberLookEvery); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// reached says whether the members are in force and established.
+func (m *Members) reached(want pushwal.Configuration) (bool, error) {
+	c := m.view.Config
+	switch {
+	case c.Generation <= want.Generation:
+		return false, nil
+	case c.Joint() && sameSet(c.NewMembers, want.Members):
+		return false, nil
+	case !sameSet(c.Members, want.Members):
+		return false, fmt.Errorf("%w: generation %d has %s", ErrChangedOtherwise, c.Generation, replication.FormatMembers(c.Members))
+	}
+	n := 0
+	for _, a := range m.view.Answers {
+		for _, k := range c.Members {
+			if a.Err == nil && a.NodeID == k.ID && a.Incarnation == k.Incarnation && a.Configuration.Generation == c.Generation {
+				n++
+			}
+		}
+	}
+	return 2*n > len(c.Members), nil
+}
+
+// written says whether a writer was heard lately, or may have been.
+func (m *Members) written() bool {
+	for _, a := range m.view.Answers {
+		if a.Err == nil && a.Silence() < memberSilence {
+			return true
+		}
+	}
+	return false
+}
+
+// ask tells the members, whose proposer does the rest.
+func (c *Cluster) ask(ctx context.Context, m *Members, statement string) {
+	var wg sync.WaitGroup
+	for i, a := range m.view.Answers {
+		if a.Err != nil || a.Joining {
+			continue
+		}
+		wg.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+			defer cancel()
+			_, _ = c.query(ctx, m.at[i], statement, nil) // The next look shows what came of it.
+		})
+	}
+	wg.Wait()
+}
+
+// changeHeadless changes the members while nobody writes.
+func (c *Cluster) changeHeadless(ctx context.Context, m *Members, want pushwal.Configuration, say func(string)) error {
+	say("no writer is heard: this command campaigns in its place")
+	ctx, cancel := context.WithTimeout(ctx, headlessSlice)
+	defer cancel()
+	h := headless.Options{
+		ID:   wal.TTID{Tenant: c.Tenant, Timeline: c.Timeline},
+		Dial: replication.DialOptions{Params: map[string]string{"application_name": "walhaven"}},
+	}
+	for _, address := range m.at {
+		conninfo, err := c.conninfo(address)
+		if err != nil {
+			return err
+		}
+		h.Peers = append(h.Peers, headless.Peer{Name: address, Conninfo: conninfo})
+	}
+	return headless.Change(ctx, h, m.view, want)
+}
+
+func sleepFor(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+func sameSet(a, b []pushwal.Member) bool {
+	return slices.EqualFunc(a, b, func(x, y pushwal.Member) bool { return x.ID == y.ID && x.Incarnation == y.Incarnation })
+}

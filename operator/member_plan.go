@@ -1,0 +1,124 @@
+package operator
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+
+	"github.com/walhaven/walhaven/protocol/pushwal"
+	"github.com/walhaven/walhaven/replication"
+	"github.com/walhaven/walhaven/replication/headless"
+)
+
+// plan makes the wanted members of the ones in force, and has a new one take the
+// timeline in as a joining node.
+func (c *Cluster) plan(ctx context.Context, now *Members, o MemberChange) (pushwal.Configuration, error) {
+	want := pushwal.Configuration{Generation: now.view.Config.Generation, Members: slices.Clone(now.view.Config.Members)}
+	if o.Add != "" {
+		m, err := c.joiner(ctx, now, o)
+		if err != nil {
+			return want, err
+		}
+		i := slices.IndexFunc(want.Members, func(k pushwal.Member) bool { return k.ID == m.ID })
+		switch {
+		case i >= 0 && want.Members[i].Incarnation == m.Incarnation: // a member already
+		case i >= 0 && o.Remove == m.ID:
+			want.Members[i] = m
+			o.Remove = 0
+		case i >= 0:
+			return want, fmt.Errorf("node %d is a member with another data directory; replace it: walhaven member replace %d %s", m.ID, m.ID, o.Add)
+		default:
+			want.Members = append(want.Members, m)
+		}
+		if m.ID == o.Remove { // replaced under its ID, and done
+			o.Remove = 0
+		}
+	}
+	if o.Remove != 0 {
+		want.Members = slices.DeleteFunc(want.Members, func(m pushwal.Member) bool { return m.ID == o.Remove })
+	}
+	slices.SortFunc(want.Members, func(a, b pushwal.Member) int { return cmp.Compare(a.ID, b.ID) })
+	if len(want.Members) == 0 {
+		return want, errors.New("the last member cannot be removed")
+	}
+	return want, nil
+}
+
+// joiner is the node at an address, with the timeline.
+func (c *Cluster) joiner(ctx context.Context, now *Members, o MemberChange) (m pushwal.Member, err error) {
+	host, port, err := net.SplitHostPort(o.Add)
+	if err != nil {
+		return m, fmt.Errorf("address %q: %w", o.Add, err)
+	}
+	n, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return m, fmt.Errorf("address %q: %w", o.Add, err)
+	}
+	s, err := c.timelineStatus(ctx, Node{PG: o.Add})
+	if err != nil {
+		// The walproposer may have had it join meanwhile: what counts is that it does.
+		created := c.createJoining(ctx, now, o)
+		if s, err = c.timelineStatus(ctx, Node{PG: o.Add}); err != nil {
+			return m, fmt.Errorf("safekeeper %s: %w", o.Add, errors.Join(created, err))
+		}
+	}
+	return pushwal.Member{ID: s.NodeID, Host: host, Port: uint16(n), Incarnation: s.Incarnation}, nil
+}
+
+// createJoining makes the timeline on a node that lacks it: as a member that neither
+// votes nor counts, to be filled from its beginning.
+func (c *Cluster) createJoining(ctx context.Context, now *Members, o MemberChange) error {
+	donor, ok := firstMember(now.view)
+	if !ok {
+		return ErrNoQuorum
+	}
+	name, err := c.nameAt(ctx, now)
+	if err != nil {
+		return err
+	}
+	h := donor.TLIHistory
+	if part, ok := h.Upto(h.TLIAt(donor.Start)); ok {
+		h = part
+	}
+	config := now.view.Config
+	statement := fmt.Sprintf("CREATE TIMELINE %s %s (name '%s', system_id '%s', pg_version '%d', wal_segment_size '%d', "+
+		"start_lsn '%s', tli '%d', tli_history %s, generation '%d', members '%s', incarnations '%s', joining 'true')",
+		c.Tenant, c.Timeline, name, donor.SystemID, donor.PGVersion, uint32(donor.SegmentSize),
+		donor.Start, h.Last, quoteLiteral(string(h.Format())), config.Generation,
+		replication.FormatMembers(config.Members), replication.FormatIncarnations(config.Members))
+	o.Progress(o.Add + ": " + statement)
+	if _, err := c.query(ctx, o.Add, statement, nil); err != nil {
+		return fmt.Errorf("safekeeper %s: %w", o.Add, err)
+	}
+	return nil
+}
+
+func firstMember(v headless.View) (headless.Answer, bool) {
+	i := slices.IndexFunc(v.Answers, func(a headless.Answer) bool { return a.Err == nil && !a.Joining })
+	if i < 0 {
+		return headless.Answer{}, false
+	}
+	return v.Answers[i], true
+}
+
+// nameAt asks the members for the timeline's name.
+func (c *Cluster) nameAt(ctx context.Context, now *Members) (string, error) {
+	failures := []error{fmt.Errorf("timeline %s has no name anywhere", c.Timeline)}
+	for i, a := range now.view.Answers {
+		if a.Err != nil {
+			continue
+		}
+		rows, err := c.query(ctx, now.at[i], "SHOW TIMELINES", nil)
+		failures = append(failures, err)
+		for _, row := range rows {
+			if row["tenant_id"] == c.Tenant.String() && row["timeline_id"] == c.Timeline.String() {
+				return row["name"], nil
+			}
+		}
+	}
+	return "", errors.Join(failures...)
+}

@@ -1,0 +1,27 @@
+package operator
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+)
+
+// WriteTable writes the membership for people.
+func (m *Members) WriteTable(w io.Writer) error {
+	head := fmt.Sprintf("generation %d, committed up to %s", m.Generation, m.CommitLSN)
+	if m.Joint {
+		head += ", joint: a change is under way"
+	}
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, head)
+	fmt.Fprintln(table, "node\taddress\tset\tstate\tgeneration\tflushed up to\tbehind\terror")
+	for _, n := range m.Nodes {
+		fields := []string{n.NodeID, n.Address, n.Set, n.State, fmt.Sprint(n.Generation), n.FlushLSN.String(), fmt.Sprint(n.LagBytes), n.Error}
+		if n.NodeID == "" {
+			fields[4], fields[5], fields[6] = "", "", ""
+		}
+		fmt.Fprintln(table, strings.TrimRight(strings.Join(fields, "\t"), "\t"))
+	}
+	return table.Flush()
+}

@@ -1,0 +1,101 @@
+package safekeeper
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/walhaven/walhaven/protocol"
+	"github.com/walhaven/walhaven/protocol/admin"
+	"github.com/walhaven/walhaven/protocol/pushwal"
+	"github.com/walhaven/walhaven/replication"
+)
+
+// membershipOptions are those of CHANGE MEMBERS.
+var membershipOptions = []admin.Arg{
+	{Name: "generation", Kind: admin.KindUint32, Help: "Generation of the membership that this one takes over from."},
+	{Name: "members", Help: "The members to have, like 1=host:5454,2=host:5454,3=host:5454."},
+	{Name: "incarnations", Help: "Their incarnations, like 1=<hex>,2=<hex>,3=<hex>; see TIMELINE_STATUS on each."},
+}
+
+// changeMembers passes an operator's wish on to the proposer that writes here. It
+// changes nothing by itself, and is repeated until the membership has changed.
+func (s *Server) changeMembers(_ context.Context, t *timeline, call *admin.Call, emit admin.Emit) error {
+	c, err := parseWish(call.Options)
+	if err != nil {
+		return err
+	}
+	own := t.accepting.Status().Configuration
+	if own.Generation != c.Generation {
+		return protocol.Errorf(protocol.CodeNotInState, "the membership is of generation %d here, not of %d", own.Generation, c.Generation).
+			WithHint("Look at the members again: TIMELINE_STATUS.")
+	}
+	return emit(own.Generation, t.accepting.RequestMembers(c))
+}
+
+func parseWish(options map[string]string) (c pushwal.Configuration, err error) {
+	p := &optionParser{options: options}
+	generation := uint64(0)
+	p.take("generation", func(v string) error { _, err := fmt.Sscan(v, &generation); return err })
+	p.take("members", func(v string) (err error) { c.Members, err = parseMembers(v); return err })
+	p.take("incarnations", func(v string) error { return replication.SetIncarnations(c.Members, v) })
+	if err := p.finish(); err != nil {
+		return c, err
+	}
+	c.Generation = pushwal.Generation(generation)
+	c.Members = sortedMembers(c.Members)
+	if err := c.Validate(); err != nil {
+		return c, protocol.Errorf(protocol.CodeInvalidParameter, "CHANGE MEMBERS: %w", err)
+	}
+	for _, m := range c.Members {
+		if m.Incarnation.IsZero() {
+			return c, protocol.Errorf(protocol.CodeInvalidParameter, "CHANGE MEMBERS: the incarnation of node %d is required", m.ID)
+		}
+	}
+	return c, nil
+}
+
+// learnMembers takes the newest membership that a peer knows to be in force. Who
+// is not named in it takes it once a majority of those who are named say so: its
+// vote may be needed in the one before.
+func learnMembers(t *timeline, own replication.Status, answers []peer) error {
+	best := own.Configuration
+	for _, a := range answers {
+		if a.err == nil && !a.status.Joining && a.status.Configuration.Generation > best.Generation {
+			best = a.status.Configuration
+		}
+	}
+	if best.Generation == own.Configuration.Generation || best.Generation == 0 || own.Configuration.Generation == 0 {
+		return nil
+	}
+	if !isNamed(best, own) && !established(best, answers) {
+		return nil
+	}
+	return t.accepting.Install(best)
+}
+
+func isNamed(c pushwal.Configuration, s replication.Status) bool {
+	for _, m := range membersOf(c) {
+		if m.ID == s.NodeID && m.Incarnation == s.Incarnation {
+			return true
+		}
+	}
+	return false
+}
+
+// established says whether a majority of each set says that c is in force.
+func established(c pushwal.Configuration, answers []peer) bool {
+	for _, set := range [][]pushwal.Member{c.Members, c.NewMembers} {
+		n := 0
+		for _, m := range set {
+			for _, a := range answers {
+				if a.err == nil && a.status.NodeID == m.ID && a.status.Incarnation == m.Incarnation && a.status.Configuration.Generation == c.Generation {
+					n++
+				}
+			}
+		}
+		if len(set) > 0 && 2*n <= len(set) {
+			return false
+		}
+	}
+	return true
+}
