@@ -162,10 +162,12 @@ func (f *failover) walproposerConninfo() (string, error) {
 // prepareStandby sets what has to be in force before the first commit of the new
 // primary: a standby takes ALTER SYSTEM and makes slots.
 func (f *failover) prepareStandby(ctx context.Context) error {
+	ensure := f.ensureNames
 	if len(f.names.names) == 0 {
-		if err := f.setNames(ctx); err != nil {
-			return err
-		}
+		ensure = f.setNames
+	}
+	if err := ensure(ctx); err != nil {
+		return err
 	}
 	if strings.HasSuffix(f.facts["slot"], " lost") {
 		if err := f.pg.change(ctx, "SELECT pg_drop_replication_slot("+literal(f.slot())+")"); err != nil {
@@ -200,7 +202,30 @@ func (f *failover) setNames(ctx context.Context) error {
 	if err := f.awaitNames(ctx); err != nil {
 		return err
 	}
+	return f.haveNamesRead(ctx)
+}
+
+func (f *failover) haveNamesRead(ctx context.Context) error {
 	return f.pg.changeSecret(ctx, "CHECKPOINT", "CHECKPOINT  -- so that the checkpointer has read it, too; set on a standby beforehand this is saved")
+}
+
+// namesRead is whether the checkpointer is certain to have read the settings that
+// sessions have: they are those that the server was started with, or it has
+// become idle since the last reload. In the middle of a restartpoint it may not
+// look at them for as long as that takes.
+const namesRead = `SELECT pg_conf_load_time() <= pg_postmaster_start_time() OR clock_timestamp() > pg_conf_load_time() + CASE
+	WHEN (SELECT wait_event FROM pg_stat_activity WHERE backend_type = 'checkpointer') = 'CheckpointerMain' THEN interval '1 minute'
+	ELSE interval '1 hour' END AS sure`
+
+// ensureNames makes sure that synchronous_standby_names, which was set before, is
+// in force everywhere: somebody may have done so just now, or a failover that was
+// interrupted before the checkpointer had read it.
+func (f *failover) ensureNames(ctx context.Context) error {
+	row, err := f.pg.one(ctx, namesRead)
+	if err != nil || row["sure"] == "t" {
+		return err
+	}
+	return f.haveNamesRead(ctx)
 }
 
 // awaitNames waits until new sessions, and so the postmaster, have the setting.

@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
 
+	"github.com/walhaven/walhaven/internal/conninfo"
 	program "github.com/walhaven/walhaven/internal/daemon"
 	"github.com/walhaven/walhaven/internal/pgdata"
 	"github.com/walhaven/walhaven/wal"
@@ -52,8 +55,23 @@ func (f *failover) askOldPrimary(ctx context.Context) error {
 	case row["id"] != f.facts["system_identifier"]:
 		return errors.New("another cluster's server answers there")
 	}
-	f.old = oldPrimary{conninfo: f.oldConninfo(), dataDir: row["data_directory"], pid: postmasterPID(row["data_directory"])}
+	f.old = oldPrimary{conninfo: f.oldConninfo(), dataDir: row["data_directory"], pid: localPID(ctx, pg, row["data_directory"])}
 	return nil
+}
+
+// localPID is the PID of the server that pg is connected to if it runs on this
+// machine, else 0. Its data directory alone does not tell: on another machine it
+// commonly has the name that the standby's has here.
+func localPID(ctx context.Context, pg *pgAdmin, dataDir string) int {
+	here, err := os.ReadFile(filepath.Join(dataDir, "postmaster.pid"))
+	if err != nil {
+		return 0
+	}
+	there, err := pg.one(ctx, "SELECT pg_read_file('postmaster.pid') AS content")
+	if err != nil || there["content"] != string(here) {
+		return 0
+	}
+	return postmasterPID(dataDir)
 }
 
 // checkOldPrimary keeps a failover from a primary that is alive, unless it is
@@ -69,7 +87,11 @@ func (f *failover) checkOldPrimary(ctx context.Context) error {
 // findOldPrimary needs it, and a way to stop it.
 func (f *failover) findOldPrimary(ctx context.Context) error {
 	if err := f.askOldPrimary(ctx); err != nil {
-		return program.Explain(fmt.Errorf("the old primary: %w", err), "Asked: "+f.oldConninfo(),
+		asked, hidden := conninfo.WithoutPassword(f.oldConninfo())
+		if hidden != nil {
+			asked = "--from"
+		}
+		return program.Explain(fmt.Errorf("the old primary: %w", err), "Asked: "+asked,
 			"Name it with --from. If it is dead, walhaven failover does without it.")
 	}
 	if f.o.Stop == "" && f.old.pid == 0 {
