@@ -135,7 +135,9 @@ func (h TimelineHistory) Format() []byte {
 }
 
 // ParseTimelineHistory reads the content of tli's history file. Blank lines and
-// comments are skipped as readTimeLineHistory does.
+// comments are skipped as readTimeLineHistory does. Who recovers to a point in
+// front of a switch gets a history whose positions fall: the timelines in between
+// own nothing, and end where the next one begins.
 func ParseTimelineHistory(tli TLI, content []byte) (TimelineHistory, error) {
 	h := TimelineHistory{Last: tli}
 	for i, line := range strings.Split(string(content), "\n") {
@@ -160,8 +162,11 @@ func ParseTimelineHistory(tli TLI, content []byte) (TimelineHistory, error) {
 		}
 		h.Ancestors = append(h.Ancestors, e)
 	}
+	for i := len(h.Ancestors) - 1; i > 0; i-- {
+		h.Ancestors[i-1].Switch = min(h.Ancestors[i-1].Switch, h.Ancestors[i].Switch)
+	}
 	if !h.Valid() {
-		return h, fmt.Errorf("history file of timeline %d: timelines must rise and stay below %d, and switch positions must not fall", tli, tli)
+		return h, fmt.Errorf("history file of timeline %d: timelines must rise and stay below %d", tli, tli)
 	}
 	return h, nil
 }

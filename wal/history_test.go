@@ -38,6 +38,17 @@ func TestHistoryFile(t *testing.T) {
 	require.Empty(t, h.Format())
 }
 
+// A server that was recovered to a point in front of a promotion names the timeline
+// of that promotion as its parent, and its own switch point behind it.
+func TestHistoryOfARecoveryBehindASwitch(t *testing.T) {
+	h, err := ParseTimelineHistory(4, []byte("1\t0/1000\tx\n2\t0/5000\tx\n3\t0/3000\tbefore 0/3000\n"))
+	require.NoError(t, err)
+	require.True(t, h.Valid())
+	for at, want := range map[LSN]TLI{0xFFF: 1, 0x1000: 2, 0x2FFF: 2, 0x3000: 4, 0x6000: 4} {
+		require.Equal(t, want, h.TLIAt(at), at)
+	}
+}
+
 func TestHistoryFileRefused(t *testing.T) {
 	for name, c := range map[string]struct {
 		tli  TLI
@@ -49,7 +60,6 @@ func TestHistoryFileRefused(t *testing.T) {
 		"ancestor 0":          {2, "0\t0/1\tx"},
 		"falling timelines":   {9, "2\t0/1\tx\n1\t0/2\tx"},
 		"timeline twice":      {9, "2\t0/1\tx\n2\t0/2\tx"},
-		"falling switches":    {9, "1\t0/2\tx\n2\t0/1\tx"},
 		"no LSN":              {9, "1"},
 		"bad LSN":             {9, "1\t0-1\tx"},
 		"bad timeline":        {9, "one\t0/1\tx"},

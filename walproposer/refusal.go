@@ -45,6 +45,9 @@ const (
 	hintRebuild = "This data directory must not be the primary. Restore it from a base backup and the safekeepers' WAL " +
 		"(restore_command with walhaven wal get), or start it as a standby of the safekeepers and promote it."
 	hintFresh = "Import this server as a new timeline: choose another --timeline and found it."
+	hintTwice = "Only one of the two can go on. If the other one's walproposer was elected, rebuild this server as a standby. If neither was, " +
+		"start the safekeepers that are down: a majority without the other history lets this one in. If they are gone for good, stop both servers and " +
+		"promote a third one onto a free timeline, as docs/consensus.md says (Known limit)."
 	hintRival = "Stop the other walproposer, or pass --takeover if it is gone for good."
 )
 
@@ -62,6 +65,12 @@ func judge(err error) *Refusal {
 	switch {
 	case errors.Is(e.Cause, consensus.ErrIdentity), errors.Is(e.Cause, consensus.ErrNegotiation):
 		return &Refusal{Reason: "these safekeepers keep another server's WAL", Err: err, Hint: hintFresh}
+	case errors.Is(e.Cause, consensus.ErrPromotedTwice):
+		r := &Refusal{Reason: "this server's timeline history is not the quorum's", Err: err, Hint: hintTwice}
+		if e.Node != 0 {
+			r.Detail = fmt.Sprintf("Safekeeper %d has the other server's history.", e.Node)
+		}
+		return r
 	case errors.Is(e.Cause, consensus.ErrTimeline):
 		return &Refusal{Reason: "this server's timeline history does not continue the quorum's", Err: err, Hint: hintRebuild}
 	}

@@ -24,6 +24,10 @@ var (
 	ErrStopped       = errors.New("the proposer has ended")
 )
 
+// ErrPromotedTwice is the ErrTimeline of two servers that were promoted to one
+// timeline at different positions.
+var ErrPromotedTwice = fmt.Errorf("%w: two servers were promoted to it", ErrTimeline)
+
 // Error is what the state machines return. Cause is one of the sentinels above
 // and is found by errors.Is, as is Err.
 type Error struct {

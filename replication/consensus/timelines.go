@@ -69,7 +69,7 @@ func checkTimelines(have, want wal.TimelineHistory) *Error {
 		}
 		w, _ := want.Begin(tli)
 		if h, ok := have.Begin(tli); ok && h != w {
-			return errf(ErrTimeline, "timeline %d begins at %s here and at %s there: two servers were promoted to it", tli, h, w).at(min(h, w))
+			return errf(ErrPromotedTwice, "two servers were promoted to timeline %d: the one that is known here began it at %s, the other at %s", tli, h, w).at(min(h, w))
 		}
 	}
 	return nil

@@ -69,11 +69,12 @@ func Run(ctx context.Context, o Options, v View) (wal.LSN, error) {
 
 // campaign is a proposer with its connections.
 type campaign struct {
-	o      Options
-	d      *replication.Proposing
-	cancel context.CancelCauseFunc
-	done   chan struct{} // closed when all of it has ended; err is valid then
-	err    error
+	o       Options
+	d       *replication.Proposing
+	workers []*worker
+	cancel  context.CancelCauseFunc
+	done    chan struct{} // closed when all of it has ended; err is valid then
+	err     error
 }
 
 // begin starts a proposer for the term behind those of v. It lives until end is
@@ -87,6 +88,7 @@ func begin(ctx context.Context, o Options, v View) *campaign {
 	g, gctx := errgroup.WithContext(ctx)
 	for peer := range o.Peers {
 		w := &worker{o: o, d: c.d, peer: peer}
+		c.workers = append(c.workers, w)
 		g.Go(func() error { return w.run(gctx) })
 	}
 	g.Go(func() error { return c.d.Run(gctx) })
@@ -102,10 +104,21 @@ func (c *campaign) settle() error {
 	select {
 	case <-c.d.Settled():
 	case <-c.done:
-		return fmt.Errorf("settle the end of WAL: %w", c.err)
+		return fmt.Errorf("settle the end of WAL: %w", errors.Join(append([]error{c.err}, c.failures()...)...))
 	}
 	c.o.logger().Info("settled the end of WAL", "lsn", c.d.CommitLSN(), "term", uint64(c.d.Term()))
 	return nil
+}
+
+// failures are why connections of a run that has ended broke: a run that got nowhere
+// was refused by each of them, not by an answer.
+func (c *campaign) failures() (out []error) {
+	for _, w := range c.workers {
+		if w.last != nil {
+			out = append(out, fmt.Errorf("safekeeper %s: %w", c.o.Peers[w.peer].Name, w.last))
+		}
+	}
+	return out
 }
 
 // end closes the connections and waits for them.

@@ -30,6 +30,7 @@ type worker struct {
 	o    Options
 	d    *replication.Proposing
 	peer int
+	last error // why the last connection ended; valid when run has returned
 }
 
 // run connects again and again until ctx is done.
@@ -39,6 +40,7 @@ func (w *worker) run(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
+		w.last = err
 		w.o.logger().Debug("no connection to a safekeeper", "safekeeper", w.o.Peers[w.peer].Name, "err", err)
 		if err := pause(ctx, reconnectEvery); err != nil {
 			return err
