@@ -21,7 +21,7 @@ import (
 // disks hold, under pgbench, while a pageserver that is gone for good and a slot
 // that nobody reads from hold on to it. They give way, and say so; commits go on.
 func TestDeadPageserverAndForgottenSlotGiveWay(t *testing.T) {
-	const disk, minFree, round = 128, 56, 24 // MiB
+	const disk, minFree, round = 160, 64, 24 // MiB
 	port, err := compute.FreePort()
 	require.NoError(t, err)
 	gone := net.JoinHostPort("127.0.0.1", fmt.Sprint(port))
@@ -51,7 +51,7 @@ func TestDeadPageserverAndForgottenSlotGiveWay(t *testing.T) {
 		require.NoError(t, syscall.Statfs(dir, &st))
 		return int(st.Bavail * uint64(st.Bsize) >> 20)
 	}
-	for written := 0; written < disk+round; written += round {
+	for written := 0; written < disk+3*round; written += round {
 		// Disks take what comes while they give way: that much was left free for it.
 		for i, dir := range disks {
 			cluster.Eventually(t, fmt.Sprintf("room on disk %d", i+1), func() bool { return free(dir) > minFree/2+round })
