@@ -21,3 +21,11 @@ func (d *Proposing) announceNow() {
 	d.announcing.Store(false)
 	d.wakeLinks(true)
 }
+
+// Announce has the links announce a commit position that waits for that, for
+// there will be no WAL to carry it.
+func (d *Proposing) Announce() {
+	if d.announcing.Load() { // It stays so, and Run does the same in a moment.
+		d.wakeLinks(true)
+	}
+}

@@ -204,6 +204,7 @@ func (l *localLink) received(payload []byte) error {
 		if err := l.l.Appended(&l.response); err != nil {
 			return err
 		}
+		l.t.told[l.peer].answered(l.response.FlushLSN, l.t.d.CommitLSN())
 		if f := l.response.Pageserver; f != nil && l.t.ingested != nil {
 			l.t.ingested(f.LastReceivedLSN)
 		}

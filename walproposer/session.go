@@ -166,7 +166,11 @@ func (s *session) stream(ctx context.Context, v view) error {
 		return err
 	}
 	defer s.tap.close()
-	g.Go(func() error { return s.tap.receive(gctx) })
+	g.Go(func() error {
+		err := s.tap.receive(gctx)
+		s.farewell(gctx)
+		return err
+	})
 	g.Go(func() error { return s.tap.keepReporting(gctx) })
 	g.Go(func() error { return s.prove(gctx, v, requests) })
 	g.Go(func() error { return s.term.d.Run(gctx) })
@@ -236,6 +240,7 @@ func (s *session) drain(work, ctx context.Context) error {
 			return context.Cause(work)
 		}
 	}
+	s.farewell(work)
 	return context.Cause(ctx)
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/walhaven/walhaven/compute"
 	"github.com/walhaven/walhaven/compute/computetest"
+	"github.com/walhaven/walhaven/wal"
 	"github.com/walhaven/walhaven/walproposer"
 )
 
@@ -44,4 +45,25 @@ func TestServerStopsInOrder(t *testing.T) {
 	rows, err := w.pg.QueryValue(w.ctx(), "SELECT count(*) FROM t WHERE i IN (0, 1, 2, 100, 101, 102)")
 	require.NoError(t, err)
 	require.Equal(t, "6", rows)
+}
+
+// The safekeepers hear of the last commit, that of the shutdown checkpoint, from
+// the walproposer: here nobody else would tell them.
+func TestLastCommitIsAnnounced(t *testing.T) {
+	w := newWorld(t, computetest.Options{})
+	w.propose(w.options()).streams()
+	w.demandQuorum()
+	for round := range 4 {
+		require.NoError(t, w.insert(round))
+		require.NoError(t, w.pg.Stop(w.ctx(), compute.Fast))
+		require.Eventually(t, func() bool {
+			var flush, commit wal.LSN
+			for _, s := range w.statuses() {
+				flush, commit = max(flush, s.FlushLSN), max(commit, s.CommitLSN)
+			}
+			return commit == flush
+		}, patience, 10*time.Millisecond, "in round %d", round)
+		require.NoError(t, w.pg.Start(w.ctx(), compute.StartOptions{}))
+		require.NoError(t, w.insert(100+round))
+	}
 }

@@ -21,6 +21,8 @@ type term struct {
 	heard []atomic.Int64
 	// members is how many members there are, 0 before that is known.
 	members atomic.Int64
+	// told is what each peer has said about commit positions.
+	told []told
 	// unfillable hears that a peer cannot be filled and why, and with "" that it
 	// has caught up; nil: nobody does.
 	unfillable func(peer int, reason string)
@@ -33,7 +35,8 @@ type term struct {
 
 func newTerm(d *replication.Proposing, p *peers, l *slog.Logger) *term {
 	return &term{
-		d: d, peers: p, logger: l, heard: make([]atomic.Int64, maxPeers), suspicion: make(chan struct{}, 1), tokens: newTokens(p),
+		d: d, peers: p, logger: l, heard: make([]atomic.Int64, maxPeers), told: make([]told, maxPeers),
+		suspicion: make(chan struct{}, 1), tokens: newTokens(p),
 	}
 }
 

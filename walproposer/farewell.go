@@ -1,0 +1,60 @@
+package walproposer
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/walhaven/walhaven/wal"
+)
+
+// told is what one peer has said about commit positions: it answers the frame
+// that carries one like any other. An answer that comes behind one by which the
+// peer had all of it is to a later frame, which said that it is committed.
+type told struct {
+	flush, commit atomic.Uint64
+}
+
+// answered takes the position of an answer and the commit position of that
+// moment.
+func (t *told) answered(flush, commit wal.LSN) {
+	if t.flush.Swap(uint64(flush)) >= uint64(commit) {
+		t.commit.Store(uint64(commit))
+	}
+}
+
+// allTold says whether each peer that has all committed WAL was told so.
+func (t *term) allTold() bool {
+	commit := uint64(t.d.CommitLSN())
+	for i := range t.told {
+		peer := &t.told[i]
+		if t.heard[i].Load() != 0 && peer.flush.Load() >= commit && peer.commit.Load() < commit {
+			return false
+		}
+	}
+	return true
+}
+
+// farewellFor is how long the end of a session may wait for answers.
+const farewellFor = time.Second
+
+// farewell tells the safekeepers of the last commit before the connections end:
+// no WAL will follow that could. Else they would find out only by a headless run,
+// and until then pageservers and standbys would lack the end, which is where a
+// server has written that it was shut down in order.
+func (s *session) farewell(ctx context.Context) {
+	s.term.d.Announce()
+	deadline := time.NewTimer(farewellFor)
+	defer deadline.Stop()
+	look := time.NewTicker(2 * time.Millisecond)
+	defer look.Stop()
+	for !s.term.allTold() {
+		select {
+		case <-look.C:
+		case <-deadline.C:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
