@@ -301,3 +301,11 @@ func TestRingingWaitsForNobody(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, pairRing, m.kind)
 }
+
+// A worker that asks for the login of nobody's safekeeper is told so.
+func TestLoginOfAnUnknownSafekeeperIsRefused(t *testing.T) {
+	tokens := newTestTerm().tokens
+	for _, request := range []string{"-1", "1", "{}", ""} {
+		require.Contains(t, string(tokens.answer(t.Context(), []byte(request))), `"error":`, request)
+	}
+}

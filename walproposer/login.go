@@ -82,8 +82,8 @@ func (t *tokens) answer(ctx context.Context, request []byte) []byte {
 	l, err := login{}, json.Unmarshal(request, &peer)
 	switch {
 	case err != nil:
-	case peer < 0 || peer >= len(t.unknown):
-		err = fmt.Errorf("safekeeper %d of %d", peer, len(t.unknown))
+	case peer < 0 || peer >= len(t.peers.all()):
+		err = fmt.Errorf("safekeeper %d of %d", peer, len(t.peers.all()))
 	default:
 		l, err = t.login(ctx, peer)
 	}
