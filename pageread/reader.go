@@ -91,9 +91,9 @@ func (r *Reader) At(ctx context.Context, want, unchanged wal.LSN) (At, error) {
 		return At{}, fmt.Errorf("%w: LSN %s lies below not modified since %s", ErrRequest, want, unchanged)
 	}
 	if want != Latest {
-		want = r.recordEnd(want)
+		want = r.RecordEnd(want)
 	}
-	unchanged = min(r.recordEnd(unchanged), want)
+	unchanged = min(r.RecordEnd(unchanged), want)
 	at := At{LSN: min(want, max(r.Last(), unchanged)), unchanged: unchanged}
 	if unchanged == 0 {
 		at.unchanged = at.LSN
@@ -125,9 +125,9 @@ func (r *Reader) Exactly(ctx context.Context, lsn wal.LSN) (At, error) {
 	return r.At(ctx, lsn, lsn)
 }
 
-// recordEnd takes a position just behind a page header for the start of the
-// page: both follow the same record.
-func (r *Reader) recordEnd(lsn wal.LSN) wal.LSN {
+// RecordEnd takes a position just behind a page header for the start of the
+// page: both follow the same record. Reads do so with the LSN that they are given.
+func (r *Reader) RecordEnd(lsn wal.LSN) wal.LSN {
 	const short, long = 24, 40
 	switch offset := lsn - lsn.PageStart(); {
 	case r.o.SegmentSize.Offset(lsn) == long:

@@ -74,7 +74,9 @@ func (p past) outside(what string) *protocol.Error {
 		WithHint("SHOW WINDOW tells the times.")
 }
 
+// atLSN takes the LSN for the one that a read at it means: a pin keeps exactly that.
 func (p past) atLSN(lsn wal.LSN) (moment, error) {
+	lsn = p.reader.RecordEnd(lsn)
 	if lsn > p.reader.Last() {
 		return moment{}, p.outside("LSN " + lsn.String())
 	}

@@ -244,6 +244,15 @@ func (h *history) checkWindow(t *testing.T, n *node) {
 	middle := h.order[len(h.order)/3]
 	pinned, err := n.query(fmt.Sprintf("PIN 'keep' AT 'xid:%d'", middle))
 	require.NoError(t, err)
+	pinnedLSN, err := wal.ParseLSN(pinned[0]["lsn"])
+	require.NoError(t, err)
+	// As pg_current_wal_insert_lsn tells it when a page is full.
+	behindHeader := pinnedLSN.PageStart() + 24
+	if wal.DefaultSegmentSize.Offset(pinnedLSN.PageStart()) == 0 {
+		behindHeader += 16
+	}
+	_, err = n.query("PIN 'header' AT '" + behindHeader.String() + "'")
+	require.NoError(t, err)
 	require.NoError(t, n.timeline.pages.tl.Flush(t.Context()))
 	// As if the window ended with two thirds of the commits.
 	edge := h.times[h.order[len(h.order)*2/3]]
@@ -255,7 +264,7 @@ func (h *history) checkWindow(t *testing.T, n *node) {
 	oldest, err := n.query(fmt.Sprintf("SHOW LSN AT 'xid:%d'", want))
 	require.NoError(t, err)
 	require.Equal(t, oldest[0]["lsn"], rows[0]["oldest_lsn"], "it is what the window begins with")
-	require.Equal(t, "1", rows[0]["pins"])
+	require.Equal(t, "2", rows[0]["pins"])
 	require.NoError(t, n.timeline.pages.tl.Compact(t.Context()))
 	edgeLSN, err := wal.ParseLSN(rows[0]["oldest_lsn"])
 	require.NoError(t, err)
@@ -266,6 +275,10 @@ func (h *history) checkWindow(t *testing.T, n *node) {
 
 	_, err = n.query("SHOW RELATIONS AT LSN '" + pinned[0]["lsn"] + "'")
 	require.NoError(t, err, "it is pinned")
+	_, err = n.query("SHOW RELATIONS AT LSN '" + behindHeader.String() + "'")
+	require.NoError(t, err, "so is what lies behind a page header")
+	_, err = n.query("UNPIN 'header'")
+	require.NoError(t, err)
 	_, err = n.query("SHOW RELATIONS AT LSN '" + (edgeLSN - 8).String() + "'")
 	require.Equal(t, protocol.CodeOutsideWindow, protocol.SQLState(err))
 	horizon := func() wal.LSN {
