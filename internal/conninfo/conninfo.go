@@ -10,20 +10,24 @@ import (
 )
 
 // Parse reads a connection string, a URI or keywords and values, as
-// libpq does. The environment and the service file are not consulted.
+// libpq does. The environment and the service file are not consulted. Errors
+// count the settings and quote none: any word may be part of a password with a
+// space in it.
 func Parse(s string) (map[string]string, error) {
 	if isURI(s) {
 		return parseURI(s)
 	}
 	out := map[string]string{}
+	number := 0
 	for rest := strings.TrimSpace(s); rest != ""; rest = strings.TrimSpace(rest) {
+		number++
 		name, value, found := strings.Cut(rest, "=")
 		if name = strings.TrimSpace(name); !found || name == "" || strings.ContainsAny(name, " \t\n'") {
-			return nil, fmt.Errorf("connection string: %q is not followed by =", strings.Fields(rest)[0])
+			return nil, fmt.Errorf("connection string: setting %d is not followed by =; a value with a space needs quotes", number)
 		}
 		var err error
 		if out[name], rest, err = cutValue(strings.TrimLeft(value, " \t\n")); err != nil {
-			return nil, fmt.Errorf("connection string: value of %s: %w", name, err)
+			return nil, fmt.Errorf("connection string: value of setting %d: %w", number, err)
 		}
 	}
 	return out, nil

@@ -43,7 +43,10 @@ func TestWithoutPassword(t *testing.T) {
 		require.NoError(t, err, s)
 		require.Equal(t, want, got)
 	}
-	for _, s := range []string{"password='secret", "postgres://u:secret@h:1/%zz"} {
+	for _, s := range []string{
+		"password='secret", "password=my secret", "password=my secret word=", "password=my secret='word", "host=a password=my secret 'word=1",
+		"postgres://u:secret@h:1/%zz",
+	} {
 		_, err := WithoutPassword(s)
 		require.Error(t, err)
 		require.NotContains(t, err.Error(), "secret")
