@@ -93,7 +93,7 @@ func (d *driver) hear(ctx context.Context, g *errgroup.Group) error {
 }
 
 // asked gets the worker a login, which takes a connection of its own. A question
-// that comes while another is worked on waits for that.
+// that comes while another is worked on is refused.
 func (d *driver) asked(ctx context.Context, g *errgroup.Group, asking *sync.Mutex, m *pairMessage) error {
 	if !asking.TryLock() {
 		return d.pair.send(pairMessage{kind: pairLogin, conn: m.conn, body: []byte(`{"error":"another login is being made"}`)})

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync/atomic"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -17,6 +19,8 @@ import (
 type login struct {
 	User     string `json:"user"`
 	Password string `json:"password"`
+	// Site is where it is good; the zero site is anywhere.
+	Site site `json:"site,omitzero"`
 	// Error says why there is none.
 	Error string `json:"error,omitempty"`
 }
@@ -47,24 +51,77 @@ func (t *tokens) login(ctx context.Context, peer int) (login, error) {
 	if t.unknown[peer].Load() {
 		return t.configured(peer)
 	}
-	rows, err := t.peers.query(ctx, peer, createToken, pushTimeout)
-	var refused *pgconn.PgError
-	switch {
-	case errors.As(err, &refused) && lacksTokens(refused.Code):
-		t.unknown[peer].Store(true)
-		return t.configured(peer)
-	case err != nil:
+	c, err := pgconn.ParseConfig(t.peers.all()[peer])
+	if err != nil {
 		return login{}, err
+	}
+	var failed []error
+	for _, at := range sitesOf(c) {
+		l, err := t.create(ctx, peer, at)
+		var refused *pgconn.PgError
+		switch {
+		case errors.As(err, &refused) && lacksTokens(refused):
+			t.unknown[peer].Store(true)
+			return t.configured(peer)
+		case err == nil:
+			return l, nil
+		}
+		failed = append(failed, err)
+	}
+	return login{}, errors.Join(failed...)
+}
+
+// create asks for a token at one of the places of a connection string: whoever
+// answers at another need not know it.
+func (t *tokens) create(ctx context.Context, peer int, at site) (login, error) {
+	o := t.peers.dialOptions(pushTimeout)
+	o.Configure = at.narrow
+	rows, err := replication.Query(ctx, t.peers.all()[peer], createToken, o)
+	switch {
+	case err != nil:
+		return login{}, fmt.Errorf("safekeeper %s: %w", t.peers.address(peer), err)
 	case len(rows) != 1 || rows[0]["user_name"] == "" || rows[0]["password"] == "":
 		return login{}, fmt.Errorf("safekeeper %s: CREATE TOKEN answered without a token", t.peers.address(peer))
 	}
-	return login{User: rows[0]["user_name"], Password: rows[0]["password"]}, nil
+	return login{User: rows[0]["user_name"], Password: rows[0]["password"], Site: at}, nil
 }
 
-// lacksTokens says whether an SQLSTATE is the answer to an unknown command: ours,
-// PostgreSQL's, or that of Neon's safekeeper.
-func lacksTokens(code string) bool {
-	return code == protocol.CodeFeatureNotSupported || code == protocol.CodeSyntaxError || code == protocol.CodeInternalError
+// lacksTokens says whether an error is the answer to an unknown command: ours,
+// PostgreSQL's, or that of Neon's safekeeper, for which it is an internal error as
+// any other. A failure of a safekeeper that has tokens is none: it would have the
+// worker get the password for the rest of the term.
+func lacksTokens(e *pgconn.PgError) bool {
+	return e.Code == protocol.CodeFeatureNotSupported || e.Code == protocol.CodeSyntaxError ||
+		e.Code == protocol.CodeInternalError && strings.HasPrefix(e.Message, "unsupported command")
+}
+
+// site is one of the hosts that a connection string may name.
+type site struct {
+	Host string `json:"host"`
+	Port uint16 `json:"port"`
+}
+
+// sitesOf are those of a connection string, in its order.
+func sitesOf(c *pgconn.Config) []site {
+	out := []site{{c.Host, c.Port}}
+	for _, f := range c.Fallbacks {
+		if at := (site{f.Host, f.Port}); !slices.Contains(out, at) {
+			out = append(out, at)
+		}
+	}
+	return out
+}
+
+// narrow leaves one place of a connection string, with all the ways (TLS, plain)
+// to connect to it.
+func (at site) narrow(c *pgconn.Config) error {
+	ways := append([]*pgconn.FallbackConfig{{Host: c.Host, Port: c.Port, TLSConfig: c.TLSConfig}}, c.Fallbacks...)
+	ways = slices.DeleteFunc(ways, func(f *pgconn.FallbackConfig) bool { return site{f.Host, f.Port} != at })
+	if len(ways) == 0 {
+		return fmt.Errorf("the connection string does not name %s:%d", at.Host, at.Port)
+	}
+	c.Host, c.Port, c.TLSConfig, c.Fallbacks = ways[0].Host, ways[0].Port, ways[0].TLSConfig, ways[1:]
+	return nil
 }
 
 // configured is what the operator's connection string and its surroundings say.
@@ -110,7 +167,10 @@ func (p *pushing) dialOptions(ctx context.Context, peer int) (replication.DialOp
 	}
 	o.Configure = func(c *pgconn.Config) error {
 		c.User, c.Password = l.User, l.Password
-		return nil
+		if l.Site == (site{}) {
+			return nil
+		}
+		return l.Site.narrow(c)
 	}
 	return o, nil
 }
