@@ -32,12 +32,30 @@ walhaven | '"walhaven"' | 'FIRST 1 (walhaven)' | 'ANY 1 (walhaven)') ;;
 	;;
 esac
 
+# Sessions wait when the checkpointer has told them that there is somebody to wait
+# for. It has read names that the server was started with, or that were set before
+# it became idle; of others it is certain when a CHECKPOINT has ended.
+read=$(local_sql "SELECT pg_conf_load_time() <= pg_postmaster_start_time() OR clock_timestamp() > pg_conf_load_time() + CASE
+	WHEN (SELECT wait_event FROM pg_stat_activity WHERE backend_type = 'checkpointer') = 'CheckpointerMain' THEN interval '1 minute'
+	ELSE interval '1 hour' END")
+if [ "$read" != t ]; then
+	say "CHECKPOINT: synchronous_standby_names may have been set just now"
+	local_sql CHECKPOINT || {
+		say "it is not certain that commits would wait for the quorum"
+		exit 1
+	}
+fi
+
 end=$("$WALHAVEN" --cluster "$WALHAVEN_CLUSTER" failover --sync-only) || {
 	say "the end of WAL cannot be settled: no majority of the safekeepers answers"
 	exit 1
 }
 say "every acknowledged commit lies below $end"
 
+# An old leader that follows again keeps its slot (ignore_slots), which may have
+# lost its WAL meanwhile and never gets it back: no walproposer could start at it.
+local_sql "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots
+	WHERE slot_name = '$WALHAVEN_SLOT' AND slot_type = 'physical' AND wal_status = 'lost'" >/dev/null
 local_sql "SELECT pg_create_physical_replication_slot('$WALHAVEN_SLOT', true)
 	WHERE NOT EXISTS (SELECT FROM pg_replication_slots WHERE slot_name = '$WALHAVEN_SLOT')" >/dev/null
 
