@@ -4,12 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/walhaven/walhaven/internal/conninfo"
 	program "github.com/walhaven/walhaven/internal/daemon"
@@ -37,6 +41,14 @@ func (f *failover) oldConninfo() string {
 	return f.Postgres.Conninfo()
 }
 
+// errNotPrimary says that the old primary is not where it was: a server answers
+// there that is another one.
+var errNotPrimary = errors.New("another server answers")
+
+// errItself says that the standby answers where the old primary should: by
+// 127.0.0.1 or a socket the file, brought here, names another server than there.
+var errItself = errors.New("the standby itself answers there")
+
 // askOldPrimary looks whether a primary of the same cluster answers there.
 func (f *failover) askOldPrimary(ctx context.Context) error {
 	pg, err := connectAdmin(ctx, f.oldConninfo(), f.say)
@@ -45,15 +57,17 @@ func (f *failover) askOldPrimary(ctx context.Context) error {
 	}
 	defer pg.close()
 	row, err := pg.one(ctx, "SELECT pg_is_in_recovery() AS standby, (SELECT system_identifier FROM pg_control_system()) AS id, "+
-		"current_setting('data_directory', true) AS data_directory")
+		"current_setting('data_directory', true) AS data_directory, extract(epoch FROM pg_postmaster_start_time()) AS started")
 	if err != nil {
 		return err
 	}
 	switch {
-	case row["standby"] == "t":
-		return errors.New("a standby answers there")
 	case row["id"] != f.facts["system_identifier"]:
-		return errors.New("another cluster's server answers there")
+		return fmt.Errorf("%w there, of another cluster", errNotPrimary)
+	case row["started"] == f.facts["started"] && row["data_directory"] == f.facts["data_directory"]:
+		return errItself
+	case row["standby"] == "t":
+		return fmt.Errorf("%w there, a standby", errNotPrimary)
 	}
 	f.old = oldPrimary{conninfo: f.oldConninfo(), dataDir: row["data_directory"], pid: localPID(ctx, pg, row["data_directory"])}
 	return nil
@@ -76,22 +90,54 @@ func localPID(ctx context.Context, pg *pgAdmin, dataDir string) int {
 
 // checkOldPrimary keeps a failover from a primary that is alive, unless it is
 // meant: its clients would see their connections wait and break.
+// One that answers otherwise than expected, refusing the password perhaps, lives.
 func (f *failover) checkOldPrimary(ctx context.Context) error {
-	if f.o.Yes || f.askOldPrimary(ctx) != nil {
-		return nil // nobody answers, or nobody who matters
+	if f.o.Yes {
+		return nil
+	}
+	err := f.askOldPrimary(ctx)
+	switch {
+	case err == nil:
+	case errors.Is(err, errNotPrimary), nobodyAnswers(err):
+		f.say("The old primary does not answer: %v", err)
+		return nil
+	default:
+		return program.Explain(fmt.Errorf("it is not certain that the old primary is dead, nothing was changed: %w", err), "Asked: "+f.askedWhere(),
+			"Make sure that it is, and give --yes; nothing that it acknowledged is lost even if it is not.")
 	}
 	return program.Explain(errors.New("the old primary answers: nothing was changed"), "",
 		"walhaven switchover stops it first and loses no transaction. To leave it behind as it is, give --yes; nothing that it acknowledged is lost.")
 }
 
+// nobodyAnswers says whether an error to connect means that there is no server:
+// nothing, or a host without one, or one that hangs. A refusal, also one of TLS's,
+// is an answer.
+func nobodyAnswers(err error) bool {
+	var answer *pgconn.PgError
+	var network *net.OpError
+	var name *net.DNSError
+	switch {
+	case errors.As(err, &answer):
+		return false
+	case pgconn.Timeout(err), errors.As(err, &name), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return true
+	}
+	return errors.As(err, &network) && (network.Op == "dial" || network.Op == "read" || network.Op == "write")
+}
+
+// askedWhere is where the old primary was looked for, without a password.
+func (f *failover) askedWhere() string {
+	asked, err := conninfo.WithoutPassword(f.oldConninfo())
+	if err != nil {
+		return "what cannot be read"
+	}
+	return asked
+}
+
 // findOldPrimary needs it, and a way to stop it.
 func (f *failover) findOldPrimary(ctx context.Context) error {
 	if err := f.askOldPrimary(ctx); err != nil {
-		asked, hidden := conninfo.WithoutPassword(f.oldConninfo())
-		if hidden != nil {
-			asked = "--from"
-		}
-		return program.Explain(fmt.Errorf("the old primary: %w", err), "Asked: "+asked,
+		return program.Explain(fmt.Errorf("the old primary: %w", err), "Asked: "+f.askedWhere(),
 			"Name it with --from. If it is dead, walhaven failover does without it.")
 	}
 	if f.o.Stop == "" && f.old.pid == 0 {
@@ -126,9 +172,13 @@ func (f *failover) stopOldPrimary(ctx context.Context) error {
 	return nil
 }
 
-// awaitGone waits until the old primary takes no connections.
+// awaitGone waits until the old primary takes no connections; one that says that
+// it shuts down is still there.
 func (f *failover) awaitGone(ctx context.Context) error {
-	err := poll(ctx, 100*time.Millisecond, func() (bool, error) { return f.askOldPrimary(ctx) != nil, nil })
+	err := poll(ctx, 100*time.Millisecond, func() (bool, error) {
+		err := f.askOldPrimary(ctx)
+		return errors.Is(err, errNotPrimary) || nobodyAnswers(err), nil
+	})
 	if err != nil {
 		return fmt.Errorf("the old primary answers after it was stopped: %w", err)
 	}
