@@ -87,12 +87,18 @@ func Switchover(ctx context.Context, o FailoverOptions) error {
 		f.checkShutdown, f.replay, f.promote, f.attach, f.rejoin, f.finish)
 }
 
-// goOn ends a failover that was interrupted between the promotion and the
-// attachment. Whether the new primary may write is its walproposer's to prove, as
+// goOn ends a failover that was interrupted between the promotion and the first
+// commit. Whether the new primary may write is its walproposer's to prove, as
 // ever.
 func (f *failover) goOn(ctx context.Context, err error) error {
 	if err != nil {
 		return err
+	}
+	if f.facts["sessions"] != "0" {
+		f.say("It was promoted already and has its walproposer; what is left is the first commit.")
+		// One that was not started here is somebody else's to watch.
+		f.o.NoStart = f.o.NoStart || f.PID("walproposer") == 0
+		return f.each(ctx, f.record, func(ctx context.Context) error { return f.awaitFirstCommit(ctx, f.walproposer()) }, f.finish)
 	}
 	f.say("It was promoted already; what is left is its walproposer.")
 	return f.each(ctx, f.stopWalproposer, f.attach, f.finish)

@@ -119,9 +119,8 @@ func (f *failover) history(ctx context.Context) (h wal.TimelineHistory, err erro
 	return wal.ParseTimelineHistory(wal.TLI(tli), []byte(rows[0]["content"]))
 }
 
-// attach makes the cluster file name the new primary and has its walproposer take
-// over the term.
-func (f *failover) attach(ctx context.Context) (err error) {
+// record makes the cluster file name the new primary.
+func (f *failover) record(context.Context) (err error) {
 	f.Postgres.DataDir, f.Postgres.SocketDir = f.facts["data_directory"], f.facts["socket_dir"]
 	if f.Postgres.Port, err = strconv.Atoi(f.facts["port"]); err != nil {
 		return fmt.Errorf("port of the server: %w", err)
@@ -136,7 +135,12 @@ func (f *failover) attach(ctx context.Context) (err error) {
 		f.Walproposer.HTTP = f.o.HTTP
 	}
 	f.say("+ %s  # names the new primary", f.clusterFile())
-	if err := f.save(); err != nil {
+	return f.save()
+}
+
+// attach has the new primary's walproposer take over the term.
+func (f *failover) attach(ctx context.Context) error {
+	if err := f.record(ctx); err != nil {
 		return err
 	}
 	d := f.walproposer()
@@ -153,6 +157,7 @@ func (f *failover) attach(ctx context.Context) (err error) {
 
 // awaitFirstCommit commits something, which returns when the quorum has it.
 func (f *failover) awaitFirstCommit(ctx context.Context, d daemon) error {
+	invariant.Point("operator/commit/before")
 	within, cancel := f.within(ctx)
 	defer cancel()
 	committed := make(chan error, 1)

@@ -47,8 +47,8 @@ func (f *failover) checkStandby(ctx context.Context) (err error) {
 	tenant, err := tenantOf(v["system_identifier"])
 	c.must(err == nil && tenant == f.Tenant, "its system identifier is the cluster's", "It is "+v["system_identifier"]+": another cluster's server.")
 	f.checkStandbyNames(c)
-	f.promoted = v["standby"] != "t" && f.names.needsQuorum() && v["slot"] != "" && v["sessions"] == "0"
-	c.must(v["standby"] == "t" || f.promoted, where+" is a standby", "Name a standby that follows the safekeepers with --to.")
+	f.promoted = v["standby"] != "t" && f.names.needsQuorum() && v["slot"] != ""
+	c.must(v["standby"] == "t" || f.promoted, where+" is a standby, or was promoted already", "Name a standby that follows the safekeepers with --to.")
 	if !f.promoted {
 		f.checkReplay(ctx, c)
 	}

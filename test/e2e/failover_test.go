@@ -145,7 +145,8 @@ func insertWithin(ctx context.Context, s *compute.Server, i int, d time.Duration
 
 // TestPromotedServerWaitsFromItsFirstCommit ends the tool right behind the
 // promotion: the new primary, which was not told to wait when it was a standby,
-// acknowledges nothing. Called again the tool goes on, and commits return.
+// acknowledges nothing. Called again the tool goes on, also if it was ended again
+// behind the start of the walproposer, and commits return.
 func TestPromotedServerWaitsFromItsFirstCommit(t *testing.T) {
 	ctx := context.Background()
 	c := cluster.New(t, cluster.Options{})
@@ -167,9 +168,16 @@ func TestPromotedServerWaitsFromItsFirstCommit(t *testing.T) {
 		n, err := standby.QueryValue(ctx, "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
 		return err == nil && n == "1"
 	})
+	out, code = cluster.WalhavenAt(t, "operator/commit/before@1=kill", args...)
+	require.Equal(t, -1, code, out)
+	require.Contains(t, out, "It was promoted already; what is left is its walproposer")
+	c.Eventually("the walproposer is there", func() bool {
+		n, err := standby.QueryValue(ctx, "SELECT count(*) FROM pg_stat_replication WHERE application_name = 'walhaven'")
+		return err == nil && n == "1"
+	})
 	out, code = cluster.Walhaven(t, args...)
 	require.Zero(t, code, out)
-	require.Contains(t, out, "It was promoted already")
+	require.Contains(t, out, "It was promoted already and has its walproposer")
 	require.NoError(t, <-inserted)
 	c.Promoted(standby)
 	require.Equal(t, operator.StateSafe, c.CollectStatus(ctx).State)
