@@ -26,7 +26,8 @@ type metrics struct {
 	feeds      prometheus.Counter
 	slotRoom   prometheus.Gauge
 	generation prometheus.Gauge
-	memberSets *prometheus.GaugeVec
+	members    prometheus.Gauge
+	newMembers prometheus.Gauge
 	joint      prometheus.Gauge
 	walRate    prometheus.Gauge
 
@@ -50,8 +51,8 @@ func (m *metrics) outlook(f forecast) {
 // membership exports the membership in force.
 func (m *metrics) membership(c pushwal.Configuration) {
 	m.generation.Set(float64(c.Generation))
-	m.memberSets.WithLabelValues("members").Set(float64(len(c.Members)))
-	m.memberSets.WithLabelValues("new_members").Set(float64(len(c.NewMembers)))
+	m.members.Set(float64(len(c.Members)))
+	m.newMembers.Set(float64(len(c.NewMembers)))
 	since := 0.0
 	if c.Joint() {
 		since = float64(time.Now().Unix())
@@ -91,10 +92,9 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		unprotectedTotal: counter("unprotected_intervals_total", "Intervals that began in which commits did not wait for the quorum."),
 
 		generation: gauge("membership_generation", "Generation of the membership in force, as this proposer knows it."),
-		memberSets: f.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "walhaven_walproposer_members", Help: "Members in force, by set; new_members has some while a change is under way.",
-		}, []string{"set"}),
-		joint: gauge("membership_joint_since_seconds", "When the joint membership in force came, in Unix time; 0 without a change under way."),
+		members:    gauge("members", "Members in force."),
+		newMembers: gauge("new_members", "Members that a change under way leads to; 0 without one."),
+		joint:      gauge("membership_joint_since_seconds", "When the joint membership in force came, in Unix time; 0 without a change under way."),
 
 		slotRoom: gauge("slot_headroom_bytes", "WAL that PostgreSQL may still write before it invalidates the replication slot; -1 without a limit."),
 		walRate:  gauge("postgres_wal_bytes_per_second", "WAL that PostgreSQL writes, over the last minute."),

@@ -202,8 +202,8 @@ func (s *survivor) compare(stopped string, kinds oracle.Kinds, lsn wal.LSN) orac
 		oracle.Stream(s.t, pageserverConninfo(s.t, s.c), wal.TTID{Tenant: s.c.Tenant, Timeline: s.c.Timeline}, lsn))
 }
 
-// damage flips a bit in each layer file, where pages are and not the sizes before
-// or the special files behind them: what a damaged block held is refused.
+// damage flips bits all over each layer file, where pages are and not the sizes
+// before or the special files behind them: what a damaged block held is refused.
 func (s *survivor) damage(stopped string, kinds oracle.Kinds, lsn wal.LSN) {
 	layers, err := filepath.Glob(filepath.Join(s.c.Pageservers[0].DataDir, "pages", s.c.Timeline.String(), "*.layer"))
 	require.NoError(s.t, err)
@@ -212,7 +212,9 @@ func (s *survivor) damage(stopped string, kinds oracle.Kinds, lsn wal.LSN) {
 	for _, path := range layers {
 		content, err := os.ReadFile(path)
 		require.NoError(s.t, err)
-		content[len(content)*2/5+s.random.IntN(len(content)*2/5)] ^= 1 << s.random.IntN(8)
+		for at := len(content) * 2 / 5; at < len(content)*4/5; at += 1 + s.random.IntN(32<<10) {
+			content[at] ^= 1 << s.random.IntN(8)
+		}
 		require.NoError(s.t, os.WriteFile(path, content, 0o600))
 	}
 	s.c.StartUnready("pageserver-1", smallPageserver...)
