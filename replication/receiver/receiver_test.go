@@ -128,6 +128,37 @@ func TestEndOfTimeline(t *testing.T) {
 	require.Equal(t, EndOfTimeline{Next: 3, Start: 1 << 32}, *end)
 }
 
+// TestShortStreamIsReported: a stream that ends at once has told the server where
+// its reader is all the same.
+func TestShortStreamIsReported(t *testing.T) {
+	for range 100 {
+		reported := make(chan walstream.StatusUpdate, 1)
+		c := connect(t, func(_ context.Context, _ string, w *protocol.ResultWriter) error {
+			s, err := w.CopyBoth()
+			if err != nil {
+				return err
+			}
+			if err := s.CloseSend(); err != nil {
+				return err
+			}
+			if m, err := receiveStatus(s); err == nil {
+				reported <- m
+			}
+			close(reported)
+			return nextTimeline(w, 2, "0/100")
+		})
+		r := start(t, c, 0x100, Options{})
+		_, _, err := r.Next()
+		var end *EndOfTimeline
+		require.ErrorAs(t, err, &end)
+		m, ok := <-reported
+		require.True(t, ok, "nothing was reported")
+		require.Equal(t, wal.LSN(0x100), m.Write)
+		require.NoError(t, r.Close())
+		require.NoError(t, c.Close())
+	}
+}
+
 func TestServerEndsTheStream(t *testing.T) {
 	for name, c := range map[string]struct {
 		end  func(*protocol.CopyStream) error

@@ -29,45 +29,48 @@ func (r *reports) nudge() {
 	}
 }
 
-// report sends status updates: at the start, when positions changed, when the
-// server asks, and at the latest after each interval. It is a goroutine of its
-// own because a send may have to wait for a server that does not read.
+// report sends status updates: at the start, however soon done comes, when
+// positions changed, when the server asks, and at the latest after each interval.
+// It is a goroutine of its own because a send may have to wait for a server that
+// does not read.
 func (r *Receiver) report(done <-chan struct{}) {
 	var buf []byte
 	var last Positions
 	var sent time.Time // zero: nothing yet, send at once
-	timer := time.NewTimer(0)
+	timer := time.NewTimer(r.o.Interval)
 	defer timer.Stop()
 	for {
+		now, positions := time.Now(), r.o.Positions()
+		ask := r.reports.ask.Load()
+		if wait := r.wait(sent, now); positions == last && !ask && wait > 0 {
+			timer.Reset(wait)
+		} else {
+			r.reports.requested.Store(false)
+			r.reports.ask.Store(false)
+			var err error
+			if buf, err = r.send(buf[:0], positions, ask); err != nil {
+				r.stream.Abort(err)
+				return
+			}
+			last, sent = positions, now
+			timer.Reset(r.o.Interval)
+		}
 		select {
 		case <-done:
 			return
 		case <-timer.C:
 		case <-r.reports.kick:
 		}
-		now, positions := time.Now(), r.o.Positions()
-		requested := r.reports.requested.Load()
-		ask := r.reports.ask.Load()
-		if positions == last && !ask {
-			wait := sent.Add(r.o.Interval).Sub(now)
-			if requested {
-				wait = sent.Add(pace).Sub(now)
-			}
-			if wait > 0 {
-				timer.Reset(wait)
-				continue
-			}
-		}
-		r.reports.requested.Store(false)
-		r.reports.ask.Store(false)
-		var err error
-		if buf, err = r.send(buf[:0], positions, ask); err != nil {
-			r.stream.Abort(err)
-			return
-		}
-		last, sent = positions, now
-		timer.Reset(r.o.Interval)
 	}
+}
+
+// wait is how long a status update that says the same as the last one has still
+// to wait.
+func (r *Receiver) wait(sent, now time.Time) time.Duration {
+	if r.reports.requested.Load() {
+		return sent.Add(pace).Sub(now)
+	}
+	return sent.Add(r.o.Interval).Sub(now)
 }
 
 func (r *Receiver) send(buf []byte, p Positions, ask bool) ([]byte, error) {

@@ -32,6 +32,7 @@ type harness struct {
 
 	point   point          // at hand
 	victims []string       // armed for it
+	env     []string       // that arms them
 	logs    map[string]int // lengths of their logs then
 
 	followers sync.WaitGroup
@@ -57,14 +58,11 @@ func (h *harness) until(what string, cond func() bool) {
 // arm starts the victims so that the fail point acts on them.
 func (h *harness) arm(p point, action string) {
 	h.t.Helper()
-	if p.scene.prepare != nil {
-		p.scene.prepare(h)
-	}
 	rule := fmt.Sprintf("%s@%d=%s", p.name, p.nth, action)
 	if p.scene.rules != "" {
 		rule = p.scene.rules + "," + rule
 	}
-	env := append([]string{failpoints(rule)}, p.scene.env...)
+	h.env = append([]string{failpoints(rule)}, p.scene.env...)
 	h.point, h.victims = p, p.victims(h)
 	for _, name := range h.victims {
 		h.c.Kill(name)
@@ -72,7 +70,7 @@ func (h *harness) arm(p point, action string) {
 			p.scene.before(h, name)
 		}
 		h.logs[name] = len(h.log(name))
-		h.start(name, env...)
+		h.start(name, h.env...)
 		if p.scene.act != nil {
 			h.awaitMember(name)
 		}

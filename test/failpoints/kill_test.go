@@ -168,7 +168,7 @@ func toStop() []point {
 	all := slices.Clone(stopped)
 	for _, p := range table {
 		known := func(q point) bool { return q.program == p.program && q.name == p.name }
-		plain := p.unreachable == "" && p.scene.act == nil && p.scene.before == nil && p.scene.prepare == nil && p.scene.rules == ""
+		plain := p.unreachable == "" && p.scene.act == nil && p.scene.before == nil && p.scene.rules == ""
 		if plain && !slices.ContainsFunc(stopped, known) {
 			all = append(all, p)
 		}

@@ -7,6 +7,8 @@ import (
 	"syscall"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/walhaven/walhaven/wal"
 )
 
 // scene is what makes a program pass a fail point when the writer alone does
@@ -18,8 +20,6 @@ type scene struct {
 	env []string
 	// rules are further fail points of the victims.
 	rules string
-	// prepare runs first of all.
-	prepare func(h *harness)
 	// before runs while the victims are down, before they are started armed.
 	before func(h *harness, victim string)
 	// act runs once the armed victims are ready; nil: they may die at any moment.
@@ -60,21 +60,13 @@ var (
 	}
 
 	// fed: the same, seen from the walproposer, which reads what it feeds.
-	fed = scene{
-		prepare: func(h *harness) {
-			h.c.Kill("safekeeper-1")
-			h.writeMuch(4)
-			h.w.Await(1)
-		},
-		act: func(h *harness, _ string) { h.start("safekeeper-1") },
-	}
+	fed = scene{act: func(h *harness, _ string) { h.letFeed("safekeeper-1") }}
 
 	// peers: a safekeeper that missed something and hears no writer asks the
 	// others.
 	peers = scene{
 		before: func(h *harness, _ string) {
-			h.writeMuch(4)
-			h.w.Await(1)
+			h.confirmMuch()
 			h.c.Kill(walproposer)
 		},
 		act: func(*harness, string) {},
@@ -147,6 +139,30 @@ func (h *harness) letLag(name string) {
 	h.start(name)
 }
 
+// letFeed has name miss WAL that the quorum has confirmed, so that the next
+// walproposer's queue begins behind it, until a walproposer feeds it. After a
+// second without a writer a safekeeper takes what it lacks from the others
+// itself; when it was faster than the walproposer, it has to miss something again.
+func (h *harness) letFeed(name string) {
+	h.t.Helper()
+	for {
+		h.c.Kill(name)
+		end := h.confirmMuch()
+		h.end(walproposer)
+		h.start(walproposer, h.env...)
+		h.awaitMember(walproposer)
+		h.start(name)
+		var fed bool
+		h.until(name+" has "+end.String(), func() bool {
+			_, fed = h.reached()
+			return fed || h.position(h.c.Safekeepers[h.id(name)-1].PG, "flush_lsn") >= end
+		})
+		if fed {
+			return
+		}
+	}
+}
+
 // makePusher ends every safekeeper that the pageserver takes WAL from until it
 // is name's turn.
 func (h *harness) makePusher(name string) {
@@ -176,4 +192,14 @@ func (h *harness) writeMuch(megabytes int) {
 	_, err := h.c.Server.Query(context.Background(), fmt.Sprintf(
 		"SET synchronous_commit = local; SELECT pg_logical_emit_message(true, 'failpoints', repeat('x', %d))", megabytes<<20))
 	require.NoError(h.t, err)
+}
+
+// confirmMuch writes some megabytes of WAL and waits until PostgreSQL has been told
+// that a quorum has them. Returns their end.
+func (h *harness) confirmMuch() wal.LSN {
+	h.t.Helper()
+	h.writeMuch(4)
+	end := h.target()
+	h.until("the quorum has "+end.String(), func() bool { return h.reported() >= end })
+	return end
 }
