@@ -71,12 +71,7 @@ func statusJSON(t *testing.T, c *cluster.Cluster) {
 	require.Equal(t, c.Tenant.String(), s["tenant_id"])
 	has(s["postgres"], "conninfo", "pid", "data_dir", "version")
 	w := has(s["walproposer"], "http", "pid", "tap_pid", "push_pids")
-	pids := append(w["push_pids"].([]any), w["tap_pid"], w["pid"])
-	require.Len(t, pids, 5)
-	for i, pid := range pids {
-		require.NoError(t, syscall.Kill(int(pid.(float64)), 0))
-		require.NotContains(t, pids[:i], pid, "a process each")
-	}
+	requirePIDs(t, c, w)
 	safekeepers := s["safekeepers"].([]any)
 	require.Len(t, safekeepers, 3)
 	for _, sk := range safekeepers {
@@ -87,6 +82,23 @@ func statusJSON(t *testing.T, c *cluster.Cluster) {
 	for _, ps := range s["pageservers"].([]any) {
 		m := has(ps, "id", "pg", "http", "pid", "data_dir", "last_record_lsn", "disk_consistent_lsn", "lag_bytes", "lag_seconds")
 		require.Regexp(t, lsn, m["last_record_lsn"])
+	}
+}
+
+// requirePIDs: the supervisor, the tap and a push worker for each safekeeper are
+// named, and are a process each; as one process they are named as that.
+func requirePIDs(t *testing.T, c *cluster.Cluster, w map[string]any) {
+	pids := append(w["push_pids"].([]any), w["tap_pid"], w["pid"])
+	if c.Walproposer.InProcess {
+		require.Equal(t, []any{w["pid"], w["pid"], w["pid"]}, pids)
+	} else {
+		require.Len(t, pids, 5)
+	}
+	for i, pid := range pids {
+		require.NoError(t, syscall.Kill(int(pid.(float64)), 0))
+		if !c.Walproposer.InProcess {
+			require.NotContains(t, pids[:i], pid, "a process each")
+		}
 	}
 }
 
