@@ -43,6 +43,9 @@ type Postgres struct {
 	// ConnString is how the walproposer reaches the server; empty: over loopback,
 	// as `up` sets it up.
 	ConnString string `toml:"conninfo,omitempty"`
+	// Disposable says that the server runs with fsync = off, and is rebuilt after a
+	// crash of its machine.
+	Disposable bool `toml:"disposable,omitempty"`
 }
 
 // Walproposer is the process beside PostgreSQL.

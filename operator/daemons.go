@@ -68,6 +68,9 @@ func (l *local) walproposer() daemon {
 	if l.Walproposer.InProcess {
 		args = append(args, "--in-process")
 	}
+	if l.Postgres.Disposable {
+		args = append(args, "--disposable-compute")
+	}
 	if l.User != "" {
 		args = append(args, "--safekeeper-user", l.User)
 	}

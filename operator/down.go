@@ -65,5 +65,8 @@ func (l *local) stopServer(ctx context.Context) error {
 	l.say("stopping postgres")
 	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
 	defer cancel()
-	return server.Stop(ctx, compute.Fast)
+	if err := server.Stop(ctx, compute.Fast); err != nil {
+		return err
+	}
+	return l.settleServer()
 }

@@ -27,6 +27,7 @@ type UpOptions struct {
 	Safekeepers int           // how many, in a new cluster
 	Bench       time.Duration // how long pgbench runs on a new cluster; 0: not at all
 	InProcess   bool          // of a new cluster: walproposer --in-process
+	Disposable  bool          // the server runs with fsync = off from now on
 	Programs    string        // where walhaven's own programs are; empty: beside this one
 	Out         io.Writer
 }
@@ -43,6 +44,9 @@ func Up(ctx context.Context, o UpOptions) (*Cluster, error) {
 	if l.Attached != nil {
 		return nil, errAttached
 	}
+	if err := l.mayBecomeDisposable(o, fresh); err != nil {
+		return nil, err
+	}
 	install, err := compute.Find(ctx, l.want(o, fresh))
 	if err != nil {
 		return nil, err
@@ -58,6 +62,7 @@ func Up(ctx context.Context, o UpOptions) (*Cluster, error) {
 		l.requireQuorum,
 		l.takeBaseBackup,
 		l.importPages,
+		l.giveUpFsync,
 	}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
@@ -151,6 +156,9 @@ func (l *local) startServer(ctx context.Context) error {
 	if pid := l.server.PID(); pid != 0 {
 		l.say("postgres runs already (PID %d)", pid)
 		return nil
+	}
+	if err := l.markServer(ctx); err != nil {
+		return err
 	}
 	l.say("+ postgres -D %s", l.Postgres.DataDir)
 	if err := l.server.Start(ctx, compute.StartOptions{Detach: true}); err != nil {

@@ -62,6 +62,9 @@ func (l *local) followAndPromote(ctx context.Context, v *walproposer.Verdict) er
 			return err
 		}
 	}
+	if err := l.markServer(ctx); err != nil {
+		return err
+	}
 	l.say("+ postgres -D %s  # as a standby of the safekeepers", l.Postgres.DataDir)
 	if err := l.server.Start(ctx, compute.StartOptions{Detach: true}); err != nil {
 		return err
@@ -79,6 +82,9 @@ func (l *local) followAndPromote(ctx context.Context, v *walproposer.Verdict) er
 	if err := l.awaitSilence(ctx); err != nil {
 		return err
 	}
+	if err := l.reserveSlot(ctx); err != nil {
+		return err
+	}
 	l.say("+ SELECT pg_promote()  -- at %s", view.commit)
 	promoted, err := l.server.QueryValue(ctx, "SELECT pg_promote()")
 	if err == nil && promoted != "t" {
@@ -86,6 +92,22 @@ func (l *local) followAndPromote(ctx context.Context, v *walproposer.Verdict) er
 	}
 	if err != nil {
 		return fmt.Errorf("promote: %w", err)
+	}
+	return nil
+}
+
+// reserveSlot gives a standby that came from a base backup the slot that backups
+// lack: what it replays is the quorum's, so once promoted it has to prove only
+// what comes behind.
+func (l *local) reserveSlot(ctx context.Context) error {
+	known, err := l.server.QueryValue(ctx, "SELECT count(*) FROM pg_replication_slots WHERE slot_name = "+literal(l.slot()))
+	if err == nil && known == "0" {
+		statement := "SELECT pg_create_physical_replication_slot(" + literal(l.slot()) + ", true)"
+		l.say("+ %s", statement)
+		err = l.server.Exec(ctx, statement)
+	}
+	if err != nil {
+		return fmt.Errorf("make replication slot: %w", err)
 	}
 	return nil
 }

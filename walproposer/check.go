@@ -54,6 +54,7 @@ type Verdict struct {
 type check struct {
 	o        CheckOptions
 	dir      *pgdata.Directory
+	marked   bool // its server ran without fsync, and nothing was lost since
 	peers    *peers
 	timeline wal.TimelineID
 }
@@ -65,6 +66,9 @@ type check struct {
 func Check(ctx context.Context, o CheckOptions) (*Verdict, error) {
 	c, err := newCheck(o)
 	if err != nil {
+		return nil, err
+	}
+	if err := c.checkMarker(); err != nil {
 		return nil, err
 	}
 	if c.dir.Recovery {
@@ -150,6 +154,9 @@ func (c *check) judge(ctx context.Context, v view) (*Verdict, error) {
 			detail("What it has behind %s was never acknowledged by the quorum in force.", agree).hint(hintRebuild)
 	}
 	if err := c.compare(ctx, v, min(d.End, end, agree)); err != nil {
+		return nil, err
+	}
+	if err := c.checkUnsynced(end); err != nil {
 		return nil, err
 	}
 	out := &Verdict{Own: d.End, Quorum: end, Timeline: wal.TTID{Tenant: c.peers.tenant, Timeline: c.timeline}, Prepared: d.Standby}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/walhaven/walhaven/internal/daemon"
+	"github.com/walhaven/walhaven/internal/disposable"
 )
 
 // CheckConfig are the settings of the subcommand check.
@@ -19,6 +20,9 @@ type CheckConfig struct {
 	Takeover      bool          `name:"takeover" help:"Do not wait for that."`
 	WriteStandby  bool          `name:"write-standby" help:"When it has to start as standby: write standby.signal and primary_conninfo, and end with 0."`
 	Timeout       time.Duration `name:"timeout" default:"1m" help:"Give up after so long without a quorum."`
+
+	DisposableCompute bool `name:"disposable-compute" help:"The server is about to run with fsync = off: mark the directory, durably, if it may be started."`
+	AfterStop         bool `name:"after-stop" help:"The server was just stopped: write its filesystems to disk and take the mark of --disposable-compute away. Asks nobody."`
 }
 
 // errStandbyFirst is the exit of a check that wrote nothing.
@@ -29,6 +33,9 @@ func (c *CheckConfig) run(ctx context.Context, all *Config, stdout, stderr io.Wr
 	logger, err := all.NewLogger(stderr)
 	if err != nil {
 		return err
+	}
+	if c.AfterStop {
+		return c.afterStop(stdout)
 	}
 	o := CheckOptions{
 		DataDir: c.PGData, Slot: c.Slot, Safekeepers: c.Safekeepers, SafekeeperUser: c.SafekeeperUser,
@@ -54,15 +61,42 @@ func (c *CheckConfig) run(ctx context.Context, all *Config, stdout, stderr io.Wr
 	if _, err := fmt.Fprintf(stdout, "%s: %s\n", v.Action, v.Reason); err != nil {
 		return err
 	}
-	if v.Action != StartStandby || v.Prepared {
-		return nil
+	if v.Action == StartStandby && !v.Prepared {
+		if err := c.prepareStandby(v, o.SafekeeperPassword); err != nil {
+			return err
+		}
 	}
+	if c.DisposableCompute {
+		return disposable.Set(c.PGData)
+	}
+	return nil
+}
+
+// prepareStandby writes what makes a standby, if that is wanted.
+func (c *CheckConfig) prepareStandby(v *Verdict, password string) error {
 	if !c.WriteStandby {
 		return daemon.WithExit(daemon.ExitStandby, daemon.Explain(errStandbyFirst, "", "--write-standby prepares it."))
 	}
-	conninfo, err := StandbyConninfo(c.Safekeepers, c.SafekeeperUser, o.SafekeeperPassword, v.Timeline)
+	conninfo, err := StandbyConninfo(c.Safekeepers, c.SafekeeperUser, password, v.Timeline)
 	if err != nil {
 		return daemon.WithExit(daemon.ExitUsage, err)
 	}
 	return WriteStandby(c.PGData, conninfo)
+}
+
+// afterStop makes what a server without fsync wrote durable.
+func (c *CheckConfig) afterStop(stdout io.Writer) error {
+	cleared, err := SettleStopped(c.PGData)
+	switch {
+	case judge(err) != nil:
+		return daemon.WithExit(daemon.ExitRefused, err)
+	case err != nil:
+		return err
+	}
+	text := "nothing to do: no server ran here with fsync = off, or it did not stop in order"
+	if cleared {
+		text = "durable: all that the server wrote is on disk"
+	}
+	_, err = fmt.Fprintln(stdout, text)
+	return err
 }

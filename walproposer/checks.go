@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"time"
@@ -78,6 +79,11 @@ func (s *session) check(ctx context.Context) error {
 	}
 	defer c.Close() //nolint:errcheck // Nothing was left undone on it.
 	row, err := one(ctx, c, fmt.Sprintf(facts, ApplicationName, s.pid, s.o.Slot))
+	if err == nil && s.o.DisposableCompute {
+		var where replication.Row
+		where, err = one(ctx, c, whereabouts)
+		maps.Copy(row, where)
+	}
 	if err != nil {
 		s.state.checked(err.Error())
 		return err
@@ -88,7 +94,7 @@ func (s *session) check(ctx context.Context) error {
 		s.metrics.slotRoom.Set(-1)
 	}
 	s.keepLedger(row)
-	wrong := strings.Join(findings(row), "; ")
+	wrong := strings.Join(findings(row, s.o.DisposableCompute), "; ")
 	s.state.checked(wrong)
 	if wrong != s.wrong && wrong != "" {
 		s.logger.Warn("PostgreSQL is not set up for safe commits", "findings", wrong)
@@ -97,8 +103,9 @@ func (s *session) check(ctx context.Context) error {
 	return nil
 }
 
-// findings lists what is wrong, in words for an operator.
-func findings(row replication.Row) (wrong []string) {
+// findings lists what is wrong, in words for an operator. fsync may be off where
+// the server is disposable, in a directory that is marked for it.
+func findings(row replication.Row, disposable bool) (wrong []string) {
 	add := func(bad bool, format string, args ...any) {
 		if bad {
 			wrong = append(wrong, fmt.Sprintf(format, args...))
@@ -108,7 +115,12 @@ func findings(row replication.Row) (wrong []string) {
 	add(row["names"] != "" && row["sync_state"] != "sync" && row["sync_state"] != "quorum",
 		"walproposer's replication state is %q, not sync: synchronous_standby_names is '%s'", row["sync_state"], row["names"])
 	add(row["sessions"] != "1" && row["sessions"] != "0", "%s sessions are called %s: any of them could acknowledge commits", row["sessions"], ApplicationName)
-	add(row["fsync"] != "on", "fsync is %s", row["fsync"])
+	if disposable {
+		why := unmarked(row)
+		add(why != "", "fsync is %s, and %s", row["fsync"], why)
+	} else {
+		add(row["fsync"] != "on", "fsync is %s", row["fsync"])
+	}
 	add(row["full_page_writes"] != "on", "full_page_writes is %s: torn pages cannot be repaired", row["full_page_writes"])
 	level := row["synchronous_commit"]
 	add(level != "on" && level != "remote_apply" && level != "remote_write", "synchronous_commit is %s: commits do not wait for the quorum", level)

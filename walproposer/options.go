@@ -57,6 +57,9 @@ type Options struct {
 	// ApplySource is whose position is reported as applied, which is what
 	// synchronous_commit = remote_apply waits for: ApplyQuorum or ApplyPageserver.
 	ApplySource string
+	// DisposableCompute lets PostgreSQL run with fsync = off, in a directory that is
+	// marked for it (see [SettleStopped] and the subcommand check).
+	DisposableCompute bool
 	// InProcess runs tap and push workers as goroutines instead of processes.
 	InProcess bool
 	// Ledger is the file of the intervals in which PostgreSQL did not wait; "" =

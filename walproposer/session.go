@@ -60,6 +60,9 @@ func (s *session) run(ctx context.Context) error {
 	if err := s.identify(ctx); err != nil {
 		return err
 	}
+	if err := s.mayBeDisposable(ctx); err != nil {
+		return err
+	}
 	if err := s.resolve(ctx); err != nil {
 		return err
 	}

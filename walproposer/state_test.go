@@ -52,7 +52,7 @@ func TestFindingsNameWhatIsWrong(t *testing.T) {
 		"fsync": "on", "full_page_writes": "on", "synchronous_commit": "on", "names": "walhaven",
 		"sessions": "1", "sync_state": "sync", "wal_status": "reserved",
 	}
-	require.Empty(t, findings(well))
+	require.Empty(t, findings(well, false))
 	for column, bad := range map[string]string{
 		"fsync": "off", "full_page_writes": "off", "synchronous_commit": "local", "names": "",
 		"sessions": "2", "sync_state": "potential", "wal_status": "unreserved",
@@ -62,7 +62,7 @@ func TestFindingsNameWhatIsWrong(t *testing.T) {
 			row[k] = v
 		}
 		row[column] = bad
-		require.Len(t, findings(row), 1, column)
+		require.Len(t, findings(row, false), 1, column)
 	}
 }
 

@@ -23,6 +23,8 @@ type upCmd struct {
 	Safekeepers int           `help:"Number of safekeepers of a new cluster." default:"3"`
 	Bench       time.Duration `help:"How long pgbench runs on a new cluster; 0 leaves it out." default:"5s"`
 	InProcess   bool          `help:"Run the walproposer of a new cluster with --in-process."`
+
+	DisposableCompute bool `help:"Run PostgreSQL with fsync = off, in a new cluster or one that is stopped: faster, and after a crash of its machine it has to be rebuilt."`
 }
 
 // Run starts the cluster and, unless detached, stops it again at the end.
@@ -33,7 +35,8 @@ func (u *upCmd) Run(ctx context.Context) error {
 	}
 	cluster, err := operator.Up(ctx, operator.UpOptions{
 		Dir: u.Dir, BinDir: cmp.Or(u.PgBin, env.BinDir), Major: cmp.Or(u.Major, env.Major), Download: u.Download,
-		Safekeepers: u.Safekeepers, Bench: u.Bench, InProcess: u.InProcess, Out: os.Stdout,
+		Safekeepers: u.Safekeepers, Bench: u.Bench, InProcess: u.InProcess,
+		Disposable: u.DisposableCompute, Out: os.Stdout,
 	})
 	if err != nil {
 		return err

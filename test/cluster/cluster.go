@@ -67,6 +67,7 @@ type Options struct {
 	Bench       time.Duration // as `walhaven up --bench`
 	Safekeepers int           // 0: three
 	InProcess   bool          // the walproposer as one process, as WALHAVEN_TEST_IN_PROCESS=true has it everywhere
+	Disposable  bool          // as `walhaven up --disposable-compute`
 }
 
 // Cluster is a running walhaven.
@@ -96,7 +97,7 @@ func New(t testing.TB, o Options) *Cluster {
 	defer cancel()
 	c.Cluster, err = operator.Up(ctx, operator.UpOptions{
 		Dir: dir, Major: cmp.Or(o.Major, env.Major), Safekeepers: o.Safekeepers, Bench: o.Bench, InProcess: o.InProcess,
-		Programs: c.programs, Out: logWriter{t}, Download: true,
+		Disposable: o.Disposable, Programs: c.programs, Out: logWriter{t}, Download: true,
 	})
 	require.NoError(t, err)
 	c.Server = c.openServer(c.Postgres.DataDir)
