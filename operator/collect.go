@@ -120,6 +120,7 @@ type walproposerRow struct {
 	State     string    `json:"state"`
 	Since     time.Time `json:"since"`
 	Reason    string    `json:"reason"`
+	LiveSince time.Time `json:"live_since"`
 }
 
 func (c *Cluster) walproposerStatus(ctx context.Context) WalproposerStatus {
@@ -131,7 +132,7 @@ func (c *Cluster) walproposerStatus(ctx context.Context) WalproposerStatus {
 	}
 	s.PID, s.TapPID, s.PushPIDs = r.PID, r.TapPID, r.PushPIDs
 	s.Term, s.CommitLSN = r.Term, r.CommitLSN
-	s.State, s.Since, s.Reason = r.State, r.Since, r.Reason
+	s.State, s.Since, s.Reason, s.LiveSince = r.State, r.Since, r.Reason, r.LiveSince
 	return s
 }
 

@@ -57,6 +57,8 @@ type WalproposerStatus struct {
 	Reason    string    `json:"reason,omitempty"`
 	Term      wal.Term  `json:"term"`
 	CommitLSN wal.LSN   `json:"commit_lsn"`
+	// LiveSince is when the last safekeeper came, left or fell silent.
+	LiveSince time.Time `json:"live_since,omitzero"`
 	Error     string    `json:"error,omitempty"`
 }
 
@@ -102,7 +104,9 @@ func (s *Status) judge() {
 		}
 	}
 	quorum := len(s.Safekeepers)/2 + 1
-	s.Since = s.Walproposer.Since
+	if s.Since = s.Walproposer.Since; s.Walproposer.LiveSince.After(s.Since) {
+		s.Since = s.Walproposer.LiveSince
+	}
 	switch {
 	case alive < quorum:
 		s.State, s.Reason = StateWaiting, plural(alive, "safekeeper")+" of "+plural(len(s.Safekeepers), "safekeeper")+" can acknowledge, "+plural(quorum, "is", "are")+" needed"

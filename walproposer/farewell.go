@@ -28,7 +28,7 @@ func (t *term) allTold() bool {
 	commit := uint64(t.d.CommitLSN())
 	for i := range t.told {
 		peer := &t.told[i]
-		if t.heard[i].Load() != 0 && peer.flush.Load() >= commit && peer.commit.Load() < commit {
+		if t.attendance.streams(i) && peer.flush.Load() >= commit && peer.commit.Load() < commit {
 			return false
 		}
 	}

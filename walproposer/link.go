@@ -8,7 +8,6 @@ import (
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/replication"
 	"github.com/walhaven/walhaven/replication/consensus"
-	"github.com/walhaven/walhaven/shmqueue"
 	"github.com/walhaven/walhaven/wal"
 )
 
@@ -131,7 +130,7 @@ func (l *localLink) wait(ctx context.Context, w waits) error {
 func (l *localLink) rest() {}
 
 func (l *localLink) close() {
-	l.t.heard[l.peer].Store(0)
+	l.t.attendance.leaves(l.peer)
 	l.l.Close()
 }
 
@@ -161,7 +160,7 @@ func (l *localLink) take() (w pushWork, err error) {
 // start completes what the consensus says about a beginning.
 func (l *localLink) start(s *consensus.StreamStart) *streamStart {
 	e := l.t.d.Election()
-	l.t.heard[l.peer].Store(shmqueue.Now())
+	l.t.attendance.comes(l.peer)
 	return &streamStart{at: s.At, term: e.Term, generation: l.t.d.Configuration().Generation, history: e.TLIHistory}
 }
 
@@ -200,7 +199,7 @@ func (l *localLink) received(payload []byte) error {
 		if err := wireCodec.DecodeAppendResponse(payload, &l.response); err != nil {
 			return err
 		}
-		l.t.heard[l.peer].Store(shmqueue.Now())
+		l.t.attendance.answers(l.peer)
 		if err := l.l.Appended(&l.response); err != nil {
 			return err
 		}

@@ -12,7 +12,6 @@ import (
 
 	"github.com/walhaven/walhaven/internal/conninfo"
 	"github.com/walhaven/walhaven/protocol/pushwal"
-	"github.com/walhaven/walhaven/shmqueue"
 )
 
 // maxPeers bounds the safekeepers of one session: both sets of a membership, and
@@ -208,7 +207,7 @@ func (r *roll) reached(m pushwal.Member) bool {
 		if r.stop[peer] == nil {
 			continue
 		}
-		if r.s.peers.address(peer) == memberAddress(m) || r.s.term.d.NodeOf(peer) == m.ID && r.s.term.isLive(peer) {
+		if r.s.peers.address(peer) == memberAddress(m) || r.s.term.d.NodeOf(peer) == m.ID && r.s.term.attendance.isLive(peer) {
 			return true
 		}
 	}
@@ -235,17 +234,11 @@ func (r *roll) dismiss(c pushwal.Configuration) {
 // moved says whether a node is met behind another peer meanwhile.
 func (r *roll) moved(peer int, id pushwal.NodeID) bool {
 	for other := range r.stop {
-		if other != peer && r.s.term.d.NodeOf(other) == id && r.s.term.isLive(other) && !r.s.term.isLive(peer) {
+		if other != peer && r.s.term.d.NodeOf(other) == id && r.s.term.attendance.isLive(other) && !r.s.term.attendance.isLive(peer) {
 			return true
 		}
 	}
 	return false
-}
-
-// isLive says whether a peer streams.
-func (t *term) isLive(peer int) bool {
-	h := t.heard[peer].Load()
-	return h != 0 && shmqueue.Now()-h < int64(liveFor)
 }
 
 // membership takes what a safekeeper says about members.

@@ -157,7 +157,7 @@ func (s *session) stream(ctx context.Context, v view) error {
 	s.term.unfillable, s.term.ingested = s.unfillable, reporter.ingested
 	s.proof = newProver(lower)
 	s.tap = newTap(s, start, reporter)
-	s.state.enter(s.term.d, s.queue)
+	s.state.enter(s.term, s.queue)
 	defer s.state.leave()
 
 	// Work goes on for a moment after ctx ends, so that WAL in flight is brought

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/walhaven/walhaven/internal/daemon"
-	"github.com/walhaven/walhaven/replication"
 	"github.com/walhaven/walhaven/wal"
 )
 
@@ -36,7 +35,7 @@ type state struct {
 	phase  phase
 	reason string
 	since  time.Time
-	d      *replication.Proposing
+	t      *term // of the session at hand; nil: none
 	queue  queue
 	commit wal.LSN // of the last session
 	term   wal.Term
@@ -70,17 +69,17 @@ func (s *state) setLocked(p phase, reason string) {
 }
 
 // enter and leave bracket a session that may get a term.
-func (s *state) enter(d *replication.Proposing, q queue) {
+func (s *state) enter(t *term, q queue) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.d, s.queue = d, q
+	s.t, s.queue = t, q
 }
 
 func (s *state) leave() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.commit, s.term = max(s.commit, s.d.CommitLSN()), max(s.term, s.d.Term())
-	s.d, s.queue = nil, nil
+	s.commit, s.term = max(s.commit, s.t.d.CommitLSN()), max(s.term, s.t.d.Term())
+	s.t, s.queue = nil, nil
 	clear(s.stuck)
 }
 
@@ -135,13 +134,28 @@ func (s *state) checked(reason string) {
 func (s *state) acknowledged() (bool, string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.acknowledgedLocked()
+}
+
+func (s *state) acknowledgedLocked() (bool, string) {
 	switch {
-	case s.phase != stateStreaming || s.d == nil:
+	case s.phase != stateStreaming || s.t == nil:
 		return false, string(s.phase) + ": " + s.reason + s.outlook.forecast().String()
-	case s.d.OldestUncommitted() > stalledAfter:
-		return false, fmt.Sprintf("WAL has been waiting for a quorum for %s%s", s.d.OldestUncommitted().Round(time.Second), s.outlook.forecast())
+	case s.t.d.OldestUncommitted() > stalledAfter:
+		return false, fmt.Sprintf("WAL has been waiting for a quorum for %s%s", s.t.d.OldestUncommitted().Round(time.Second), s.outlook.forecast())
+	}
+	// Nothing may be waiting only because nothing is written.
+	if n, needed := s.t.attendance.count(silentFor), s.t.needed(); n < needed {
+		return false, fmt.Sprintf("%d of the safekeepers %s, and a quorum is %d%s", n, answers(n), needed, s.outlook.forecast())
 	}
 	return true, ""
+}
+
+func answers(n int) string {
+	if n == 1 {
+		return "answers"
+	}
+	return "answer"
 }
 
 // Status is the answer to GET /v1/status.
@@ -156,34 +170,40 @@ type Status struct {
 	State     string    `json:"state"`
 	Since     time.Time `json:"since"`
 	Reason    string    `json:"reason"`
+	// Live safekeepers stream and have answered lately, the same ones since LiveSince.
+	Live      int       `json:"live_safekeepers"`
+	LiveSince time.Time `json:"live_since,omitzero"`
 }
 
 // lastTerm is the highest term of this walproposer.
 func (s *state) lastTerm() wal.Term {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.d == nil {
+	if s.t == nil {
 		return s.term
 	}
-	return max(s.term, s.d.Term())
+	return max(s.term, s.t.d.Term())
 }
 
 // status describes the moment. In one process all parts have its process ID.
 func (s *state) status() Status {
-	ok, why := s.acknowledged()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out := Status{
 		PID: os.Getpid(), TapPID: os.Getpid(), PushPIDs: []int{os.Getpid()},
 		CommitLSN: s.commit, State: string(s.phase), Since: s.since, Reason: s.reason,
 	}
-	if s.phase == stateStreaming && !ok {
-		out.State, out.Reason = string(stateWaiting), why
-	}
 	term := s.term
-	if s.d != nil {
-		term, out.Elected = max(term, s.d.Term()), s.d.Election() != nil
-		out.CommitLSN, out.HeadLSN = max(s.commit, s.d.CommitLSN()), s.queue.Head()
+	if s.t != nil {
+		if ok, why := s.acknowledgedLocked(); !ok && s.phase == stateStreaming {
+			out.State, out.Reason = string(stateWaiting), why
+			if wait := s.t.d.OldestUncommitted(); wait > 0 {
+				out.Since = time.Now().Add(-wait)
+			}
+		}
+		term, out.Elected = max(term, s.t.d.Term()), s.t.d.Election() != nil
+		out.CommitLSN, out.HeadLSN = max(s.commit, s.t.d.CommitLSN()), s.queue.Head()
+		out.Live, out.LiveSince = s.t.attendance.count(liveFor), s.t.attendance.since()
 	}
 	out.Term = strconv.FormatUint(uint64(term), 10)
 	return out

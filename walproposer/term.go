@@ -13,12 +13,10 @@ import (
 // term is one proposer with its peers: the director of push workers in the same
 // process.
 type term struct {
-	d      *replication.Proposing
-	peers  *peers
-	logger *slog.Logger
-	// heard is when each peer last answered while streaming, in nanoseconds of
-	// the queue's clock; 0 while it is not streaming.
-	heard []atomic.Int64
+	d          *replication.Proposing
+	peers      *peers
+	logger     *slog.Logger
+	attendance attendance
 	// members is how many members there are, 0 before that is known.
 	members atomic.Int64
 	// told is what each peer has said about commit positions.
@@ -35,7 +33,7 @@ type term struct {
 
 func newTerm(d *replication.Proposing, p *peers, l *slog.Logger) *term {
 	return &term{
-		d: d, peers: p, logger: l, heard: make([]atomic.Int64, maxPeers), told: make([]told, maxPeers),
+		d: d, peers: p, logger: l, attendance: newAttendance(), told: make([]told, maxPeers),
 		suspicion: make(chan struct{}, 1), tokens: newTokens(p),
 	}
 }
@@ -62,23 +60,16 @@ func (t *term) stuck(peer int, reason string) {
 // liveFor is how old a peer's last answer may be for it to count as live.
 const liveFor = 3 * time.Second
 
-// live counts the peers that stream.
-func (t *term) live() (n int) {
-	for i := range t.heard {
-		if h := t.heard[i].Load(); h != 0 && shmqueue.Now()-h < int64(liveFor) {
-			n++
-		}
-	}
-	return n
-}
-
-func (t *term) quorum() bool {
+// needed is how many peers make a quorum.
+func (t *term) needed() int {
 	n := int(t.members.Load())
 	if n == 0 {
 		n = len(t.peers.all())
 	}
-	return t.live() > n/2
+	return n/2 + 1
 }
+
+func (t *term) quorum() bool { return t.attendance.count(liveFor) >= t.needed() }
 
 // registrar hands out consumers of the queue.
 type registrar interface {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/walhaven/walhaven/operator"
 	"github.com/walhaven/walhaven/test/cluster"
 )
 
@@ -23,11 +24,15 @@ func TestNodesComeAndGo(t *testing.T) {
 	w.Await(200)
 	c.Start("pageserver-1")
 
+	began := time.Now()
 	c.Kill("safekeeper-1")
 	w.Await(200)
+	requireSince(t, c, operator.StateSafeNoSpare, began)
 
+	began = time.Now()
 	c.Kill("safekeeper-2")
 	requireWaiting(t, c)
+	requireSince(t, c, operator.StateWaiting, began)
 	out, code := c.Walhaven("status")
 	require.Zero(t, code, out)
 	require.Contains(t, out, "WAITING")
@@ -45,6 +50,16 @@ func TestNodesComeAndGo(t *testing.T) {
 	})
 	require.Empty(t, w.Failures(), "failed transactions")
 	w.Stop()
+}
+
+// requireSince waits until status says a word, and that it has been so since some
+// time behind began.
+func requireSince(t *testing.T, c *cluster.Cluster, word string, began time.Time) {
+	t.Helper()
+	c.Eventually("the status is "+word, func() bool {
+		s := c.CollectStatus(context.Background())
+		return s.State == word && s.Since.After(began)
+	})
 }
 
 // requireWaiting shows that a commit does not return while the quorum is lost:
