@@ -285,7 +285,8 @@ func (s *pushSession) synced() error {
 		return s.ended
 	}
 	// Read under the lock: the log may have been cut while the sync ran.
-	effects := a.acceptor.Synced(a.log.Positions().FlushRecord)
+	p := a.log.Positions()
+	effects := a.acceptor.Synced(p.Flush, p.FlushRecord)
 	return a.execute(s, &effects)
 }
 

@@ -23,6 +23,9 @@ type ProposingOptions struct {
 	// Commit hears each advance of the commit position, before the peers do. A
 	// call may be overtaken by a later one with a higher position.
 	Commit func(wal.LSN)
+	// Held hears how far a quorum has the bytes on disk, as consensus.ProposerEffects
+	// says; calls overtake each other as those of Commit. May be nil.
+	Held func(wal.LSN)
 	// Members hears of a membership that came into force, or is wanted, so that its
 	// nodes are connected to (AddPeer) and others are given up. May be nil.
 	Members func(pushwal.Configuration)
@@ -237,6 +240,9 @@ func (d *Proposing) finish(e *consensus.ProposerEffects, wake bool) {
 		invariant.Point("proposing/commit/before-report")
 		d.o.Commit(e.Commit)
 		invariant.Point("proposing/commit/before-announce")
+	}
+	if e.Held != 0 && d.o.Held != nil {
+		d.o.Held(e.Held)
 	}
 	if wake {
 		d.wakeLinks(false)

@@ -135,6 +135,7 @@ type pushConn struct {
 	at        wal.LSN // next byte to send
 	announced wal.LSN // commit position sent
 	caughtUp  bool    // the queue has what comes next
+	fed       wal.LSN // where a donor was last looked for
 	last      time.Time
 	parts     [3][]byte
 

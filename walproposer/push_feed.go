@@ -16,9 +16,10 @@ import (
 // donorWait is the pause while there is nobody to fetch from.
 const donorWait = 200 * time.Millisecond
 
-// donorPatience is how long a term that has not committed anything may wait for
-// a donor. Who holds the WAL from before the term may be gone for good, while
-// PostgreSQL could still send it: in another session, from further below.
+// donorPatience is how long WAL that is not committed may wait for a donor while
+// the queue stands still. Who holds the WAL from before the term, or the first
+// part of a record longer than the queue, may be gone for good, while PostgreSQL
+// could still send it: in another session, from further below.
 const donorPatience = 5 * time.Second
 
 // errRemoved says that nothing can fill a safekeeper: the others do not keep the
@@ -33,15 +34,21 @@ var errNoDonor = errors.New("WAL from before this term is needed and nobody who 
 func (c *pushConn) feed(ctx context.Context) error {
 	c.t.metrics.feeds.Inc()
 	c.link.rest()
-	began := time.Now()
+	began, floor := time.Now(), c.consumer.Floor()
 	for c.at < c.target() {
-		if c.at >= c.t.positions().commit {
-			// What is not committed was not released, and the floor is not above it.
+		uncommitted := c.at >= c.t.positions().commit
+		if uncommitted && c.fed != c.at {
+			// Only parts of a record longer than the queue are released before they are
+			// committed. Else the floor is not true.
 			c.t.suspect()
+		}
+		c.fed = c.at
+		if now := c.consumer.Floor(); now != floor {
+			began, floor = time.Now(), now
 		}
 		peer, upto, ok := c.t.donor()
 		if !ok || peer == c.peer || upto <= c.at || peer >= len(c.t.peers.all()) {
-			if c.t.positions().commit == 0 && time.Since(began) > donorPatience {
+			if uncommitted && time.Since(began) > donorPatience {
 				c.t.fail(errNoDonor)
 				return errNoDonor
 			}

@@ -151,6 +151,7 @@ func (s *session) stream(ctx context.Context, v view) error {
 		Config:  s.config(v.Survey),
 		Prove:   func(r *consensus.ProofRequest) { requests <- r },
 		Commit:  s.committed(reporter),
+		Held:    s.held,
 		Members: func(c pushwal.Configuration) { s.roll.hear(c) },
 		Metrics: s.metrics.proposing,
 	}), s.peers, s.logger)
@@ -203,10 +204,15 @@ func (s *session) committed(r *reporter) func(wal.LSN) {
 		began := time.Now()
 		r.report(l)
 		s.metrics.report.Observe(time.Since(began).Seconds())
-		if l > s.keep {
-			s.queue.Release(l)
-		}
 		s.state.streaming()
+	}
+}
+
+// held gives WAL that a quorum has on disk up. It may be a part of a record,
+// which may be longer than the queue and is committed as a whole only.
+func (s *session) held(l wal.LSN) {
+	if s.keep == 0 || s.term.d.CommitLSN() > s.keep {
+		s.queue.Release(l)
 	}
 }
 

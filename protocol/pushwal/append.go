@@ -94,6 +94,9 @@ func (c Codec) AppendAppendResponse(dst []byte, m *AppendResponse) []byte {
 	e.u64(uint64(m.Standby.Time))
 	e.u64(m.Standby.Xmin)
 	e.u64(m.Standby.CatalogXmin)
+	if c.options() {
+		e.u64(uint64(m.DurableLSN))
+	}
 	if m.Pageserver == nil {
 		return e.b
 	}
@@ -118,6 +121,9 @@ func (c Codec) DecodeAppendResponse(src []byte, m *AppendResponse) error {
 	m.Standby.Time = wal.Timestamp(d.u64())
 	m.Standby.Xmin = d.u64()
 	m.Standby.CatalogXmin = d.u64()
+	if c.options() {
+		m.DurableLSN = wal.LSN(d.u64())
+	}
 	if err := d.end(what, false); err != nil {
 		return err
 	}

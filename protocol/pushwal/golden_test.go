@@ -110,6 +110,15 @@ func TestReferenceAppend(t *testing.T) {
 			Standby: HotStandbyFeedback{Time: 0x0002d8a1f0c40000, Xmin: 1<<32 | 0x2ee},
 		}
 		golden(t, "append-response"+suffix, Codec{Version: v}, response, Codec.AppendAppendResponse, Codec.DecodeAppendResponse)
+		if v == Version3 { // Ours has eight bytes behind it.
+			ours := response
+			ours.DurableLSN = 0x1602188
+			want := append(reference(t)["append-response v3"], 0, 0, 0, 0, 1, 0x60, 0x21, 0x88)
+			require.Equal(t, want, walhavenCodec.AppendAppendResponse(nil, &ours))
+			var got AppendResponse
+			require.NoError(t, walhavenCodec.DecodeAppendResponse(want, &got))
+			require.Equal(t, ours, got)
+		}
 
 		// The feedback block is big endian in both versions.
 		examples := reference(t)

@@ -132,6 +132,10 @@ type AppendResponse struct {
 	Term       wal.Term
 	FlushLSN   wal.LSN // end of the last whole record on disk
 	CommitLSN  wal.LSN // as persisted
+	// DurableLSN is the end of the bytes on disk, those of a record that is not
+	// whole yet included. Nothing is committed by it: a proposer learns that it
+	// need not keep the bytes. Ours; 0 without our options.
+	DurableLSN wal.LSN
 	Standby    HotStandbyFeedback
 	Pageserver *PageserverFeedback // nil when the response carries none
 }
@@ -192,7 +196,8 @@ type MembershipRequest struct {
 
 // Revision is what greetings and option walhaven of START_WAL_PUSH say of this
 // program: 1 knows our options, 2 the messages of ConfigurationRequest,
-// ConfigurationResponse and MembershipRequest besides.
+// ConfigurationResponse and MembershipRequest besides, and AppendResponse's
+// DurableLSN.
 const Revision = 2
 
 func (*ProposerGreeting) proposerMessage()     {}

@@ -24,6 +24,7 @@ type Acceptor struct {
 	write       wal.LSN // where the next byte goes
 	writeRecord wal.LSN // end of the last whole record written
 	flush       wal.LSN // end of the last whole record durable
+	durable     wal.LSN // end of the bytes durable, or less
 	dirty       bool    // something was written since the last sync
 	lost        error   // see Err
 
@@ -59,7 +60,7 @@ type connection struct {
 // the positions of its recovered log.
 func NewAcceptor(id pushwal.NodeID, s State, p Positions) *Acceptor {
 	a := &Acceptor{
-		id: id, state: s, write: p.Write, writeRecord: p.FlushRecord, flush: p.FlushRecord,
+		id: id, state: s, write: p.Write, writeRecord: p.FlushRecord, flush: p.FlushRecord, durable: p.FlushRecord,
 		conns: make(map[ConnID]*connection),
 	}
 	a.saved = s.positions()

@@ -89,6 +89,7 @@ func (a *Acceptor) response() *pushwal.AppendResponse {
 		Term:       a.state.Term,
 		FlushLSN:   a.FlushLSN(),
 		CommitLSN:  a.saved.commit,
+		DurableLSN: max(a.durable, a.FlushLSN()),
 	}
 }
 
@@ -102,21 +103,22 @@ func (a *Acceptor) Appended(write, writeRecord wal.LSN) {
 	}
 }
 
-// Synced reports that the log is durable up to flushRecord, the end of the last
-// whole record. The effects hold the answers that this made possible.
+// Synced reports that the log is durable up to flush, and the end of the last
+// whole record in that, flushRecord. The effects hold the answers that this made
+// possible.
 //
-// A driver that syncs without holding its lock must read flushRecord from the
-// log in the same critical section in which it calls Synced: the log may have
-// been cut meanwhile.
-func (a *Acceptor) Synced(flushRecord wal.LSN) Effects {
+// A driver that syncs without holding its lock must read both from the log in
+// the same critical section in which it calls Synced: the log may have been cut
+// meanwhile.
+func (a *Acceptor) Synced(flush, flushRecord wal.LSN) Effects {
 	var e Effects
-	a.synced(min(flushRecord, a.writeRecord), &e)
+	a.synced(min(flush, a.write), min(flushRecord, a.writeRecord), &e)
 	return e
 }
 
-func (a *Acceptor) synced(flushRecord wal.LSN, e *Effects) {
+func (a *Acceptor) synced(flush, flushRecord wal.LSN, e *Effects) {
 	moved := flushRecord > a.flush
-	a.flush = max(a.flush, flushRecord)
+	a.flush, a.durable = max(a.flush, flushRecord), max(a.durable, flush)
 	if a.flush == a.writeRecord {
 		a.dirty = false
 	}

@@ -494,13 +494,14 @@ func TestSyncedAnswersOnlyWhatIsDurable(t *testing.T) {
 	before := a.log.end() // a sync begins here ...
 	_, err = a.step(2, appendMsg(1, 1, before, fill(1, 10), 0))
 	require.NoError(t, err)
-	e := a.a.Synced(before)
+	e := a.a.Synced(before+5, before)
 	require.Equal(t, testStart+10, e.Send[0].Msg.(*pushwal.AppendResponse).FlushLSN, "... and covers only the first of two")
-	require.Empty(t, a.a.Synced(before).Send, "nothing new")
-	e = a.a.Synced(a.log.end())
+	require.Equal(t, testStart+15, e.Send[0].Msg.(*pushwal.AppendResponse).DurableLSN, "... but a part of the second")
+	require.Empty(t, a.a.Synced(before+5, before).Send, "nothing new")
+	e = a.a.Synced(a.log.end(), a.log.end())
 	require.Equal(t, testStart+20, e.Send[0].Msg.(*pushwal.AppendResponse).FlushLSN)
 	require.Equal(t, testStart+20, a.a.FlushLSN())
-	a.a.Synced(a.log.end() + 1000)
+	a.a.Synced(a.log.end()+1000, a.log.end()+1000)
 	require.Equal(t, testStart+20, a.a.FlushLSN(), "never above what was written")
 }
 

@@ -92,7 +92,7 @@ func (a *Acceptor) vote(c *connection, m *pushwal.VoteRequest) (Effects, error) 
 	var e Effects
 	if a.dirty {
 		e.SyncFirst = true
-		a.synced(a.writeRecord, &e)
+		a.synced(a.write, a.writeRecord, &e)
 	}
 	given := m.Term > a.state.Term && !joining
 	if given {
@@ -137,7 +137,7 @@ func (a *Acceptor) elected(c *connection, m *pushwal.ProposerElected) (Effects, 
 	s.BackupLSN = max(s.BackupLSN, s.Start)
 	s.TruncateLSN = max(s.TruncateLSN, s.Start)
 
-	a.write, a.writeRecord, a.flush, a.dirty = t.To, t.To, t.To, false
+	a.write, a.writeRecord, a.flush, a.durable, a.dirty = t.To, t.To, t.To, t.To, false
 	a.following, a.termStart, a.instance = true, m.History[len(m.History)-1].LSN, c.instance
 	c.elected, c.term = true, m.Term
 	for len(a.owing) > 0 {

@@ -84,6 +84,12 @@ type ProposerEffects struct {
 	// Commit is the new commit position when it advanced, else 0: report it, and
 	// announce it to every streaming peer at once.
 	Commit wal.LSN
+	// Held is the end of the bytes that a quorum has on disk when it advanced, else
+	// 0: at or above the commit position, which waits for whole records. Who keeps
+	// the WAL in memory for the peers need not keep it below. Should one of them be
+	// cut back to a whole record nobody may have what it needs: end the term then,
+	// for PostgreSQL keeps what is not committed.
+	Held wal.LSN
 	// Truncate is the new truncate position when it advanced, else 0.
 	Truncate wal.LSN
 	// Members is the configuration that came into force, or that is wanted: connect

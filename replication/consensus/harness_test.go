@@ -131,7 +131,7 @@ func (n *testNode) sync() []Outgoing {
 	n.trace("node %d: sync", n.id)
 	n.needSync = false
 	n.log.durable = len(n.log.data)
-	return n.run(n.a.Synced(n.log.synced()))
+	return n.run(n.a.Synced(n.log.synced(), n.log.synced()))
 }
 
 func showHistory(h pushwal.TermHistory) string {

@@ -69,6 +69,7 @@ type Proposer struct {
 	votes     []ballot // that the election counts on
 	available wal.LSN
 	commit    wal.LSN
+	held      wal.LSN // see ProposerEffects.Held
 	truncate  wal.LSN
 	synced    bool
 
@@ -108,6 +109,7 @@ type node struct {
 	refused     bool    // gave its vote of the current term away,
 	ownVote     bool    // to an earlier connection of this proposer, it seems
 	flush       wal.LSN // acknowledged in the current term, 0 = nothing yet
+	durable     wal.LSN // the same with a record that is not whole yet
 	persisted   wal.LSN // commit position that it has made durable
 	accepted    bool    // the proposal of this term
 	knows       pushwal.Generation
@@ -205,7 +207,13 @@ func (p *Proposer) valid(peer int) bool { return peer >= 0 && peer < len(p.peers
 
 // disconnect forgets a connection. The node's vote and acknowledgements stay:
 // they are on its disk.
-func (p *Proposer) disconnect(i int) { p.peers[i] = peer{node: p.peers[i].node} }
+func (p *Proposer) disconnect(i int) {
+	n := p.peers[i].node
+	if n != nil {
+		n.durable = n.flush // It will be cut back to a whole record.
+	}
+	p.peers[i] = peer{node: n}
+}
 
 // count recomputes who votes and counts, after the membership or a peer's node
 // changed.

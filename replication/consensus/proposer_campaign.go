@@ -117,7 +117,7 @@ func (p *Proposer) checkVote(n *node, r *pushwal.VoteResponse) error {
 func (n *node) setBack(to wal.LSN) *Error {
 	err := errf(ErrHistory, "node %d holds WAL up to %s only, but had acknowledged %s in this term: its disk lost WAL, or was replaced by an older copy",
 		n.id, to, n.flush).node(n.id).at(to)
-	n.flush, n.persisted = 0, 0
+	n.flush, n.durable, n.persisted = 0, 0, 0
 	return err
 }
 

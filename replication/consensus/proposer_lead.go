@@ -95,6 +95,7 @@ func (p *Proposer) appended(e *ProposerEffects, i int, r *pushwal.AppendResponse
 	// The end of a record of XLOG_SWITCH is the next segment, whose padding may
 	// not have come yet: it counts once it has.
 	n.flush = max(n.flush, min(r.FlushLSN, p.available))
+	n.durable = max(n.flush, min(r.DurableLSN, p.available))
 	n.persisted = max(n.persisted, r.CommitLSN)
 	p.advance(e)
 	return nil
@@ -112,15 +113,25 @@ func (p *Proposer) plausible() wal.LSN {
 
 // advance recomputes what is committed and what everyone has.
 func (p *Proposer) advance(e *ProposerEffects) {
-	own := func(m pushwal.Member) wal.LSN {
-		if p.counts(m) && p.nodes[m.ID].flush >= p.start {
-			return p.nodes[m.ID].flush
+	// WAL of older terms is not committed on its own.
+	own := func(m pushwal.Member) bool { return p.counts(m) && p.nodes[m.ID].flush >= p.start }
+	p.reached = p.el.reached(func(m pushwal.Member) wal.LSN {
+		if !own(m) {
+			return 0
 		}
-		return 0 // WAL of older terms is not committed on its own
-	}
-	p.reached = p.el.reached(own)
+		return p.nodes[m.ID].flush
+	})
 	if p.reached > p.commit {
 		p.commit, e.Commit = p.reached, p.reached
+	}
+	held := p.el.reached(func(m pushwal.Member) wal.LSN {
+		if !own(m) {
+			return 0
+		}
+		return p.nodes[m.ID].durable
+	})
+	if held > p.held {
+		p.held, e.Held = held, held
 	}
 	// What a node holds it holds, whether it counts or not: one that is joining
 	// must not keep the others' WAL from ever being removed.

@@ -476,6 +476,26 @@ func TestPromotedServer(t *testing.T) {
 	})
 }
 
+// The bytes that a quorum has on disk need not be kept, whole records or not;
+// those of one that is gone do not count, for it will be cut.
+func TestHeldIsWhatAQuorumHasOnDisk(t *testing.T) {
+	part := func(id int, flush, durable uint64) *Appended {
+		a := ack(id, 5, flush)
+		a.Response.DurableLSN = wal.LSN(durable)
+		return a
+	}
+	p := leader(t)
+	p.available = testStart + 1000
+	require.Zero(t, run(t, p, part(1, start+200, start+700)).Held)
+	e := run(t, p, part(2, start+200, start+600))
+	require.Equal(t, testStart+200, e.Commit)
+	require.Equal(t, testStart+600, e.Held)
+	require.Equal(t, testStart+700, run(t, p, part(2, start+200, start+900)).Held)
+	run(t, p, &Disconnected{1})
+	require.Zero(t, run(t, p, part(1, start+200, start+950)).Held)
+	require.Equal(t, testStart+200, p.CommitLSN())
+}
+
 func TestC4TruncateIsWhatEveryoneHas(t *testing.T) {
 	p := leader(t)
 	e := run(t, p, ack(1, 5, start+300), ack(2, 5, start+250))

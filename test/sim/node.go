@@ -148,11 +148,12 @@ func (n *node) sync() {
 // acknowledgement before the sync is simulated, it is not.
 func (n *node) acknowledge() {
 	n.needSync = n.wd.cfg.Break.AckBeforeSync
-	flushed := n.disk.view().flushed
+	m := n.disk.view()
+	durable, flushed := base+wal.LSN(m.durable), m.flushed
 	if n.wd.cfg.Break.AckBeforeSync {
-		flushed = n.disk.view().recordEnd()
+		durable, flushed = m.end(), m.recordEnd()
 	}
-	e := n.acceptor.Synced(flushed)
+	e := n.acceptor.Synced(durable, flushed)
 	n.needSync = false
 	n.run(nil, e, false)
 }
