@@ -28,8 +28,8 @@ type StreamOptions struct {
 }
 
 // CopyStream is one side of a CopyBoth exchange, of servers and of clients
-// alike. It has two independent halves: Receive, Buffered, SetReadIdle,
-// Handshake and ReadResult belong to one goroutine; Send, Flush, CloseSend,
+// alike. It has two independent halves: Receive, ReceiveHead, ReadRest,
+// Buffered, SetReadIdle, Handshake and ReadResult belong to one goroutine; Send, Flush, CloseSend,
 // SendError, Abort and Close may be called from any. Neither half waits for the
 // other, so a side that keeps both going cannot deadlock.
 type CopyStream struct {
@@ -141,11 +141,49 @@ func (c *CopyStream) SetReadIdle(d time.Duration) {
 // CommandComplete, ErrPeerClosed its end, and the context's cause an
 // interruption. Notices and parameters are skipped.
 func (c *CopyStream) Receive() ([]byte, error) {
+	return c.receive(c.wire.in.next)
+}
+
+// readAhead is how much of what follows a head may be read with it: what is
+// small comes with one read, the rest of what is big needs no copy.
+const readAhead = 8 << 10
+
+// ReceiveHead is Receive for who has a place of his own for what is in the
+// payload: it returns the first n bytes of the next CopyData's, all when it is
+// shorter, and how many follow. ReadRest takes them all before anything else is
+// received.
+func (c *CopyStream) ReceiveHead(n int) (head []byte, rest int, err error) {
+	in := c.wire.in
+	in.ahead = readAhead
+	head, err = c.receive(func() (byte, []byte, error) { return in.begin('d', n) })
+	return head, in.left, err
+}
+
+// ReadRest fills p with the next bytes of what follows a head. It does not go on
+// after an error, a timeout included.
+func (c *CopyStream) ReadRest(p []byte) error {
+	if c.recvErr != nil {
+		return c.recvErr
+	}
+	if err := c.wire.in.rest(p); err != nil {
+		if err = c.receiveFailed(err); c.recvErr == nil {
+			c.recvErr = err
+		}
+		return err
+	}
+	return nil
+}
+
+// receive returns the CopyData that next brings.
+func (c *CopyStream) receive(next func() (tag byte, body []byte, err error)) ([]byte, error) {
 	for c.recvErr == nil {
 		if c.wire.stopped.Load() {
 			return nil, c.wire.interrupted()
 		}
-		tag, body, err := c.wire.in.next()
+		if c.wire.in.left > 0 {
+			return nil, fmt.Errorf("receive: %d bytes of the last message were not read", c.wire.in.left)
+		}
+		tag, body, err := next()
 		if err != nil {
 			return nil, c.receiveFailed(err)
 		}

@@ -46,6 +46,77 @@ func streamPair(t testing.TB) (client, server *protocol.CopyStream) {
 	return client, server
 }
 
+// What follows a head lands where the receiver wants it, whether it came with
+// the head or not, and messages of all sizes and of other kinds follow each other.
+func TestRestIsReadInPlace(t *testing.T) {
+	client, server := streamPair(t)
+	sizes := []int{0, 1, 24, 25, 26, 300, 8 << 10, 128<<10 + 25, 25, 500_000, 7, 128 << 10}
+	r := rand.New(rand.NewPCG(1, 2))
+	var sent [][]byte
+	for range 20 {
+		for _, size := range sizes {
+			payload := make([]byte, size)
+			for i := range payload {
+				payload[i] = byte(r.Uint32())
+			}
+			sent = append(sent, payload)
+		}
+	}
+	var g errgroup.Group
+	g.Go(func() error {
+		for _, payload := range sent {
+			if err := client.Send(payload); err != nil {
+				return err
+			}
+		}
+		return client.CloseSend()
+	})
+	for _, want := range sent {
+		head, rest, err := server.ReceiveHead(25)
+		require.NoError(t, err)
+		require.Len(t, head, min(25, len(want)))
+		got := append([]byte{}, head...)
+		require.Equal(t, len(want)-len(head), rest)
+		if rest > 0 {
+			_, err = server.Receive()
+			require.ErrorContains(t, err, "were not read")
+		}
+		body := make([]byte, rest)
+		require.NoError(t, server.ReadRest(body[:rest/3]))
+		require.NoError(t, server.ReadRest(body[rest/3:]))
+		require.Equal(t, want, append(got, body...))
+	}
+	_, _, err := server.ReceiveHead(25)
+	require.ErrorIs(t, err, io.EOF)
+	require.NoError(t, g.Wait())
+}
+
+func TestRestIsBounded(t *testing.T) {
+	client, server := streamPair(t)
+	require.NoError(t, client.Send(make([]byte, 100)))
+	require.NoError(t, client.Flush())
+	_, rest, err := server.ReceiveHead(25)
+	require.NoError(t, err)
+	require.Error(t, server.ReadRest(make([]byte, rest+1)))
+	_, err = server.Receive()
+	require.Error(t, err, "where the stream stands is not known")
+}
+
+func TestEndInsideTheRest(t *testing.T) {
+	client, server := tcpPair(t)
+	stream := protocol.NewCopyStream(context.Background(), server, protocol.StreamOptions{Server: true})
+	defer stream.Close()
+	_, err := client.Write([]byte("d\x00\x00\x00\x20abcd"))
+	require.NoError(t, err)
+	_, rest, err := stream.ReceiveHead(2)
+	require.NoError(t, err)
+	require.Equal(t, 26, rest)
+	require.NoError(t, client.Close())
+	require.ErrorIs(t, stream.ReadRest(make([]byte, rest)), protocol.ErrPeerClosed)
+	_, err = stream.Receive()
+	require.ErrorIs(t, err, protocol.ErrPeerClosed)
+}
+
 func TestStreamMessages(t *testing.T) {
 	client, server := streamPair(t)
 	require.NoError(t, client.Send([]byte("one"), nil, []byte("two")))

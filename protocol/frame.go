@@ -40,6 +40,9 @@ type frameReader struct {
 	limits *frameLimits
 	buf    []byte
 	r, w   int // unread bytes are buf[r:w]
+	// ahead is how much is read beyond what is asked for: 0 is all that fits.
+	ahead int
+	left  int // bytes of a body that was begun and not yet read
 	// arm runs before each read of src, to set a deadline or to refuse.
 	arm func() error
 }
@@ -64,6 +67,56 @@ func (f *frameReader) next() (tag byte, body []byte, err error) {
 	tag, body = f.buf[f.r], f.buf[f.r+frameHeader:f.r+size:f.r+size]
 	f.r += size
 	return tag, body, nil
+}
+
+// begin is next, but of a message of type tag it returns only the first n bytes
+// of the body, or all when it is shorter. The left bytes that follow are taken
+// by rest.
+func (f *frameReader) begin(tag byte, n int) (got byte, head []byte, err error) {
+	if err := f.require(frameHeader); err != nil {
+		return 0, nil, err
+	}
+	if f.buf[f.r] != tag {
+		return f.next()
+	}
+	size, err := f.check()
+	if err != nil {
+		return 0, nil, err
+	}
+	part := min(size, frameHeader+n)
+	if err := f.require(part); err != nil {
+		return 0, nil, err
+	}
+	head = f.buf[f.r+frameHeader : f.r+part : f.r+part]
+	f.r, f.left = f.r+part, size-part
+	return tag, head, nil
+}
+
+// rest fills p, at most left bytes: with what is in the buffer, then from the
+// connection straight to where the bytes belong.
+func (f *frameReader) rest(p []byte) error {
+	if len(p) > f.left {
+		return fmt.Errorf("%d bytes asked for of a message that has %d more", len(p), f.left)
+	}
+	n := copy(p, f.buf[f.r:f.w])
+	f.r += n
+	f.left -= n
+	for p = p[n:]; len(p) > 0; p = p[n:] {
+		if f.arm != nil {
+			if err := f.arm(); err != nil {
+				return err
+			}
+		}
+		var err error
+		if n, err = f.src.Read(p); err != nil && n < len(p) {
+			if err == io.EOF {
+				return io.ErrUnexpectedEOF
+			}
+			return err
+		}
+		f.left -= n
+	}
+	return nil
 }
 
 // check validates the header at r and returns the size of the whole message.
@@ -113,7 +166,11 @@ func (f *frameReader) require(n int) error {
 				return err
 			}
 		}
-		m, err := f.src.Read(f.buf[f.w:])
+		end := len(f.buf)
+		if f.ahead > 0 {
+			end = min(end, max(f.r+n, f.w+f.ahead))
+		}
+		m, err := f.src.Read(f.buf[f.w:end])
 		f.w += m
 		if err != nil && f.w-f.r < n {
 			if err == io.EOF && f.w > f.r {

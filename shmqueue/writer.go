@@ -137,6 +137,7 @@ func (q *writer) Publish(n int) {
 		}
 		k := min(BlockSize-in, n)
 		part := uint64(at) & q.w.mask
+		invariant.Point("shmqueue/block/bytes") // They lie there since the socket was read.
 		q.crc = checksumMore(q.crc, q.w.data[part:part+uint64(k)])
 		at, n = q.describe(at, k, now), n-k
 	}

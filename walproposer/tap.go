@@ -12,6 +12,7 @@ import (
 	"github.com/walhaven/walhaven/protocol/walstream"
 	"github.com/walhaven/walhaven/replication"
 	"github.com/walhaven/walhaven/replication/receiver"
+	"github.com/walhaven/walhaven/shmqueue"
 	"github.com/walhaven/walhaven/wal"
 )
 
@@ -110,23 +111,25 @@ func (t *tap) receive(ctx context.Context) error {
 	var data walstream.XLogData
 	var keepalive walstream.Keepalive
 	for {
-		payload, err := t.stream.Receive()
+		head, rest, err := t.stream.ReceiveHead(walstream.XLogDataHeaderSize)
 		if err != nil {
 			return t.ended(err)
 		}
-		switch walstream.Kind(payload) {
+		switch walstream.Kind(head) {
 		case walstream.KindXLogData:
-			if err := walstream.DecodeXLogData(payload, &data); err != nil {
+			if err := walstream.DecodeXLogData(head, &data); err != nil {
 				return fmt.Errorf("PostgreSQL: %w", err)
 			}
-			if err := t.take(ctx, data.Start, data.Data); err != nil {
+			if err := t.read(ctx, data.Start, rest); err != nil {
 				return err
 			}
 		case walstream.KindKeepalive:
-			if err := walstream.DecodeKeepalive(payload, &keepalive); err != nil {
+			if err := walstream.DecodeKeepalive(head, &keepalive); err != nil {
 				return fmt.Errorf("PostgreSQL: %w", err)
 			}
 			t.keepalive(&keepalive)
+		default:
+			return fmt.Errorf("PostgreSQL: unknown message %q in the WAL stream", head[:min(1, len(head))])
 		}
 	}
 }
@@ -149,28 +152,79 @@ func (t *tap) ended(err error) error {
 // walRemoved is the SQLSTATE of "requested WAL segment has already been removed".
 const walRemoved = "58P01"
 
-// take puts WAL into the queue.
+// read reads the n bytes of WAL that come next from the socket straight into the
+// queue.
+func (t *tap) read(ctx context.Context, at wal.LSN, n int) error {
+	if err := t.expect(at); err != nil {
+		return err
+	}
+	for n > 0 {
+		began := time.Now()
+		parts, err := t.s.queue.Reserve(ctx, min(n, shmqueue.MaxFrame))
+		if err != nil {
+			return err
+		}
+		waited := time.Since(began)
+		for _, part := range parts {
+			if err := t.stream.ReadRest(part); err != nil {
+				return t.ended(err)
+			}
+		}
+		k := len(parts[0]) + len(parts[1])
+		n -= k
+		if t.stopping.Load() {
+			continue // read and not published
+		}
+		invariant.Point("walproposer/tap/received")
+		began = time.Now()
+		for _, part := range parts {
+			t.advance(part)
+		}
+		t.s.queue.Publish(k)
+		t.published(k, waited+time.Since(began))
+	}
+	return nil
+}
+
+// take puts WAL that was read elsewhere into the queue.
 func (t *tap) take(ctx context.Context, at wal.LSN, data []byte) error {
-	if at != t.at {
-		return fmt.Errorf("PostgreSQL sends WAL at %s instead of %s", at, t.at)
+	if err := t.expect(at); err != nil {
+		return err
 	}
 	if t.stopping.Load() {
 		return nil
 	}
 	invariant.Point("walproposer/tap/received")
 	began := time.Now()
-	t.s.proof.feed(at, data)
-	t.at += wal.LSN(len(data))
-	// Before a peer can have it: no acknowledgement counts beyond.
-	t.s.term.d.Available(t.at)
-	err := t.s.queue.Write(ctx, data)
-	t.s.metrics.publish.Observe(time.Since(began).Seconds())
-	if err != nil {
+	t.advance(data)
+	if err := t.s.queue.Write(ctx, data); err != nil {
 		return err
 	}
-	invariant.Point("walproposer/tap/queued")
-	t.s.metrics.received.Add(float64(len(data)))
+	t.published(len(data), time.Since(began))
 	return nil
+}
+
+// expect refuses WAL that does not continue what is there.
+func (t *tap) expect(at wal.LSN) error {
+	if at != t.at && !t.stopping.Load() {
+		return fmt.Errorf("PostgreSQL sends WAL at %s instead of %s", at, t.at)
+	}
+	return nil
+}
+
+// advance tells the proof and the proposer of WAL before a peer can have it: no
+// acknowledgement counts beyond.
+func (t *tap) advance(data []byte) {
+	t.s.proof.feed(t.at, data)
+	t.at += wal.LSN(len(data))
+	t.s.term.d.Available(t.at)
+}
+
+// published notes that n bytes are in the queue, after so long.
+func (t *tap) published(n int, after time.Duration) {
+	invariant.Point("walproposer/tap/queued")
+	t.s.metrics.publish.Observe(after.Seconds())
+	t.s.metrics.received.Add(float64(n))
 }
 
 // keepalive answers when asked. While PostgreSQL stops it asks without a pause
