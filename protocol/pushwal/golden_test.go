@@ -113,7 +113,7 @@ func TestReferenceAppend(t *testing.T) {
 		if v == Version3 { // Ours has eight bytes behind it.
 			ours := response
 			ours.DurableLSN = 0x1602188
-			want := append(reference(t)["append-response v3"], 0, 0, 0, 0, 1, 0x60, 0x21, 0x88)
+			want := slices.Concat(reference(t)["append-response v3"], []byte{0, 0, 0, 0, 1, 0x60, 0x21, 0x88})
 			require.Equal(t, want, walhavenCodec.AppendAppendResponse(nil, &ours))
 			var got AppendResponse
 			require.NoError(t, walhavenCodec.DecodeAppendResponse(want, &got))
