@@ -70,8 +70,15 @@ func (c *conn) command(ctx context.Context, tag byte, body []byte) error {
 	return nil
 }
 
-// ready ends a command cycle.
+// ready ends a command cycle. What it changed is reported last, as PostgreSQL does
+// from 14 on.
 func (c *conn) ready() error {
+	for _, p := range c.changed {
+		if err := c.say(parameterStatus(p.name, p.value)); err != nil {
+			return err
+		}
+	}
+	c.changed = c.changed[:0]
 	if err := c.say(readyForQuery(c.status)); err != nil {
 		return err
 	}

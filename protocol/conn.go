@@ -24,8 +24,9 @@ type conn struct {
 
 	loggedIn func() // gives its place among those that wait to others
 
-	status   byte // transaction status of ReadyForQuery: I, T or E
-	skipping bool // after an error in the extended protocol, until Sync
+	changed  []parameter // since the last ReadyForQuery
+	status   byte        // transaction status of ReadyForQuery: I, T or E
+	skipping bool        // after an error in the extended protocol, until Sync
 	prepared statements
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // ResultWriter takes the answer of one statement. It belongs to the session's
@@ -78,10 +79,10 @@ func (w *ResultWriter) Notice(n *Error) error {
 	return w.c.out.flush()
 }
 
-// Parameter reports a changed parameter.
-func (w *ResultWriter) Parameter(name, value string) error {
+// Parameter reports a changed parameter, before the client may go on.
+func (w *ResultWriter) Parameter(name, value string) {
 	p, _ := w.c.session.setParameter(name, value, true)
-	return w.c.say(parameterStatus(p.name, p.value))
+	w.c.changed = append(slices.DeleteFunc(w.c.changed, func(q parameter) bool { return q.name == p.name }), p)
 }
 
 // CopyBoth sends CopyBothResponse and hands out the stream, which ends with the

@@ -126,7 +126,7 @@ func (c *conn) assign(name, value string, w *ResultWriter) error {
 		return Errorf(CodeLimitExceeded, "too many parameters were set in this session")
 	}
 	if p, report := c.session.setParameter(name, value, false); report {
-		return w.Parameter(p.name, p.value)
+		w.Parameter(p.name, p.value)
 	}
 	return nil
 }
