@@ -58,8 +58,9 @@ type Proposing struct {
 	announcing atomic.Bool
 	pending    chan struct{}
 
-	published Marks // published and not yet committed
-	acked     Marks // acknowledged by the first peer and not yet committed
+	held      atomic.Int64 // when a quorum had more bytes last, Unix time in ns
+	published Marks        // published and not yet committed
+	acked     Marks        // acknowledged by the first peer and not yet committed
 }
 
 // NewProposing returns the driver of a new proposer.
@@ -241,8 +242,11 @@ func (d *Proposing) finish(e *consensus.ProposerEffects, wake bool) {
 		d.o.Commit(e.Commit)
 		invariant.Point("proposing/commit/before-announce")
 	}
-	if e.Held != 0 && d.o.Held != nil {
-		d.o.Held(e.Held)
+	if e.Held != 0 {
+		d.held.Store(time.Now().UnixNano())
+		if d.o.Held != nil {
+			d.o.Held(e.Held)
+		}
 	}
 	if wake {
 		d.wakeLinks(false)
@@ -275,8 +279,15 @@ func (d *Proposing) wakeLinks(announce bool) {
 }
 
 // OldestUncommitted is how long the oldest published WAL has been waiting for
-// the quorum, 0 when nothing waits.
-func (d *Proposing) OldestUncommitted() time.Duration { return d.published.Oldest() }
+// the quorum, 0 when nothing waits. The quorum that is taking in a long record
+// is not being waited for.
+func (d *Proposing) OldestUncommitted() time.Duration {
+	oldest := d.published.Oldest()
+	if held := d.held.Load(); held != 0 {
+		oldest = min(oldest, time.Since(time.Unix(0, held)))
+	}
+	return oldest
+}
 
 // Run ticks once a second until the proposer ends or ctx is done, and returns
 // why. It announces commits that no WAL has carried to the peers.

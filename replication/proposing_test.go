@@ -3,6 +3,7 @@ package replication
 import (
 	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -132,6 +133,31 @@ func TestAcknowledgementsBeyondTheOwnWALDoNotCount(t *testing.T) {
 		require.NoError(t, ack(l, proposingStart+200))
 	}
 	require.Equal(t, proposingStart+100, d.CommitLSN())
+}
+
+// A quorum that takes in a long record is at work, though nothing is committed.
+func TestLongRecordIsNotWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var commits []wal.LSN
+		var proofs []*consensus.ProofRequest
+		d := newProposing(&commits, &proofs)
+		links := elect(t, d, &proofs)
+		for _, l := range links {
+			require.NoError(t, ack(l, proposingStart))
+		}
+		d.Available(proposingStart + 1000)
+		time.Sleep(9 * time.Second)
+		require.Equal(t, 9*time.Second, d.OldestUncommitted())
+		for _, l := range links {
+			require.NoError(t, l.Appended(&pushwal.AppendResponse{
+				Generation: 1, Term: 1, FlushLSN: proposingStart, DurableLSN: proposingStart + 500,
+			}))
+		}
+		require.Zero(t, d.OldestUncommitted())
+		time.Sleep(3 * time.Second)
+		require.Equal(t, 3*time.Second, d.OldestUncommitted())
+		require.Equal(t, proposingStart, d.CommitLSN())
+	})
 }
 
 func TestHigherTermEndsTheProposer(t *testing.T) {
