@@ -104,8 +104,15 @@ fuzz: check-go ## Fuzz each target (EXECS=200000 inputs each, RUN=pattern)
 	scripts/fuzz.sh $(EXECS) 0 '$(RUN)'
 
 .PHONY: bench
-bench: build pg ## Commits under walhaven and under what one would have instead (BENCH="-rounds 3 -time 20s")
+bench: bench-commits bench-pages ## Commits and pages, each beside what one would have instead
+
+.PHONY: bench-commits
+bench-commits: build pg ## Commits alone (BENCH="-rounds 3 -time 20s")
 	$(GO) run ./bench/commits $(BENCH)
+
+.PHONY: bench-pages
+bench-pages: build pg ## Ingest, redo and page requests alone (BENCH="-rounds 3 -wal 1024")
+	$(GO) run ./bench/pages $(BENCH)
 
 .PHONY: bench-go
 bench-go: check-go ## Benchmarks of single functions with benchstat (COUNT=6, RUN=pattern)

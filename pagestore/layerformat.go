@@ -52,9 +52,9 @@ func (c Compression) profile() *sstable.CompressionProfile {
 	case CompressionNone:
 		return sstable.NoCompression
 	case CompressionZstd:
-		return sstable.ZstdCompression
+		return sstable.BalancedCompression // Level 1, and MinLZ where that is hardly worse.
 	default:
-		return sstable.SnappyCompression
+		return sstable.MinLZCompression
 	}
 }
 

@@ -25,7 +25,7 @@ type Compression uint8
 const (
 	CompressionDefault Compression = iota
 	CompressionNone
-	CompressionSnappy
+	CompressionMinLZ
 	CompressionZstd
 )
 
@@ -63,8 +63,8 @@ type Options struct {
 	LayerSize     int64 // bytes at which a compaction begins the next layer file (128 MiB)
 	BlockSize     int   // bytes of an uncompressed block (16 KiB)
 
-	FlushCompression   Compression // of flushed layers (snappy)
-	CompactCompression Compression // of merged layers (zstd)
+	FlushCompression   Compression // of flushed layers (MinLZ)
+	CompactCompression Compression // of merged layers (zstd, where it gains by that)
 
 	CompactRuns int // runs at which compaction begins (8)
 	// MaxChain is the number of deltas above the newest image at which a
@@ -110,7 +110,7 @@ func (o Options) withDefaults() (Options, error) {
 	setDefault(&o.MaxOpenLayers, 512)
 	setDefault(&o.LayerSize, 128<<20)
 	setDefault(&o.BlockSize, 16<<10)
-	setDefault(&o.FlushCompression, CompressionSnappy)
+	setDefault(&o.FlushCompression, CompressionMinLZ)
 	setDefault(&o.CompactCompression, CompressionZstd)
 	setDefault(&o.CompactRuns, 8)
 	setDefault(&o.MaxChain, 32)

@@ -41,7 +41,7 @@ func materialize(_ context.Context, _ Key, _ wal.LSN, v *Value) ([]byte, error) 
 func smallOptions(fs vfs.FS) Options {
 	return Options{
 		FS: fs, Materialize: materialize, MemLayerSize: 2 << 10, MaxFrozen: 1, LayerSize: 1 << 10, BlockSize: 512,
-		CacheSize: 1 << 20, MaxOpenLayers: 3, CompactRuns: 3, MaxChain: 3, FlushWriters: 2, CompactCompression: CompressionSnappy,
+		CacheSize: 1 << 20, MaxOpenLayers: 3, CompactRuns: 3, MaxChain: 3, FlushWriters: 2, CompactCompression: CompressionMinLZ,
 	}
 }
 

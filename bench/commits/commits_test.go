@@ -10,25 +10,6 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestParseStat(t *testing.T) {
-	p, err := parseStat([]byte("42 (a) b (c)) S 7 42 42 0 -1 4194560 1 2 3 4 100 20 3 1 20 0 1 0 99 1 2"))
-	require.NoError(t, err)
-	require.Equal(t, process{parent: 7, cpu: 1240 * time.Millisecond}, p)
-	_, err = parseStat([]byte("42 (a) S 7"))
-	require.Error(t, err)
-	_, err = parseStat(nil)
-	require.Error(t, err)
-}
-
-func TestOwnProcessIsFound(t *testing.T) {
-	all, err := processes()
-	require.NoError(t, err)
-	me, ok := all[os.Getpid()]
-	require.True(t, ok)
-	require.Equal(t, os.Getppid(), me.parent)
-	require.Contains(t, me.title, "commits.test")
-}
-
 func TestLatenciesAreThoseThatPgbenchLogged(t *testing.T) {
 	dir := t.TempDir()
 	_, err := readLatencies(dir)

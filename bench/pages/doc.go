@@ -1,0 +1,23 @@
+// Command pages measures what a pageserver does beside what a user of stock
+// PostgreSQL would have instead, a streaming standby, on one machine.
+//
+// It makes a cluster as `walhaven up` does, with one safekeeper, and a standby's
+// base backup beside it. Then, for pgbench's WAL and for that of loading tables,
+// the pageserver and the standby are stopped while the WAL is written; in turns
+// each is started on a copy of its data and takes all of it: the standby from
+// the primary's walsender, the pageserver from the safekeeper's push. Ratios are
+// taken within a round, so that drift of the machine cancels. What counts for
+// the pageserver is durable layers, for the standby replay.
+//
+// Page requests go to the same pageserver process over loopback: pages that are
+// in its cache, one at a time and pipelined on two connections, and pages that
+// are not, with an image and ten records each, in the files' order at random. Files are in the
+// kernel's cache. The same is measured on a database and history a tenth as large.
+//
+// Redo is measured in this process, on one goroutine: records of the heap and of
+// B-trees from the WAL that pgbench wrote, page by page as requests have it, on the pages that they
+// change.
+//
+// It prints one Markdown table, with the goal of each line. It exits with 0
+// whether or not goals are met.
+package main

@@ -1,0 +1,62 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// The speed is that from the last look before anything moved: a start is not in it.
+func TestSpeedBeginsWithTheFirstProgress(t *testing.T) {
+	begin := time.Unix(1000, 0)
+	seen := []progress{
+		{begin, 100, time.Second},
+		{begin.Add(5 * time.Second), 100, 2 * time.Second},
+		{begin.Add(6 * time.Second), 600, 3 * time.Second},
+		{begin.Add(7 * time.Second), 2100, 4 * time.Second},
+	}
+	got := takenOf(seen)
+	require.InDelta(t, 1000, got.rate, 1e-9)
+	require.InDelta(t, 2./2000, got.cpu, 1e-9)
+}
+
+func TestQuantiles(t *testing.T) {
+	var all []time.Duration
+	for i := range 200 {
+		all = append(all, time.Duration(200-i))
+	}
+	require.Equal(t, quantiles{p50: 101, p99: 199}, quantilesOf(all))
+}
+
+func TestMetricsAreSummedOverLabels(t *testing.T) {
+	m, err := parseMetrics(strings.NewReader("# HELP a b\nwalhaven_pageserver_x{a=\"b c\"} 2\nwalhaven_pageserver_x{a=\"d\"} 3e+06\n\n"))
+	require.NoError(t, err)
+	require.Equal(t, samples{"walhaven_pageserver_x": 3000002}, m)
+	_, err = parseMetrics(strings.NewReader("x y\n"))
+	require.Error(t, err)
+}
+
+// Ratios are of one round: that the machine got faster must not show.
+func TestTable(t *testing.T) {
+	turns := []turn{
+		{standby: taken{rate: 100e6, cpu: 4e-9}, pageserver: taken{rate: 150e6, cpu: 8e-9, space: 0.5}},
+		{standby: taken{rate: 200e6, cpu: 2e-9}, pageserver: taken{rate: 300e6, cpu: 4e-9, space: 0.5}},
+	}
+	r := results{
+		version: "15.18", rounds: 2, ingest: []ingested{{name: "bulk", from: 0, to: 64 << 20, turns: turns}},
+		small: served{cached: quantiles{p50: 20000}, cold: quantiles{p50: 50000}, bytes: 5e6},
+		large: served{cached: quantiles{p50: 22000}, cold: quantiles{p50: 60000}, bytes: 50e6}, memory: 400 << 20,
+	}
+	var out strings.Builder
+	r.write(&out)
+	for _, line := range []string{
+		"| ingest to durable layers, 64 MiB of bulk WAL | 225 (150 to 300) MB/s | 1.50 (1.50 to 1.50) of 150 (100 to 200) MB/s | at least 1.0 |",
+		"| CPU of that | 6.00 (4.00 to 8.00) ns a byte | 2.00 (2.00 to 2.00) of 3.00 (2.00 to 4.00) ns a byte |  |",
+		"| p50 on 50 MB of layers against 5 MB | cached 1.10, not cached 1.20 |  | at most 1.3 |",
+		"| memory of the process | 400 MiB at most |",
+	} {
+		require.Contains(t, out.String(), line)
+	}
+}

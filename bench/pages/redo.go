@@ -1,0 +1,156 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/walhaven/walhaven/redo"
+	"github.com/walhaven/walhaven/redo/page"
+	"github.com/walhaven/walhaven/wal"
+	"github.com/walhaven/walhaven/wal/walrecord"
+)
+
+// maxRecords are measured at most.
+const maxRecords = 1_000_000
+
+// applied is how fast redo is.
+type applied struct {
+	records   int
+	perSecond float64
+	allocs    float64 // for each record
+}
+
+// step is a record and the page that it changes.
+type step struct {
+	record walrecord.Record
+	block  int
+	page   *page.Page
+}
+
+// measureRedo applies records of the heap and of B-trees to their pages, decoded
+// before. Pages that are not known, for want of an image, are left out.
+func measureRedo(dir string, from wal.LSN, major int) (a applied, err error) {
+	steps, pages, err := collect(dir, from, major)
+	if err != nil {
+		return a, err
+	}
+	for at, before := range pages {
+		*at = *before
+	}
+	// Page by page, as requests have it.
+	order := map[*page.Page]int{}
+	for i := range steps {
+		if _, seen := order[steps[i].page]; !seen {
+			order[steps[i].page] = len(order)
+		}
+	}
+	slices.SortStableFunc(steps, func(a, b step) int { return cmp.Compare(order[a.page], order[b.page]) })
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	mallocs := m.Mallocs
+	begin := time.Now()
+	for i := range steps {
+		s := &steps[i]
+		if err := redo.Apply(s.page, &s.record, s.block, redo.Options{}); err != nil {
+			return a, err
+		}
+	}
+	took := time.Since(begin)
+	runtime.ReadMemStats(&m)
+	a.records = len(steps)
+	a.perSecond, a.allocs = float64(len(steps))/took.Seconds(), float64(m.Mallocs-mallocs)/float64(len(steps))
+	return a, nil
+}
+
+// collector keeps records and brings pages to where they begin.
+type collector struct {
+	major int
+	pages map[pageName]*page.Page
+	// before is each page as it is before the first step that is kept.
+	before map[*page.Page]*page.Page
+	steps  []step
+	err    error
+}
+
+type pageName struct {
+	rel   walrecord.RelFile
+	fork  walrecord.Fork
+	block uint32
+}
+
+// collect reads WAL. Each page begins with its last image before the first record
+// that is kept; an image that comes later is a step's page anew.
+func collect(dir string, from wal.LSN, major int) ([]step, map[*page.Page]*page.Page, error) {
+	c := &collector{major: major, pages: map[pageName]*page.Page{}, before: map[*page.Page]*page.Page{}}
+	const size = wal.DefaultSegmentSize
+	r := walrecord.NewReader(walrecord.ScannerOptions{Start: from.PageStart(), SegmentSize: size}, c.record)
+	for at := from.PageStart(); len(c.steps) < maxRecords; at = size.SegmentStart(at) + wal.LSN(size) {
+		data, err := os.ReadFile(filepath.Join(dir, size.FileName(1, size.SegmentNo(at))))
+		if errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		if err := r.Feed(at, data[size.Offset(at):]); walrecord.IsEnd(err) {
+			break
+		} else if err != nil {
+			return nil, nil, errors.Join(err, c.err)
+		}
+	}
+	if len(c.steps) == 0 {
+		return nil, nil, errors.New("no records of the heap and of B-trees")
+	}
+	return c.steps, c.before, c.err
+}
+
+func (c *collector) record(start, end wal.LSN, b []byte) error {
+	if len(c.steps) >= maxRecords {
+		return nil
+	}
+	r := walrecord.Record{Major: c.major}
+	if err := walrecord.Decode(append([]byte(nil), b...), start, end, &r); err != nil {
+		return err
+	}
+	for i := range r.Blocks {
+		if err := c.block(&r, i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *collector) block(r *walrecord.Record, i int) error {
+	b := &r.Blocks[i]
+	name := pageName{b.Rel, b.Fork, b.Block}
+	if b.WillInit || b.HasImage && b.Image.Apply {
+		p := new(page.Page) // The page of earlier steps stays theirs.
+		if err := redo.Apply(p, r, i, redo.Options{}); err != nil {
+			return err
+		}
+		c.pages[name], c.before[p] = p, new(page.Page)
+		*c.before[p] = *p
+		return nil
+	}
+	p := c.pages[name]
+	if p == nil || b.HasImage {
+		return nil
+	}
+	if err := redo.Apply(p, r, i, redo.Options{}); err != nil {
+		return err
+	}
+	switch r.RMID {
+	case walrecord.RmgrHeap, walrecord.RmgrHeap2, walrecord.RmgrBtree:
+		c.steps = append(c.steps, step{record: *r, block: i, page: p})
+	default: // It is part of what later steps find.
+		delete(c.pages, name)
+	}
+	return nil
+}

@@ -1,0 +1,223 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/walhaven/walhaven/internal/conninfo"
+	"github.com/walhaven/walhaven/protocol"
+	"github.com/walhaven/walhaven/protocol/pagestream"
+	"github.com/walhaven/walhaven/replication"
+	"github.com/walhaven/walhaven/wal"
+)
+
+// served is how page requests were answered.
+type served struct {
+	cached, cold quantiles
+	pipelined    float64 // a second
+	records      float64 // replayed for each cold page
+	bytes        float64 // of the database's layers
+}
+
+// quantiles of latencies.
+type quantiles struct{ p50, p99 time.Duration }
+
+func quantilesOf(all []time.Duration) quantiles {
+	slices.Sort(all)
+	return quantiles{all[len(all)/2], all[len(all)*99/100]}
+}
+
+// table is a relation that pages are asked of.
+type table struct {
+	tablespace, database, relation, blocks uint32
+}
+
+const (
+	cachedPages = 2000
+	connections = 2
+	pipeline    = 64 // requests on their way on a connection
+)
+
+// requests restarts the pageserver, so that its cache is empty, and asks for
+// pages.
+func (w *world) requests(ctx context.Context) (s served, err error) {
+	if err := w.settle(ctx); err != nil {
+		return s, err
+	}
+	at, err := w.end(ctx)
+	if err != nil {
+		return s, err
+	}
+	if err := errors.Join(w.stop(ctx), w.start(ctx)); err != nil {
+		return s, err
+	}
+	chains, err := w.table(ctx, "chains")
+	if err != nil {
+		return s, err
+	}
+	accounts, err := w.table(ctx, "pgbench_accounts")
+	if err != nil {
+		return s, err
+	}
+	c, err := w.dial(ctx, at)
+	if err != nil {
+		return s, err
+	}
+	defer c.close()
+	before, err := w.metrics(ctx)
+	if err != nil {
+		return s, err
+	}
+	if s.cold, err = c.oneAtATime(chains, rand.Perm(int(chains.blocks))); err != nil { //nolint:gosec // An order of pages.
+		return s, err
+	}
+	after, err := w.metrics(ctx)
+	if err != nil {
+		return s, err
+	}
+	s.records = (after[prefix+"page_records_replayed_total"] - before[prefix+"page_records_replayed_total"]) / float64(chains.blocks)
+	s.bytes = after[prefix+"timeline_layer_bytes"]
+	if s.cached, s.pipelined, err = w.fromCache(ctx, c, accounts, at); err != nil {
+		return s, err
+	}
+	say(fmt.Sprintf("page requests: cold p50 %v, p99 %v, %.1f records each; cached p50 %v, p99 %v; %.0f/s pipelined",
+		s.cold.p50, s.cold.p99, s.records, s.cached.p50, s.cached.p99, s.pipelined))
+	return s, nil
+}
+
+// fromCache asks for pages that were made before.
+func (w *world) fromCache(ctx context.Context, c *client, t table, at wal.LSN) (q quantiles, perSecond float64, err error) {
+	pages := rand.Perm(int(t.blocks)) //nolint:gosec // An order of pages.
+	pages = pages[:min(len(pages), cachedPages)]
+	if _, err := c.oneAtATime(t, pages); err != nil {
+		return q, 0, err
+	}
+	many := make([]int, w.plan.requests)
+	for i := range many {
+		many[i] = pages[rand.IntN(len(pages))] //nolint:gosec // As above.
+	}
+	if q, err = c.oneAtATime(t, many); err != nil {
+		return q, 0, err
+	}
+	var g errgroup.Group
+	begin := time.Now()
+	for range connections {
+		g.Go(func() error {
+			c, err := w.dial(ctx, at)
+			if err != nil {
+				return err
+			}
+			defer c.close()
+			return c.pipelined(t, many)
+		})
+	}
+	err = g.Wait()
+	return q, connections * float64(len(many)) / time.Since(begin).Seconds(), err
+}
+
+// table looks a relation up in the primary.
+func (w *world) table(ctx context.Context, name string) (t table, err error) {
+	text, err := w.primary.QueryValue(ctx, fmt.Sprintf(`SELECT concat_ws(' ', d.dattablespace, d.oid, pg_relation_filenode('%s'),
+		pg_relation_size('%s') / 8192) FROM pg_database d WHERE datname = current_database()`, name, name))
+	if err != nil {
+		return t, err
+	}
+	_, err = fmt.Sscan(text, &t.tablespace, &t.database, &t.relation, &t.blocks)
+	return t, err
+}
+
+// client asks for pages as a compute does that wrote everything up to its LSN.
+type client struct {
+	stream *protocol.CopyStream
+	since  wal.LSN
+	buf    []byte
+}
+
+func (w *world) dial(ctx context.Context, since wal.LSN) (*client, error) {
+	host, port, _ := strings.Cut(w.cluster.Pageservers[0].PG, ":")
+	password, err := os.ReadFile(w.cluster.PasswordFile)
+	if err != nil {
+		return nil, err
+	}
+	text := fmt.Sprintf("host=%s port=%s user=%s dbname=pages password=%s", host, port, w.cluster.User,
+		conninfo.Quote(strings.TrimSpace(string(password))))
+	stream, err := replication.Dial(ctx, text, fmt.Sprintf("pagestream_v3 %s %s", w.cluster.Tenant, w.cluster.Timeline), replication.DialOptions{})
+	if err != nil {
+		return nil, err
+	}
+	return &client{stream: stream, since: since}, nil
+}
+
+func (c *client) close() { _ = c.stream.Close() } // Answers were read.
+
+func (c *client) send(t table, block int) error {
+	c.buf = pagestream.AppendRequest(c.buf[:0], pagestream.Version3, &pagestream.Request{
+		Kind: pagestream.GetPage, ID: uint64(block), LSN: pagestream.Latest, NotModifiedSince: c.since,
+		Tablespace: t.tablespace, Database: t.database, Relation: t.relation, Block: uint32(block),
+	})
+	return c.stream.Send(c.buf)
+}
+
+func (c *client) receive(block int) error {
+	msg, err := c.stream.Receive()
+	if err != nil {
+		return err
+	}
+	var r pagestream.Response
+	switch err := pagestream.DecodeResponse(pagestream.Version3, msg, &r); {
+	case err != nil:
+		return err
+	case r.Failure != "":
+		return errors.New(r.Failure)
+	case r.Request.ID != uint64(block) || len(r.Pages) != pagestream.PageSize:
+		return fmt.Errorf("answer to request %d where that to %d belongs", r.Request.ID, block)
+	}
+	return nil
+}
+
+func (c *client) oneAtATime(t table, blocks []int) (quantiles, error) {
+	all := make([]time.Duration, len(blocks))
+	for i, block := range blocks {
+		begin := time.Now()
+		if err := errors.Join(c.send(t, block), c.stream.Flush(), c.receive(block)); err != nil {
+			return quantiles{}, fmt.Errorf("block %d: %w", block, err)
+		}
+		all[i] = time.Since(begin)
+	}
+	return quantilesOf(all), nil
+}
+
+// pipelined keeps requests on their way, half of them being answered while the
+// other half is asked.
+func (c *client) pipelined(t table, blocks []int) error {
+	const half = pipeline / 2
+	for asked, answered := 0, 0; answered < len(blocks); {
+		for range half {
+			if asked == len(blocks) {
+				break
+			}
+			if err := c.send(t, blocks[asked]); err != nil {
+				return err
+			}
+			asked++
+		}
+		if err := c.stream.Flush(); err != nil {
+			return err
+		}
+		for answered < asked && (asked == len(blocks) || asked-answered > half) {
+			if err := c.receive(blocks[answered]); err != nil {
+				return err
+			}
+			answered++
+		}
+	}
+	return nil
+}

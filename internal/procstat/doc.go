@@ -1,0 +1,3 @@
+// Package procstat reads what processes have used from /proc, for benchmarks that
+// put whole systems beside each other.
+package procstat

@@ -1,0 +1,36 @@
+package procstat
+
+import (
+	"os"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestParseStat(t *testing.T) {
+	p, err := parseStat([]byte("42 (a) b (c)) S 7 42 42 0 -1 4194560 1 2 3 4 100 20 3 1 20 0 1 0 99 1 2"))
+	require.NoError(t, err)
+	require.Equal(t, Process{Parent: 7, CPU: 1240 * time.Millisecond}, p)
+	_, err = parseStat([]byte("42 (a) S 7"))
+	require.Error(t, err)
+	_, err = parseStat(nil)
+	require.Error(t, err)
+}
+
+func TestOwnProcessIsFound(t *testing.T) {
+	all, err := All()
+	require.NoError(t, err)
+	me, ok := all[os.Getpid()]
+	require.True(t, ok)
+	require.Equal(t, os.Getppid(), me.Parent)
+	require.Contains(t, me.Title, "procstat.test")
+	peak, err := PeakMemory(os.Getpid())
+	require.NoError(t, err)
+	require.Greater(t, peak, int64(1<<20))
+	cpu, err := CPU(os.Getpid())
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, cpu, me.CPU)
+	_, err = Switches(os.Getpid())
+	require.NoError(t, err)
+}
