@@ -87,6 +87,7 @@ test-long: check-go tools ## What takes hours: many seeds, long fuzzing, each ma
 	WALHAVEN_SURVIVE_ROUNDS=60 $(GO) test -count=1 -v -timeout 2h -run TestPagesSurvive ./test/e2e
 	$(MAKE) fuzz EXECS=2000000
 	WALHAVEN_TEST_LONG=1 $(GO) test -count=1 -v -p 1 -timeout 2h ./walproposer ./test/e2e ./test/failpoints
+	WALHAVEN_TEST_LONG=1 $(GO) test -count=1 -v -timeout 2h ./test/chaos
 	WALHAVEN_TEST_IN_PROCESS=true $(GO) test -count=1 -p 1 -timeout 2h ./walproposer ./test/e2e
 	$(MAKE) test-pg
 	$(MAKE) mutants

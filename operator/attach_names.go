@@ -12,10 +12,10 @@ import (
 // namesSetting is what makes commits wait.
 const namesSetting = "synchronous_standby_names"
 
-// autoConf reads what postgresql.auto.conf says of the setting; nil: nothing.
+// autoConf reads what postgresql.auto.conf says of a setting; nil: nothing.
 // The view shows the file, not what is in force.
-func (p *pgAdmin) autoConf(ctx context.Context) (*string, error) {
-	rows, err := p.rows(ctx, "SELECT setting FROM pg_file_settings WHERE name = '"+namesSetting+
+func (p *pgAdmin) autoConf(ctx context.Context, name string) (*string, error) {
+	rows, err := p.rows(ctx, "SELECT setting FROM pg_file_settings WHERE name = '"+name+
 		"' AND sourcefile = current_setting('data_directory') || '/postgresql.auto.conf' ORDER BY seqno DESC LIMIT 1")
 	if err != nil || len(rows) == 0 {
 		return nil, err
@@ -40,7 +40,7 @@ func (a *attach) setNames(ctx context.Context) error {
 		return nil
 	}
 	if a.Attached.Names == "" { // else an earlier attempt noted what was there before
-		if a.Attached.NamesBefore, err = a.pg.autoConf(ctx); err != nil {
+		if a.Attached.NamesBefore, err = a.pg.autoConf(ctx, namesSetting); err != nil {
 			return err
 		}
 		a.Attached.Names = standbyName

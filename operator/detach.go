@@ -81,7 +81,7 @@ func Detach(ctx context.Context, o DetachOptions) error {
 // force and nobody waits any more. A value that is not the one that attach set is
 // left alone.
 func (a *attach) resetNames(ctx context.Context, pg *pgAdmin) error {
-	now, err := pg.autoConf(ctx)
+	now, err := pg.autoConf(ctx, namesSetting)
 	if err != nil {
 		return err
 	}

@@ -47,6 +47,10 @@ type failover struct {
 	names standbyList       // what its synchronous_standby_names is
 	// promoted says that it is a primary already, whose commits wait for the quorum.
 	promoted bool
+	// redirected says that the standby's primary_conninfo was changed, and before
+	// what postgresql.auto.conf said of it; nil: nothing.
+	redirected bool
+	before     *string
 
 	old     oldPrimary
 	held    *headless.Holding

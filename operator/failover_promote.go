@@ -39,6 +39,7 @@ func (f *failover) replay(ctx context.Context) error {
 	defer cancel()
 	last := time.Now()
 	var row replication.Row
+	var way watch
 	err := poll(within, 10*time.Millisecond, func() (ok bool, err error) {
 		if row, err = f.pg.one(within, at); err != nil {
 			return false, err
@@ -50,6 +51,9 @@ func (f *failover) replay(ctx context.Context) error {
 		if err == nil && replayed < f.end && time.Since(last) > sayReplayEvery {
 			f.say("  %s of %s: received %s, %s connections to safekeepers, replay %s", replayed, f.end, row["received"], row["streams"], row["paused"])
 			last = time.Now()
+		}
+		if err == nil && replayed < f.end && way.stuck(row["received"]+" "+row["replayed"]) {
+			err = f.redirect(within)
 		}
 		return replayed >= f.end, err
 	})
@@ -81,6 +85,9 @@ func (f *failover) promote(ctx context.Context) error {
 		return fmt.Errorf("promote: %w", err)
 	}
 	invariant.Point("operator/promote/after")
+	if err := f.undoRedirect(ctx); err != nil {
+		return err
+	}
 	h, err := f.history(ctx)
 	if err != nil {
 		return fmt.Errorf("read the new primary's timeline history: %w", err)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"strings"
 	"time"
 
@@ -102,29 +101,34 @@ func (f *failover) followsSafekeepers(ctx context.Context) (ok bool, hint string
 	if err != nil {
 		return false, "primary_conninfo: " + err.Error() + ". " + hint
 	}
-	hosts, ports := strings.Split(settings["host"], ","), strings.Split(settings["port"], ",")
-	for i, host := range hosts {
-		port := ports[min(i, len(ports)-1)]
-		if port == "" {
-			port = "5432"
+	known, silent := 0, ""
+	for _, address := range addressesOf(settings) {
+		switch is, err := f.isSafekeeper(ctx, address); {
+		case is:
+			known++
+		case nobodyAnswers(err):
+			silent = address
+		default:
+			return false, address + ", of its primary_conninfo, is no safekeeper of this timeline. " + hint
 		}
-		if !f.isSafekeeper(ctx, net.JoinHostPort(host, port)) {
-			return false, host + ":" + port + ", of its primary_conninfo, is no safekeeper of this timeline. " + hint
-		}
+	}
+	if known == 0 {
+		return false, silent + ", of its primary_conninfo, does not answer, and no other is a safekeeper of this timeline. " + hint
 	}
 	return true, ""
 }
 
-// isSafekeeper says whether an address is that of a safekeeper of the timeline; one
-// that the cluster file calls otherwise is asked.
-func (f *failover) isSafekeeper(ctx context.Context, address string) bool {
+// isSafekeeper says whether an address is that of a safekeeper of the timeline. One
+// that the cluster file calls otherwise is asked; the error says why it did not say
+// yes.
+func (f *failover) isSafekeeper(ctx context.Context, address string) (bool, error) {
 	for _, n := range f.Safekeepers {
 		if n.PG == address {
-			return true
+			return true, nil
 		}
 	}
 	_, err := f.timelineRow(ctx, address)
-	return err == nil
+	return err == nil, err
 }
 
 // checkWalproposerLogin logs in as the walproposer will.
@@ -187,7 +191,7 @@ func (f *failover) prepareStandby(ctx context.Context) error {
 // that there is somebody to wait for; when a CHECKPOINT that was asked for after
 // the reload has ended, it has read the setting.
 func (f *failover) setNames(ctx context.Context) error {
-	before, err := f.pg.autoConf(ctx)
+	before, err := f.pg.autoConf(ctx, namesSetting)
 	if err != nil {
 		return err
 	}

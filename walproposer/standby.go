@@ -42,8 +42,14 @@ func StandbyConninfo(safekeepers []string, user, password string, id wal.TTID) (
 	if password != "" {
 		out += " password=" + conninfo.Quote(password)
 	}
-	return out + options, nil
+	return out + " tcp_user_timeout=" + standbyTCPTimeout + options, nil
 }
+
+// standbyTCPTimeout is how many milliseconds a standby tries one safekeeper before
+// it turns to the next. Without it that is the kernel's to say, about two minutes,
+// where a machine is gone and nobody refuses: libpq's connect_timeout means nothing
+// to a walreceiver, and wal_receiver_timeout begins behind the connection.
+const standbyTCPTimeout = "5000"
 
 // WriteStandby makes a stopped data directory that of a standby: standby.signal,
 // and primary_conninfo and recovery_target_timeline in postgresql.auto.conf, which

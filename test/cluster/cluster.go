@@ -34,7 +34,14 @@ func Programs(t testing.TB) string {
 	return dir
 }
 
+// ProgramsVariable names, in the environment, the folder of programs that another
+// process of the same test has built.
+const ProgramsVariable = "WALHAVEN_TEST_PROGRAMS"
+
 var programs = sync.OnceValues(func() (string, error) {
+	if dir := os.Getenv(ProgramsVariable); dir != "" {
+		return dir, nil
+	}
 	dir, err := os.MkdirTemp("", "walhaven-programs-")
 	if err != nil {
 		return "", err
@@ -50,6 +57,9 @@ var programs = sync.OnceValues(func() (string, error) {
 	}
 	return dir, nil
 })
+
+// BuildPrograms is Programs for TestMain.
+func BuildPrograms() (dir string, err error) { return programs() }
 
 // builtPrograms is the folder that programs has made, if it ran.
 var builtPrograms atomic.Pointer[string]

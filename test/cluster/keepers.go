@@ -143,9 +143,15 @@ func Walhaven(t testing.TB, args ...string) (string, int) {
 // WalhavenAt is Walhaven with fail points, as WALHAVEN_FAILPOINTS names them.
 func WalhavenAt(t testing.TB, failpoints string, args ...string) (string, int) {
 	t.Helper()
+	return Run(t, failpoints, "walhaven", args...)
+}
+
+// Run is WalhavenAt for any of walhaven's programs.
+func Run(t testing.TB, failpoints, program string, args ...string) (string, int) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*Deadline)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, filepath.Join(Programs(t), "walhaven"), args...)
+	cmd := exec.CommandContext(ctx, filepath.Join(Programs(t), program), args...)
 	cmd.Env = append(os.Environ(), "WALHAVEN_FAILPOINTS="+failpoints)
 	// A file and not a pipe: a daemon that outlives the tool must not hold us up.
 	log, err := os.CreateTemp(t.TempDir(), "out")

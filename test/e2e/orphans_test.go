@@ -74,6 +74,7 @@ func TestOrphansOfAnOldPrimary(t *testing.T) {
 	require.EqualValues(t, 2, report.QuorumTLI)
 	found := map[string]operator.OrphanTransaction{}
 	for _, x := range report.Transactions {
+		require.Greater(t, x.LSN, report.DivergesLSN, "what the quorum has is no orphan")
 		found[strconv.FormatUint(uint64(x.XID), 10)] = x
 	}
 	for _, xid := range xids {
