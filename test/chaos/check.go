@@ -1,0 +1,106 @@
+package chaos
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/walhaven/walhaven/wal"
+)
+
+// requireStandbyFollows waits until the standby has what the primary has now.
+func (w *world) requireStandbyFollows() {
+	w.t.Helper()
+	ctx := context.Background()
+	at := func(db *database, sql string) wal.LSN {
+		text, err := db.server.QueryValue(ctx, sql)
+		if err != nil {
+			return 0
+		}
+		lsn, err := wal.ParseLSN(text)
+		if err != nil {
+			return 0
+		}
+		return lsn
+	}
+	end := at(w.primary.Load(), "SELECT pg_current_wal_flush_lsn()")
+	require.NotZero(w.t, end)
+	w.eventually("the standby follows", func() bool { return at(w.standby(), "SELECT pg_last_wal_replay_lsn()") >= end })
+}
+
+// requireNothingLost compares the primary with what clients were told so far.
+func (w *world) requireNothingLost() {
+	w.t.Helper()
+	w.requireRows(w.primary.Load())
+}
+
+func (w *world) requireRows(db *database) {
+	w.t.Helper()
+	known := w.history.snapshot()
+	rows, err := db.server.Query(context.Background(), "SELECT id FROM acked")
+	require.NoError(w.t, err)
+	ids := make([]int64, len(rows))
+	for i, row := range rows {
+		ids[i], err = strconv.ParseInt(row[0], 10, 64)
+		require.NoError(w.t, err)
+	}
+	require.NoError(w.t, known.checkInserts(ids), fmt.Sprint(db.m))
+}
+
+// report says what was done and found.
+func (w *world) report() {
+	h := w.history
+	inserts, swaps, _ := h.counts()
+	total := 0
+	var kinds []string
+	for name, n := range w.faults {
+		kinds = append(kinds, fmt.Sprintf("%3d  %s", n, name))
+		total += n
+	}
+	slices.Sort(kinds)
+	w.t.Logf("%d faults\n%s", total, strings.Join(kinds, "\n"))
+	w.t.Logf("%d acknowledged inserts, none lost, %d of unknown outcome, the longest time between two %s; %d acknowledged swaps of %d on %d registers are linearizable",
+		inserts, len(h.unknown), h.longest.Round(time.Millisecond), swaps, len(h.swaps), registers)
+}
+
+// requireSameWAL compares the segments that safekeepers have whole, any two of
+// them: up to the commit position they hold the same bytes. Each may remove what
+// it need not keep meanwhile.
+func (w *world) requireSameWAL() {
+	w.t.Helper()
+	c := w.primary.Load().loadCluster()
+	dir := func(m machine) string {
+		return filepath.Join(w.dir, m.String(), "data", c.Tenant.String(), c.Timeline.String())
+	}
+	compared := 0
+	for m := safekeeper1; m <= safekeeper3; m++ {
+		other := m%safekeeper3 + 1
+		files, err := filepath.Glob(filepath.Join(dir(m), "0000000*"))
+		require.NoError(w.t, err)
+		for _, file := range files {
+			if strings.Contains(filepath.Base(file), ".") {
+				continue
+			}
+			left, errLeft := os.ReadFile(file)
+			right, errRight := os.ReadFile(filepath.Join(dir(other), filepath.Base(file)))
+			err := errors.Join(errLeft, errRight)
+			if errors.Is(err, os.ErrNotExist) {
+				continue
+			}
+			require.NoError(w.t, err)
+			require.True(w.t, bytes.Equal(left, right), "%s differs between %s and %s", filepath.Base(file), m, other)
+			compared++
+		}
+	}
+	require.Positive(w.t, compared)
+	w.t.Logf("%d segments compared between safekeepers", compared)
+}
