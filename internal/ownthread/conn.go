@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"runtime"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -46,11 +45,13 @@ type Conn struct {
 	fd            int
 	local, remote net.Addr
 	in, out       half
-
-	mu     sync.Mutex
-	users  int
-	closed bool
+	// users counts the calls that the descriptors stay open for, with hasEnded
+	// added once it is closed. Whoever brings it to hasEnded alone releases them.
+	users atomic.Int64
 }
+
+// hasEnded is more than any number of users.
+const hasEnded = 1 << 32
 
 // half is one direction.
 type half struct {
@@ -123,36 +124,35 @@ func (c *Conn) release() {
 }
 
 // enter keeps the descriptors open until leave.
-func (c *Conn) enter() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		return net.ErrClosed
+func (c *Conn) enter() error { return c.add(1) }
+
+// add adds to the users of a connection that is not closed.
+func (c *Conn) add(n int64) error {
+	for {
+		users := c.users.Load()
+		if users >= hasEnded {
+			return net.ErrClosed
+		}
+		if c.users.CompareAndSwap(users, users+n) {
+			return nil
+		}
 	}
-	c.users++
-	return nil
 }
 
 func (c *Conn) leave() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.users--; c.closed && c.users == 0 {
+	if c.users.Add(-1) == hasEnded {
 		c.release()
 	}
 }
 
+func (c *Conn) closed() bool { return c.users.Load() >= hasEnded }
+
 // Close ends both directions. Whoever is in the middle of a call returns.
 func (c *Conn) Close() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		return net.ErrClosed
+	if err := c.add(hasEnded + 1); err != nil {
+		return err
 	}
-	c.closed = true
-	if c.users == 0 {
-		c.release()
-		return nil
-	}
+	defer c.leave()
 	_ = unix.Shutdown(c.fd, unix.SHUT_RDWR) // Fails when the peer has gone: then nobody waits.
 	c.in.ring()
 	c.out.ring()
@@ -170,9 +170,7 @@ func (c *Conn) ready(h *half) error {
 	if at := h.deadline.Load(); at != 0 && time.Now().UnixNano() >= at {
 		return os.ErrDeadlineExceeded
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
+	if c.closed() {
 		return net.ErrClosed
 	}
 	return nil
@@ -353,11 +351,10 @@ func (c *Conn) set(h *half, t time.Time) error {
 	if !h.polling.Load() {
 		return nil
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.closed {
-		return net.ErrClosed
+	if err := c.enter(); err != nil {
+		return err
 	}
+	defer c.leave()
 	h.ring()
 	return nil
 }
