@@ -35,6 +35,23 @@ func (t *term) allTold() bool {
 	return true
 }
 
+// parting wakes who waits for the last answers.
+type parting struct {
+	begun atomic.Bool
+	news  chan struct{}
+}
+
+// look has the wait look again: a peer has answered, or has gone.
+func (p *parting) look() {
+	if !p.begun.Load() {
+		return
+	}
+	select {
+	case p.news <- struct{}{}:
+	default:
+	}
+}
+
 // farewellFor is how long the end of a session may wait for answers.
 const farewellFor = time.Second
 
@@ -43,14 +60,13 @@ const farewellFor = time.Second
 // and until then pageservers and standbys would lack the end, which is where a
 // server has written that it was shut down in order.
 func (s *session) farewell(ctx context.Context) {
+	s.term.parting.begun.Store(true)
 	s.term.d.Announce()
 	deadline := time.NewTimer(farewellFor)
 	defer deadline.Stop()
-	look := time.NewTicker(2 * time.Millisecond)
-	defer look.Stop()
 	for !s.term.allTold() {
 		select {
-		case <-look.C:
+		case <-s.term.parting.news:
 		case <-deadline.C:
 			return
 		case <-ctx.Done():

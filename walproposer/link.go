@@ -131,6 +131,7 @@ func (l *localLink) rest() {}
 
 func (l *localLink) close() {
 	l.t.attendance.leaves(l.peer)
+	l.t.parting.look()
 	l.l.Close()
 }
 
@@ -204,6 +205,7 @@ func (l *localLink) received(payload []byte) error {
 			return err
 		}
 		l.t.told[l.peer].answered(l.response.FlushLSN, l.t.d.CommitLSN())
+		l.t.parting.look()
 		if f := l.response.Pageserver; f != nil && l.t.ingested != nil {
 			l.t.ingested(f.LastReceivedLSN)
 		}

@@ -20,7 +20,8 @@ type term struct {
 	// members is how many members there are, 0 before that is known.
 	members atomic.Int64
 	// told is what each peer has said about commit positions.
-	told []told
+	told    []told
+	parting parting // of a session that ends
 	// unfillable hears that a peer cannot be filled and why, and with "" that it
 	// has caught up; nil: nobody does.
 	unfillable func(peer int, reason string)
@@ -33,7 +34,7 @@ type term struct {
 
 func newTerm(d *replication.Proposing, p *peers, l *slog.Logger) *term {
 	return &term{
-		d: d, peers: p, logger: l, attendance: newAttendance(), told: make([]told, maxPeers),
+		d: d, peers: p, logger: l, attendance: newAttendance(), told: make([]told, maxPeers), parting: parting{news: make(chan struct{}, 1)},
 		suspicion: make(chan struct{}, 1), tokens: newTokens(p),
 	}
 }
