@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"runtime"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -175,6 +177,48 @@ func TestFailedSyncFences(t *testing.T) {
 	s = open(t, Options{FS: disk})
 	require.Equal(t, g.pos, s.Positions().FlushRecord, "the bytes were readable and have been rewritten")
 	shut(t, open(t, Options{FS: disk.CrashClone(vfs.CrashCloneCfg{})}))
+	shut(t, s)
+}
+
+// TestNothingIsCutWhileTheWatermarkIsInDoubt: while a truncation waits for a save of
+// the watermark, that save fails behind its rename. The control file may claim the
+// WAL that the truncation would remove.
+func TestNothingIsCutWhileTheWatermarkIsInDoubt(t *testing.T) {
+	disk := vfs.NewCrashableMem()
+	var store atomic.Pointer[Store]
+	var saving atomic.Bool
+	renamed := make(chan struct{})
+	s := create(t, Options{FS: errorfs.Wrap(disk, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		s := store.Load()
+		switch {
+		case s == nil:
+		case op.Kind == errorfs.OpRename && strings.HasSuffix(op.Path, ControlFileName+tmpSuffix):
+			saving.Store(true)
+		case op.Kind == errorfs.OpFileSync && op.Path == testDir && saving.Swap(false):
+			before := s.Positions()
+			close(renamed)
+			for s.Positions() == before {
+				runtime.Gosched() // until the truncation has begun
+			}
+			return syscall.EIO
+		}
+		return nil
+	}))})
+	g := newGenerator()
+	g.record(500_000, 1)
+	push(t, s, g)
+	require.NoError(t, s.Sync())
+	to := g.pos
+	store.Store(s) // From now on the watermark is saved when a segment is complete.
+	g.record(1_000_000, 2)
+	push(t, s, g)
+	require.NoError(t, s.Sync())
+	end := s.Positions().FlushRecord
+	<-renamed
+	require.ErrorIs(t, s.Truncate(to, wal.TimelineHistory{Last: 1}), ErrFenced)
+	require.ErrorIs(t, s.Close(), ErrFenced)
+	s = open(t, Options{FS: disk})
+	require.Equal(t, end, s.Positions().FlushRecord, "nothing was cut")
 	shut(t, s)
 }
 

@@ -115,15 +115,16 @@ func (s *Store) cutTo(to wal.LSN, h wal.TimelineHistory) error {
 }
 
 // lowerWatermark makes sure that the control file claims nothing above the flush
-// position, which has been lowered.
+// position, which has been lowered. Where a save that was on its way has failed,
+// nobody knows what the file claims, and nothing may be cut.
 func (s *Store) lowerWatermark() error {
 	s.cmu.Lock() // A save that is on its way may still carry the old position.
 	s.mu.Lock()
-	lower := s.control.Watermark > s.pos.FlushRecord
+	lower, err := s.control.Watermark > s.pos.FlushRecord, s.usable()
 	s.mu.Unlock()
 	s.cmu.Unlock()
-	if !lower {
-		return nil
+	if err != nil || !lower {
+		return err
 	}
 	return s.saveControl(nil, 0)
 }
