@@ -53,6 +53,8 @@ type Walproposer struct {
 	HTTP string `toml:"http"`
 	// InProcess keeps tap and push workers in one process.
 	InProcess bool `toml:"in_process,omitempty"`
+	// EarlyPush has it push WAL while PostgreSQL flushes it.
+	EarlyPush bool `toml:"early_push,omitempty"`
 }
 
 // Node is a safekeeper or a pageserver. Addresses are host:port.

@@ -68,6 +68,9 @@ func (l *local) walproposer() daemon {
 	if l.Walproposer.InProcess {
 		args = append(args, "--in-process")
 	}
+	if l.Walproposer.EarlyPush {
+		args = append(args, "--early-push")
+	}
 	if l.Postgres.Disposable {
 		args = append(args, "--disposable-compute")
 	}

@@ -54,7 +54,7 @@ func openLocal(o UpOptions) (l *local, fresh bool, err error) {
 		fresh = true
 	}
 	if fresh && err == nil {
-		l.Walproposer.InProcess = o.InProcess
+		l.Walproposer.InProcess, l.Walproposer.EarlyPush = o.InProcess, o.EarlyPush
 	}
 	return l, fresh, err
 }

@@ -43,6 +43,7 @@ type RunConfig struct {
 	Ledger        string        `name:"ledger" placeholder:"FILE" help:"File in which each interval is recorded in which PostgreSQL did not wait for the quorum; for walhaven rpo."`
 	ApplySource   string        `name:"apply-source" default:"quorum" enum:"quorum,pageserver" help:"Whose position counts as applied, for synchronous_commit = remote_apply: ${enum}."`
 	InProcess     bool          `name:"in-process" help:"Run tap and push workers as goroutines of this process instead of processes of their own."`
+	EarlyPush     bool          `name:"early-push" help:"Push WAL as soon as PostgreSQL has written it to pg_wal, while it flushes that; on PostgreSQL's machine only."`
 
 	DisposableCompute bool `name:"disposable-compute" help:"Let PostgreSQL run with fsync = off: after a crash of its machine it has to be rebuilt. Refused unless check has marked its data directory."`
 }
@@ -100,7 +101,7 @@ func (c *RunConfig) options() (Options, error) {
 		Postgres: c.Postgres, Safekeepers: c.Safekeepers, SafekeeperUser: c.SafekeeperUser,
 		Tenant: tenant, Timeline: c.Timeline, Slot: c.Slot, QueueSize: int(c.QueueSize),
 		TakeoverAfter: c.TakeoverAfter, Takeover: c.Takeover, ShutdownGrace: c.ShutdownGrace, Ledger: c.Ledger,
-		ApplySource: c.ApplySource, InProcess: c.InProcess, DisposableCompute: c.DisposableCompute,
+		ApplySource: c.ApplySource, InProcess: c.InProcess, EarlyPush: c.EarlyPush, DisposableCompute: c.DisposableCompute,
 	}
 	if o.SafekeeperPassword, err = c.password(); err != nil {
 		return o, err

@@ -19,6 +19,8 @@ type metrics struct {
 	roundTrip  prometheus.Histogram
 	report     prometheus.Histogram
 	received   prometheus.Counter
+	early      prometheus.Counter
+	earlyOn    prometheus.Gauge
 	pushed     prometheus.Counter
 	reports    prometheus.Counter
 	sessions   prometheus.Counter
@@ -81,6 +83,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		queueWait:        histogram("queue_wait_seconds", "Time that WAL waited in the queue before it was sent to a safekeeper."),
 		roundTrip:        histogram("push_round_trip_seconds", "Time from sending WAL to a safekeeper to its acknowledgement."),
 		received:         counter("received_bytes_total", "WAL received from PostgreSQL."),
+		early:            counter("early_bytes_total", "WAL pushed from pg_wal before PostgreSQL had sent it."),
+		earlyOn:          gauge("early_push_on", "Whether WAL is pushed as soon as it is in pg_wal (1), of this session."),
 		pushed:           counter("pushed_bytes_total", "WAL sent to safekeepers, all together."),
 		reports:          counter("reports_total", "Status updates sent to PostgreSQL."),
 		sessions:         counter("sessions_total", "Connections to PostgreSQL that were begun."),

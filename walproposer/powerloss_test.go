@@ -22,9 +22,10 @@ import (
 // was acknowledged must be within what the quorum then settles on. Without the
 // fsyncs, its negative control, it must not.
 func TestPowerLoss(t *testing.T) {
-	for _, noSync := range []bool{false, true} {
-		t.Run(fmt.Sprintf("no-sync=%v", noSync), func(t *testing.T) {
-			acknowledged, settled := losePower(t, noSync)
+	for i, noSync := range []bool{false, true, false, true} {
+		early := i >= 2
+		t.Run(fmt.Sprintf("no-sync=%v early=%v", noSync, early), func(t *testing.T) {
+			acknowledged, settled := losePower(t, noSync, early)
 			t.Logf("acknowledged up to %s, settled at %s", acknowledged, settled)
 			if noSync {
 				require.Less(t, settled, acknowledged, "the control: fsync skipped, and nothing was missed")
@@ -37,7 +38,7 @@ func TestPowerLoss(t *testing.T) {
 
 // losePower returns the end of the last acknowledged commit and where the
 // quorum ends after the power came back.
-func losePower(t *testing.T, noSync bool) (acknowledged, settled wal.LSN) {
+func losePower(t *testing.T, noSync, early bool) (acknowledged, settled wal.LSN) {
 	w := &world{t: t, pg: computetest.New(t, computetest.Options{}), id: wal.TTID{Tenant: wal.TenantID{1: 7}, Timeline: wal.TimelineID{2: 9}}}
 	var disks []*powerloss.FS
 	for id := range uint64(3) {
@@ -48,7 +49,9 @@ func losePower(t *testing.T, noSync bool) (acknowledged, settled wal.LSN) {
 	}
 	w.found()
 	w.exec("CREATE TABLE t (i int PRIMARY KEY, v text)")
-	p := w.propose(w.options())
+	o := w.options()
+	o.EarlyPush = early
+	p := w.propose(o)
 	p.streams()
 	w.demandQuorum()
 	acknowledged = w.commitUntil(150, func() {
@@ -58,6 +61,9 @@ func losePower(t *testing.T, noSync bool) (acknowledged, settled wal.LSN) {
 		}
 		require.NoError(t, w.pg.Kill())
 	})
+	if early {
+		require.Positive(t, p.counter("walhaven_walproposer_early_bytes_total"))
+	}
 	p.cancel()
 	_ = p.wait() // its server died: whatever it says of that is fine
 	for _, k := range w.keepers {

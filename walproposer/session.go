@@ -170,6 +170,9 @@ func (s *session) stream(ctx context.Context, v view) error {
 		return err
 	}
 	defer s.tap.close()
+	if s.earlyPush(gctx); s.tap.early != nil {
+		g.Go(func() error { return s.tap.early.run(gctx) })
+	}
 	g.Go(func() error {
 		err := s.tap.receive(gctx)
 		s.farewell(gctx)

@@ -23,6 +23,7 @@ type tap struct {
 	main     wal.LSN // where the connection that is kept begins
 	reporter *reporter
 	stream   *protocol.CopyStream
+	early    *early // nil: WAL comes from the stream alone
 	stopping atomic.Bool
 	// probe has a token when PostgreSQL seems to want to stop.
 	probe chan struct{}
@@ -120,7 +121,11 @@ func (t *tap) receive(ctx context.Context) error {
 			if err := walstream.DecodeXLogData(head, &data); err != nil {
 				return fmt.Errorf("PostgreSQL: %w", err)
 			}
-			if err := t.read(ctx, data.Start, rest); err != nil {
+			read := t.read
+			if t.early != nil {
+				read = t.early.receive
+			}
+			if err := read(ctx, data.Start, rest); err != nil {
 				return err
 			}
 		case walstream.KindKeepalive:

@@ -5,7 +5,8 @@
 //	B        one pg_receivewal --synchronous
 //	C        ANY 2 of three pg_receivewal --synchronous
 //	D-on     ANY 2 of three streaming standbys, synchronous_commit = on
-//	walhaven two of three safekeepers, no pageserver
+//	walhaven two of three safekeepers, no pageserver; walhaven-early with --early-push,
+//	         walhaven-disposable with --disposable-compute
 //
 // Only one system runs at a time. A round goes through all of them, and ratios
 // are taken within a round, so that drift of the machine cancels; a system named

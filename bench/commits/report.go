@@ -5,6 +5,7 @@ import (
 	"io"
 	"math"
 	"slices"
+	"strings"
 )
 
 // report prints medians over the rounds, and ratios to the peers.
@@ -20,7 +21,7 @@ func report(w io.Writer, p plan, cells []cell) {
 			}
 		}
 		for peer, name := range p.systems {
-			if name != "walhaven" && name != "A" && slices.Index(p.systems, name) == peer {
+			if !strings.HasPrefix(name, ours) && name != "A" && slices.Index(p.systems, name) == peer {
 				reportRatios(w, p, cells, workload, peer)
 			}
 		}

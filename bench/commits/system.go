@@ -39,8 +39,8 @@ var settings = map[string]string{
 }
 
 func newSystem(ctx context.Context, p plan, name, dir string) (system, error) {
-	if name == "walhaven" {
-		return newWalhaven(ctx, p, dir)
+	if strings.HasPrefix(name, ours) {
+		return newWalhaven(ctx, p, name, dir)
 	}
 	kinds := map[string]peers{
 		"A":    {},
@@ -50,7 +50,7 @@ func newSystem(ctx context.Context, p plan, name, dir string) (system, error) {
 	}
 	s, ok := kinds[name]
 	if !ok {
-		return nil, fmt.Errorf("there is no system %q: A, B, C, D-on, walhaven", name)
+		return nil, fmt.Errorf("there is no system %q: A, B, C, D-on, walhaven, walhaven-early, walhaven-disposable", name)
 	}
 	s.dir = dir
 	var err error

@@ -20,10 +20,22 @@ type walhaven struct {
 	primary *compute.Server
 }
 
-func newWalhaven(ctx context.Context, p plan, dir string) (_ system, err error) {
+// ours begins the names of walhaven's forms.
+const ours = "walhaven"
+
+func newWalhaven(ctx context.Context, p plan, name, dir string) (_ system, err error) {
 	s := &walhaven{install: p.install, up: operator.UpOptions{
 		Dir: dir, BinDir: p.install.BinDir, Safekeepers: 3, Programs: p.programs, Out: io.Discard,
 	}}
+	switch strings.TrimPrefix(name, ours) {
+	case "":
+	case "-early":
+		s.up.EarlyPush = true
+	case "-disposable":
+		s.up.Disposable = true
+	default:
+		return nil, fmt.Errorf("there is no form of walhaven called %q", name)
+	}
 	defer func() {
 		if err != nil {
 			s.remove()

@@ -23,6 +23,7 @@ type upCmd struct {
 	Safekeepers int           `help:"Number of safekeepers of a new cluster." default:"3"`
 	Bench       time.Duration `help:"How long pgbench runs on a new cluster; 0 leaves it out." default:"5s"`
 	InProcess   bool          `help:"Run the walproposer of a new cluster with --in-process."`
+	EarlyPush   bool          `help:"Run the walproposer of a new cluster with --early-push."`
 
 	DisposableCompute bool `help:"Run PostgreSQL with fsync = off, in a new cluster or one that is stopped: faster, and after a crash of its machine it has to be rebuilt."`
 }
@@ -36,7 +37,7 @@ func (u *upCmd) Run(ctx context.Context) error {
 	cluster, err := operator.Up(ctx, operator.UpOptions{
 		Dir: u.Dir, BinDir: cmp.Or(u.PgBin, env.BinDir), Major: cmp.Or(u.Major, env.Major), Download: u.Download,
 		Safekeepers: u.Safekeepers, Bench: u.Bench, InProcess: u.InProcess,
-		Disposable: u.DisposableCompute, Out: os.Stdout,
+		EarlyPush: u.EarlyPush, Disposable: u.DisposableCompute, Out: os.Stdout,
 	})
 	if err != nil {
 		return err

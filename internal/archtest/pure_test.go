@@ -26,6 +26,7 @@ var (
 var pure = map[string]purity{
 	"wal":                   valuesOnly,
 	"wal/walrecord":         valuesOnly,
+	"wal/waltail":           valuesOnly,
 	"redo":                  valuesOnly,
 	"redo/page":             valuesOnly,
 	"protocol/admin":        valuesOnly,

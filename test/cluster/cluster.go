@@ -77,6 +77,7 @@ type Options struct {
 	Bench       time.Duration // as `walhaven up --bench`
 	Safekeepers int           // 0: three
 	InProcess   bool          // the walproposer as one process, as WALHAVEN_TEST_IN_PROCESS=true has it everywhere
+	EarlyPush   bool          // as `walhaven up --early-push`, as WALHAVEN_TEST_EARLY_PUSH=true has it everywhere
 	Disposable  bool          // as `walhaven up --disposable-compute`
 }
 
@@ -98,6 +99,9 @@ func New(t testing.TB, o Options) *Cluster {
 	if v, err := strconv.ParseBool(os.Getenv("WALHAVEN_TEST_IN_PROCESS")); err == nil && v {
 		o.InProcess = true
 	}
+	if v, err := strconv.ParseBool(os.Getenv("WALHAVEN_TEST_EARLY_PUSH")); err == nil && v {
+		o.EarlyPush = true
+	}
 	env, err := compute.WantFromEnv()
 	require.NoError(t, err)
 	c := &Cluster{t: t, programs: Programs(t)}
@@ -107,7 +111,7 @@ func New(t testing.TB, o Options) *Cluster {
 	defer cancel()
 	c.Cluster, err = operator.Up(ctx, operator.UpOptions{
 		Dir: dir, Major: cmp.Or(o.Major, env.Major), Safekeepers: o.Safekeepers, Bench: o.Bench, InProcess: o.InProcess,
-		Disposable: o.Disposable, Programs: c.programs, Out: logWriter{t}, Download: true,
+		EarlyPush: o.EarlyPush, Disposable: o.Disposable, Programs: c.programs, Out: logWriter{t}, Download: true,
 	})
 	require.NoError(t, err)
 	c.Server = c.openServer(c.Postgres.DataDir)

@@ -99,10 +99,34 @@ func (s *Scanner) feedPageHeader(page wal.LSN, data []byte) (int, error) {
 		s.headN = 0
 		return 0, s.fail(page, err)
 	}
+	if err := s.checkPadding(raw[headerPadding:ShortPageHeaderSize]); err != nil {
+		s.headN = 0
+		return 0, s.fail(page, err)
+	}
 	s.headN = 0
 	s.tli = h.TLI
 	s.pos += wal.LSN(n)
 	return n, nil
+}
+
+// headerPadding is where the four bytes begin that fill the header's struct.
+const headerPadding = 20
+
+// errPadding is the reason of bytes other than zero where nothing is.
+const errPadding = "padding is not zero"
+
+// checkPadding judges bytes that belong to nothing, if it was asked for. Those at
+// s.pos come behind the last whole record, which ends in front of them.
+func (s *Scanner) checkPadding(b []byte) error {
+	if !s.opts.ZeroPadding {
+		return nil
+	}
+	for _, c := range b {
+		if c != 0 {
+			return s.fail(s.pos, corrupt(s.pos, errPadding))
+		}
+	}
+	return nil
 }
 
 // checkPageHeader judges a header by itself and by the pages before, and learns

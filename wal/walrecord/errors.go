@@ -76,3 +76,10 @@ func IsCorruption(err error) bool {
 	var e *CorruptionError
 	return errors.As(err, &e)
 }
+
+// IsPadding says whether err is about bytes behind a whole record, or in a page
+// header, that [ScannerOptions].ZeroPadding wants to be zero.
+func IsPadding(err error) bool {
+	var e *CorruptionError
+	return errors.As(err, &e) && e.Reason == errPadding
+}

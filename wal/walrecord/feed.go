@@ -104,6 +104,9 @@ func (s *Scanner) feedRecords(b []byte) (n int, err error) {
 func (s *Scanner) feedBetween(b []byte) (n int, err error) {
 	if pad := int(-s.pos & 7); pad > 0 {
 		n = min(pad, len(b))
+		if err := s.checkPadding(b[:n]); err != nil {
+			return 0, err
+		}
 		s.pos += wal.LSN(n)
 	}
 	for len(b)-n >= RecordHeaderSize {
@@ -132,9 +135,15 @@ func (s *Scanner) feedBetween(b []byte) (n int, err error) {
 		}
 		// The common case of padding that is there as well.
 		if pad := int(s.recordEnd - s.pos); pad <= len(b)-n {
+			if err := s.checkPadding(b[n : n+pad]); err != nil {
+				return n, err
+			}
 			n += pad
 			s.pos = s.recordEnd
 		} else {
+			if err := s.checkPadding(b[n:]); err != nil {
+				return n, err
+			}
 			s.pos += wal.LSN(len(b) - n)
 			return len(b), nil
 		}

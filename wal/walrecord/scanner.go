@@ -19,6 +19,11 @@ type ScannerOptions struct {
 	SystemID    wal.SystemID
 	TLI         wal.TLI // lowest timeline that the first page may name
 	MaxTLI      wal.TLI // highest timeline that any page may name
+
+	// ZeroPadding refuses bytes other than zero where no checksum covers them,
+	// behind records and in page headers. PostgreSQL writes zeros there, but its own
+	// reader does not look.
+	ZeroPadding bool
 }
 
 // Scanner checks consecutive WAL as it arrives and keeps the position of the

@@ -1,0 +1,299 @@
+package walproposer
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/walhaven/walhaven/wal"
+	"github.com/walhaven/walhaven/wal/walrecord"
+	"github.com/walhaven/walhaven/wal/waltail"
+)
+
+const (
+	// maxLead bounds what is pushed before the stream has brought it, in bytes.
+	maxLead = 4 << 20
+	// A read of a segment covers the rest of a page and the next one, where a small
+	// commit lies, and more where that was full.
+	smallRead = 2 * wal.BlockSize
+	largeRead = 256 << 10
+)
+
+// early pushes WAL that it finds in pg_wal while PostgreSQL still flushes it; its
+// walsender sends nothing before. What the stream then brings must be the same,
+// byte for byte. It writes for the tap, in turn with the stream: mu is held
+// while either does.
+type early struct {
+	t   *tap
+	dir string // pg_wal
+	tli wal.TLI
+
+	sent  []byte        // of the receiving goroutine
+	begun chan struct{} // closed once the stream has come
+
+	mu       sync.Mutex
+	tail     *waltail.Tail // nil: it cannot be told what is WAL
+	streamed wal.LSN       // where the stream is: at most t.at
+	ahead    bytes.Buffer  // what was pushed from there up to t.at
+	no       wal.SegmentNo // of file
+	file     *os.File
+	buf      []byte
+	watch    *segmentWatch // nil before the election
+}
+
+// newEarly is ready for the first byte of the main connection. It fails where
+// pg_wal is not at hand.
+func newEarly(ctx context.Context, t *tap) (*early, error) {
+	dir, err := walFolder(ctx, t.s.o.origin())
+	if err != nil {
+		return nil, err
+	}
+	server := &t.s.server
+	return &early{
+		t: t, dir: dir, tli: server.TLIHistory.Last, streamed: t.main, sent: make([]byte, largeRead/2), begun: make(chan struct{}),
+		buf: make([]byte, largeRead),
+		tail: waltail.New(walrecord.ScannerOptions{
+			Start: t.main, SegmentSize: server.SegmentSize, PGVersion: server.PGVersion, SystemID: server.SystemID, MaxTLI: server.TLIHistory.Last,
+		}),
+	}, nil
+}
+
+// walFolder is the server's pg_wal, if it is one of this machine.
+func walFolder(ctx context.Context, pg origin) (string, error) {
+	c, err := connectSQL(ctx, pg)
+	if err != nil {
+		return "", err
+	}
+	defer c.Close() //nolint:errcheck // Nothing was left undone on it.
+	row, err := one(ctx, c, whereabouts)
+	if err != nil {
+		return "", err
+	}
+	if err := runsHere(row["dir"], row["started"]); err != nil {
+		return "", err
+	}
+	return filepath.Join(row["dir"], "pg_wal"), nil
+}
+
+// receive reads the n bytes of WAL that come next from the socket.
+func (e *early) receive(ctx context.Context, at wal.LSN, n int) error {
+	for n > 0 {
+		data := e.sent[:min(n, len(e.sent))]
+		if err := e.t.stream.ReadRest(data); err != nil {
+			return e.t.ended(err)
+		}
+		if err := e.stream(ctx, at, data); err != nil {
+			return err
+		}
+		at, n = at+wal.LSN(len(data)), n-len(data)
+	}
+	return nil
+}
+
+// stream takes what PostgreSQL sent.
+func (e *early) stream(ctx context.Context, at wal.LSN, data []byte) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.t.stopping.Load() {
+		return nil
+	}
+	if at != e.streamed {
+		return fmt.Errorf("PostgreSQL sends WAL at %s instead of %s", at, e.streamed)
+	}
+	if e.streamed == e.t.main {
+		close(e.begun) // All WAL of older timelines is there.
+	}
+	pushed := e.ahead.Next(len(data))
+	if !bytes.Equal(pushed, data[:len(pushed)]) {
+		return e.mismatch(at, pushed, data)
+	}
+	e.streamed += wal.LSN(len(data))
+	rest := data[len(pushed):]
+	if len(rest) == 0 {
+		return nil
+	}
+	if e.tail != nil {
+		if err := e.tail.Follow(e.t.at, rest); err != nil {
+			e.lose(err)
+		}
+	}
+	if err := e.t.take(ctx, e.t.at, rest); err != nil {
+		return err
+	}
+	if e.watch != nil && (e.file == nil || e.t.s.server.SegmentSize.SegmentNo(e.t.at) != e.no) {
+		e.watch.ring() // Another file has to be watched.
+	}
+	return nil
+}
+
+// mismatch ends the walproposer: what a quorum may have is not PostgreSQL's.
+func (e *early) mismatch(at wal.LSN, pushed, sent []byte) error {
+	i := 0
+	for pushed[i] == sent[i] {
+		i++
+	}
+	return refuse("PostgreSQL sends other WAL at %s than its file held, which was pushed early up to %s", at+wal.LSN(i), e.t.at).
+		detail("Someone else writes to %s, or the memory or disk of this machine is damaged.", e.dir).
+		hint("Stop PostgreSQL and ask `walproposer check --pgdata` before it is started again; run without --early-push until the cause is known.")
+}
+
+// lose gives up telling WAL from other bytes, for this session.
+func (e *early) lose(err error) {
+	e.tail = nil
+	e.t.s.metrics.earlyOn.Set(0)
+	e.t.s.logger.Warn("early push ends for this session", "err", err)
+}
+
+// run pushes what appears in pg_wal once there is a term. Without pg_wal it
+// leaves everything to the stream.
+func (e *early) run(ctx context.Context) error {
+	for _, c := range []<-chan struct{}{e.t.s.term.d.Elected(), e.begun} {
+		select {
+		case <-c:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	w, err := newSegmentWatch()
+	if err != nil {
+		e.t.s.logger.Warn("cannot push early", "err", err)
+		return nil
+	}
+	e.mu.Lock()
+	e.watch = w
+	e.mu.Unlock()
+	defer e.close()
+	defer context.AfterFunc(ctx, w.ring)()
+	e.t.s.metrics.earlyOn.Set(1)
+	for ctx.Err() == nil {
+		if err := e.advance(ctx); err != nil {
+			return err
+		}
+		if err := w.wait(); err != nil {
+			return fmt.Errorf("wait for writes to pg_wal: %w", err)
+		}
+	}
+	return context.Cause(ctx)
+}
+
+func (e *early) close() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.t.s.metrics.earlyOn.Set(0)
+	e.watch.close()
+	e.watch = nil
+	if e.file != nil {
+		_ = e.file.Close() // Only read.
+		e.file = nil
+	}
+}
+
+// advance pushes all WAL that is there.
+func (e *early) advance(ctx context.Context) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	size := smallRead
+	for e.tail != nil && !e.t.stopping.Load() && e.ahead.Len() < maxLead {
+		n, err := e.read(e.buf[:size])
+		if err != nil {
+			e.lose(err)
+			return nil
+		}
+		page := int(e.t.at.PageStart() + wal.BlockSize - e.t.at)
+		whole := e.tail.Extend(e.buf[:n])
+		switch {
+		case whole > 0:
+			if err := e.push(ctx, e.buf[:whole]); err != nil {
+				return err
+			}
+			if whole+4 <= n && binary.LittleEndian.Uint32(e.buf[whole:]) == 0 {
+				return nil // No record follows.
+			}
+			size = smallRead
+			if whole > n-int(wal.BlockSize) {
+				size = largeRead
+			}
+		case size == smallRead && e.isWritten(page, n):
+			size = largeRead // A long record, perhaps.
+		default:
+			return nil
+		}
+	}
+	return nil
+}
+
+// isWritten says whether the page that begins at off in what was read is one of
+// this time.
+func (e *early) isWritten(off, n int) bool {
+	return off+16 <= n && wal.LSN(binary.LittleEndian.Uint64(e.buf[off+8:])) == e.t.at+wal.LSN(off)
+}
+
+// read fills buf from the next byte on, 0 bytes where there is no file yet.
+func (e *early) read(buf []byte) (int, error) {
+	if err := e.open(); err != nil || e.file == nil {
+		return 0, err
+	}
+	n, err := e.file.ReadAt(buf, int64(e.t.s.server.SegmentSize.Offset(e.t.at)))
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return n, err
+}
+
+// push puts WAL into the queue that the stream will bring later.
+func (e *early) push(ctx context.Context, data []byte) error {
+	before := e.t.at
+	if err := e.t.take(ctx, before, data); err != nil {
+		return err
+	}
+	if e.t.at != before { // Else it stops.
+		e.ahead.Write(data)
+		e.t.s.metrics.early.Add(float64(len(data)))
+	}
+	return nil
+}
+
+// open has file be the segment of the next byte and watches it, once it is there.
+// It is watched before it is read, so that no write is missed.
+func (e *early) open() error {
+	size := e.t.s.server.SegmentSize
+	no := size.SegmentNo(e.t.at)
+	if e.file != nil && no == e.no {
+		return nil
+	}
+	if e.file != nil {
+		_ = e.file.Close() // Only read.
+		e.file = nil
+	}
+	path := filepath.Join(e.dir, size.FileName(e.tli, no))
+	f, err := os.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil // The stream says when to look again.
+	}
+	if err != nil {
+		return err
+	}
+	e.file, e.no = f, no
+	return e.watch.move(path)
+}
+
+// earlyPush makes the session push early, if it can.
+func (s *session) earlyPush(ctx context.Context) {
+	if !s.o.EarlyPush {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	e, err := newEarly(ctx, s.tap)
+	if err != nil {
+		s.logger.Warn("cannot push early", "err", err)
+		return
+	}
+	s.tap.early = e
+}

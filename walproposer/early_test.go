@@ -1,0 +1,240 @@
+package walproposer_test
+
+import (
+	"encoding/binary"
+	"fmt"
+	"hash/crc32"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/walhaven/walhaven/compute"
+	"github.com/walhaven/walhaven/compute/computetest"
+	"github.com/walhaven/walhaven/wal"
+	"github.com/walhaven/walhaven/wal/walrecord"
+	"github.com/walhaven/walhaven/walproposer"
+)
+
+func (w *world) early() walproposer.Options {
+	o := w.options()
+	o.EarlyPush = true
+	return o
+}
+
+// lsn asks PostgreSQL.
+func (w *world) lsn(sql string) wal.LSN {
+	w.t.Helper()
+	text, err := w.pg.QueryValue(w.ctx(), sql)
+	require.NoError(w.t, err)
+	l, err := wal.ParseLSN(text)
+	require.NoError(w.t, err)
+	return l
+}
+
+// awaitEarly waits until WAL was pushed early.
+func (w *world) awaitEarly(p *proposer) {
+	w.t.Helper()
+	for i := 100000; p.counter("walhaven_walproposer_early_bytes_total") == 0; i++ {
+		require.NoError(w.t, w.insert(i))
+	}
+}
+
+// segmentFile is the file that holds WAL at l.
+func segmentFile(dir string, l wal.LSN) string {
+	return filepath.Join(dir, "pg_wal", wal.DefaultSegmentSize.FileName(1, wal.DefaultSegmentSize.SegmentNo(l)))
+}
+
+// written is a server that writes WAL long before it flushes it.
+var written = computetest.Options{Settings: map[string]string{
+	"wal_buffers": "64kB", "wal_writer_delay": "10s", "wal_writer_flush_after": "1GB", "autovacuum": "off", "checkpoint_timeout": "1h",
+}}
+
+// The quorum has WAL before PostgreSQL has flushed it. When the machine crashes
+// then, PostgreSQL's disk is behind: check says so, and following the safekeepers
+// brings everything back, what was acknowledged first of all.
+func TestEarlyPushIsAheadOfPostgreSQLsDisk(t *testing.T) {
+	w := newWorld(t, written)
+	p := w.propose(w.early())
+	p.streams()
+	w.demandQuorum()
+	w.awaitEarly(p)
+	require.NoError(t, w.insert(1))
+
+	c, err := w.pg.Connect(w.ctx(), "postgres")
+	require.NoError(t, err)
+	defer c.Close(w.ctx()) //nolint:errcheck // Its server is killed.
+	_, err = c.Exec(w.ctx(), "BEGIN; INSERT INTO t SELECT i, repeat('y', 200) FROM generate_series(1000, 9000) i").ReadAll()
+	require.NoError(t, err)
+	var quorum, flushed wal.LSN
+	require.Eventually(t, func() bool {
+		quorum = p.Status().CommitLSN
+		flushed = w.lsn("SELECT pg_current_wal_flush_lsn()") // asked later, and still lower
+		return quorum > flushed
+	}, patience, 10*time.Millisecond, "nothing was pushed early")
+	t.Logf("the quorum has %s, PostgreSQL has flushed %s", quorum, flushed)
+
+	// The machine crashes: nothing behind the flush reached the disk.
+	require.NoError(t, w.pg.Kill())
+	p.stop()
+	path := segmentFile(w.pg.DataDir(), flushed)
+	off := int64(wal.DefaultSegmentSize.Offset(flushed))
+	require.NoError(t, os.Truncate(path, off))
+	require.NoError(t, os.Truncate(path, int64(wal.DefaultSegmentSize)))
+	v := w.checks(w.pg.DataDir(), walproposer.StartStandby)
+	require.Less(t, v.Own, v.Quorum)
+	w.followAndPromote(v)
+	n, err := w.pg.QueryValue(w.ctx(), "SELECT count(*) FROM t WHERE i = 1")
+	require.NoError(t, err)
+	require.Equal(t, "1", n)
+	n, err = w.pg.QueryValue(w.ctx(), "SELECT count(*) FROM t WHERE i BETWEEN 1000 AND 9000")
+	require.NoError(t, err)
+	require.Equal(t, "0", n, "it never committed")
+	q := w.propose(w.early())
+	q.streams()
+	require.NoError(t, w.insert(2))
+	q.stop()
+}
+
+// followAndPromote starts the world's server as a standby of the safekeepers, and
+// promotes it when it has all.
+func (w *world) followAndPromote(v *walproposer.Verdict) {
+	w.t.Helper()
+	end, err := walproposer.Sync(w.ctx(), walproposer.SyncOptions{
+		Safekeepers: w.addresses(), Tenant: w.id.Tenant, Timeline: w.id.Timeline, Logger: testLogger(w.t),
+	})
+	require.NoError(w.t, err)
+	require.GreaterOrEqual(w.t, end, v.Quorum)
+	conninfo, err := walproposer.StandbyConninfo(w.addresses(), "standby", "", v.Timeline)
+	require.NoError(w.t, err)
+	require.NoError(w.t, walproposer.WriteStandby(w.pg.DataDir(), conninfo))
+	require.NoError(w.t, w.pg.Start(w.ctx(), compute.StartOptions{}))
+	require.Eventually(w.t, func() bool { return w.lsn("SELECT pg_last_wal_replay_lsn()") >= end }, patience, 20*time.Millisecond)
+	_, err = w.pg.Query(w.ctx(), "SELECT pg_promote()")
+	require.NoError(w.t, err)
+}
+
+// forge writes a record into PostgreSQL's file that PostgreSQL did not make: whole,
+// linked and with its checksum, where the next one belongs. It returns its end.
+func (w *world) forge() wal.LSN {
+	w.t.Helper()
+	var at wal.LSN
+	require.Eventually(w.t, func() bool { // Room on the page, and nothing in the buffers.
+		at = w.lsn("SELECT pg_current_wal_insert_lsn()")
+		if off := at - at.PageStart(); off >= walrecord.LongPageHeaderSize && off < wal.BlockSize-200 {
+			return at == w.lsn("SELECT pg_current_wal_flush_lsn()")
+		}
+		return w.insert(int(at%1e6)+200000) != nil
+	}, patience, 10*time.Millisecond)
+	path := segmentFile(w.pg.DataDir(), at)
+	content, err := os.ReadFile(path)
+	require.NoError(w.t, err)
+	start := wal.DefaultSegmentSize.SegmentStart(at)
+	s := walrecord.NewScanner(walrecord.ScannerOptions{Start: start, SegmentSize: wal.DefaultSegmentSize})
+	require.NoError(w.t, s.Feed(start, content[:at-start]))
+	require.Equal(w.t, at, s.RecordEnd())
+
+	rec := make([]byte, 40) // XLOG_NOOP with a few bytes of data
+	le := binary.LittleEndian
+	le.PutUint32(rec, 40)
+	le.PutUint64(rec[8:], uint64(s.LastRecord()))
+	rec[16] = 0x20
+	copy(rec[24:], append([]byte{255, 14}, "not PostgreSQL"...))
+	crc := crc32.MakeTable(crc32.Castagnoli)
+	le.PutUint32(rec[20:], crc32.Update(crc32.Update(0, crc, rec[24:]), crc, rec[:20]))
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	require.NoError(w.t, err)
+	_, err = f.WriteAt(rec, int64(at-start))
+	require.NoError(w.t, err)
+	require.NoError(w.t, f.Close())
+	return at + 40
+}
+
+// What was pushed early and is not what PostgreSQL sends ends the walproposer, and
+// the safekeepers' copy is not continued.
+func TestEarlyPushedWALMustBeSent(t *testing.T) {
+	w := newWorld(t, written)
+	p := w.propose(w.early())
+	p.streams()
+	w.demandQuorum()
+	w.awaitEarly(p)
+	end := w.forge()
+	require.Eventually(t, func() bool { return p.Status().CommitLSN >= end }, patience, 5*time.Millisecond,
+		"the forged record is not told from PostgreSQL's own")
+	done := w.begin(1)
+	err := p.wait()
+	var r *walproposer.Refusal
+	require.ErrorAs(t, err, &r)
+	require.Contains(t, r.Reason, "sends other WAL at")
+	require.Contains(t, r.Reason, end.String())
+	require.NoError(t, w.pg.Stop(w.ctx(), compute.Immediate))
+	<-done
+	_, err = w.check(w.pg.DataDir())
+	require.ErrorAs(t, err, &r, "the quorum has what PostgreSQL does not")
+}
+
+// Under load, with PostgreSQL killed in between and segments switched, what is
+// pushed early is what is sent, and most of it is.
+func TestEarlyPushUnderLoad(t *testing.T) {
+	w := newWorld(t, computetest.Options{})
+	p := w.propose(w.early())
+	p.streams()
+	w.demandQuorum()
+	acked := 0
+	for round := range 3 {
+		var group sync.WaitGroup
+		var mu sync.Mutex
+		for client := range 4 {
+			group.Go(func() {
+				for i := range 60 {
+					if w.pg.Exec(w.ctx(), fmt.Sprintf("INSERT INTO t VALUES (%d, repeat('x', %d))", round*1000+client*100+i, i*40)) != nil {
+						return
+					}
+					mu.Lock()
+					acked++
+					mu.Unlock()
+				}
+			})
+		}
+		w.exec("SELECT pg_switch_wal()")
+		w.exec("CREATE TABLE IF NOT EXISTS big AS SELECT i, repeat('z', 2000) FROM generate_series(1, 5000) i")
+		group.Wait()
+		if round < 2 {
+			require.NoError(t, w.pg.Kill())
+			require.NoError(t, w.pg.Start(w.ctx(), compute.StartOptions{}))
+			require.Eventually(t, func() bool { ok, _ := p.health.Status(); return ok }, patience, 10*time.Millisecond)
+		}
+	}
+	n, err := w.pg.QueryValue(w.ctx(), "SELECT count(*) FROM t")
+	require.NoError(t, err)
+	require.Equal(t, fmt.Sprint(acked), n)
+	early, received := p.counter("walhaven_walproposer_early_bytes_total"), p.counter("walhaven_walproposer_received_bytes_total")
+	t.Logf("%.0f of %.0f bytes were pushed early", early, received)
+	require.Positive(t, early)
+	require.NoError(t, w.pg.Stop(w.ctx(), compute.Fast))
+	p.stop()
+	v := w.checks(w.pg.DataDir(), walproposer.StartPrimary)
+	require.Equal(t, v.Own, v.Quorum)
+}
+
+// Where pg_wal is not at hand the stream does everything.
+func TestEarlyPushWithoutTheFiles(t *testing.T) {
+	w := newWorld(t, computetest.Options{})
+	text, err := os.ReadFile(filepath.Join(w.pg.DataDir(), "postmaster.pid"))
+	require.NoError(t, err)
+	lines := strings.Split(string(text), "\n")
+	lines[2] = "1" // as if another server ran here
+	require.NoError(t, os.WriteFile(filepath.Join(w.pg.DataDir(), "postmaster.pid"), []byte(strings.Join(lines, "\n")), 0o600))
+	p := w.propose(w.early())
+	p.streams()
+	w.demandQuorum()
+	require.NoError(t, w.insert(1))
+	require.Zero(t, p.counter("walhaven_walproposer_early_bytes_total"))
+	p.stop()
+	lines[2] = strings.Split(string(text), "\n")[2]
+	require.NoError(t, os.WriteFile(filepath.Join(w.pg.DataDir(), "postmaster.pid"), []byte(strings.Join(lines, "\n")), 0o600))
+}
