@@ -29,6 +29,9 @@ type ProposingOptions struct {
 	// Members hears of a membership that came into force, or is wanted, so that its
 	// nodes are connected to (AddPeer) and others are given up. May be nil.
 	Members func(pushwal.Configuration)
+	// AnnounceAtOnce tells the peers of each commit by a message of its own if need
+	// be, for clients wait for what follows from it.
+	AnnounceAtOnce bool
 	// Metrics may be nil.
 	Metrics *ProposingMetrics
 }
@@ -252,7 +255,11 @@ func (d *Proposing) finish(e *consensus.ProposerEffects, wake bool) {
 		d.wakeLinks(false)
 	}
 	if e.Commit != 0 {
-		d.announceSoon()
+		if d.o.AnnounceAtOnce {
+			d.wakeLinks(true)
+		} else {
+			d.announceSoon()
+		}
 		now := time.Now()
 		d.published.Reach(e.Commit, now, d.o.Metrics.observePublishToCommit)
 		d.acked.Reach(e.Commit, now, d.o.Metrics.observeQuorumWait)

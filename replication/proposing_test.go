@@ -123,6 +123,24 @@ func TestCommitsAreAnnouncedWhenNoWALFollows(t *testing.T) {
 	require.ErrorIs(t, <-done, context.Canceled)
 }
 
+// With AnnounceAtOnce it needs nobody who waits whether WAL follows.
+func TestCommitsAreAnnouncedAtOnce(t *testing.T) {
+	var commits []wal.LSN
+	var proofs []*consensus.ProofRequest
+	d := newProposing(&commits, &proofs)
+	d.o.AnnounceAtOnce = true
+	links := elect(t, d, &proofs)
+	d.Available(proposingStart + 100)
+	for _, l := range links {
+		require.NoError(t, ack(l, proposingStart+100))
+	}
+	for _, l := range links {
+		w, err := l.Take()
+		require.NoError(t, err)
+		require.True(t, w.Announce)
+	}
+}
+
 func TestAcknowledgementsBeyondTheOwnWALDoNotCount(t *testing.T) {
 	var commits []wal.LSN
 	var proofs []*consensus.ProofRequest

@@ -154,6 +154,8 @@ func (s *session) stream(ctx context.Context, v view) error {
 		Held:    s.held,
 		Members: func(c pushwal.Configuration) { s.roll.hear(c) },
 		Metrics: s.metrics.proposing,
+		// A commit with remote_apply waits for a pageserver that waits for this.
+		AnnounceAtOnce: reporter.follow,
 	}), s.peers, s.logger)
 	s.term.unfillable, s.term.ingested = s.unfillable, reporter.ingested
 	s.proof = newProver(lower)
