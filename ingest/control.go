@@ -8,6 +8,7 @@ import (
 
 	"github.com/walhaven/walhaven/redo"
 	"github.com/walhaven/walhaven/wal"
+	"github.com/walhaven/walhaven/wal/walrecord"
 )
 
 // Places in pg_control (ControlFileData), the same in 14 to 18 up to the nonce.
@@ -124,9 +125,9 @@ func (c control) setCheckpoint(start wal.LSN, checkpoint []byte) {
 // setParameters enters what XLOG/PARAMETER_CHANGE says: five numbers, then
 // wal_level and two flags.
 func (c control) setParameters(main []byte) error {
-	b := read(main)
-	numbers, level, hints, track := b.bytes(20), b.bytes(4), b.u8(), b.u8()
-	if b.bad {
+	b := walrecord.NewCursor(main)
+	numbers, level, hints, track := b.Bytes(20), b.Bytes(4), b.U8(), b.U8()
+	if b.Bad {
 		return errTruncated
 	}
 	copy(c[controlMaxConns:], numbers)

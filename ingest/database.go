@@ -29,35 +29,35 @@ const (
 type place struct{ space, db uint32 }
 
 func (in *Ingester) database(r *walrecord.Record) error {
-	b := read(r.MainData)
+	b := walrecord.NewCursor(r.MainData)
 	op := r.Op()
 	if r.Major == 14 && op == databaseDrop14 {
 		op = databaseDrop
 	}
 	switch op {
 	case databaseCopy:
-		db, space, sourceDB, sourceSpace := b.u32(), b.u32(), b.u32(), b.u32()
-		if b.bad {
+		db, space, sourceDB, sourceSpace := b.U32(), b.U32(), b.U32(), b.U32()
+		if b.Bad {
 			return errTruncated
 		}
 		in.eventDatabase(r, EventDatabaseCreated, place{space, db})
 		return in.copyDatabase(place{sourceSpace, sourceDB}, place{space, db}, r)
 	case databaseCreate:
-		db, space := b.u32(), b.u32()
-		if b.bad {
+		db, space := b.U32(), b.U32()
+		if b.Bad {
 			return errTruncated
 		}
 		in.eventDatabase(r, EventDatabaseCreated, place{space, db})
 		in.add(pagekey.Database(space, db), r.End, pagestore.Image, nil)
 		return nil
 	case databaseDrop:
-		db := b.u32()
-		spaces := b.counted(4)
-		if b.bad {
+		db := b.U32()
+		spaces := b.Counted(4)
+		if b.Bad {
 			return errTruncated
 		}
-		for s := read(spaces); len(s.rest) > 0; {
-			at := place{s.u32(), db}
+		for s := walrecord.NewCursor(spaces); len(s.Rest) > 0; {
+			at := place{s.U32(), db}
 			in.eventDatabase(r, EventDatabaseDropped, at)
 			in.dropDatabase(at, r.End)
 		}
@@ -84,14 +84,14 @@ func (in *Ingester) dropRelations(p place, lsn wal.LSN) {
 }
 
 func (in *Ingester) tablespace(r *walrecord.Record) error {
-	b := read(r.MainData)
-	oid := b.u32()
-	if b.bad {
+	b := walrecord.NewCursor(r.MainData)
+	oid := b.U32()
+	if b.Bad {
 		return errTruncated
 	}
 	switch r.Op() {
 	case tablespaceCreate:
-		path, _, ok := bytes.Cut(b.rest, []byte{0})
+		path, _, ok := bytes.Cut(b.Rest, []byte{0})
 		if !ok {
 			return errTruncated
 		}
@@ -105,13 +105,13 @@ func (in *Ingester) tablespace(r *walrecord.Record) error {
 }
 
 func (in *Ingester) relMap(r *walrecord.Record) error {
-	b := read(r.MainData)
-	db, space, size := b.u32(), b.u32(), b.u32()
+	b := walrecord.NewCursor(r.MainData)
+	db, space, size := b.U32(), b.U32(), b.U32()
 	if size > maxRelMap {
 		return errTruncated
 	}
-	content := b.bytes(int(size))
-	if b.bad {
+	content := b.Bytes(int(size))
+	if b.Bad {
 		return errTruncated
 	}
 	in.addCopy(pagekey.RelMap(space, db), r.End, content)

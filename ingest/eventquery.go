@@ -37,28 +37,28 @@ var errEvent = errors.New("event is damaged")
 
 func parseEvent(ref *pagekey.Ref, value []byte) (Event, error) {
 	e := Event{Kind: EventKind(ref.Kind), LSN: ref.LSN}
-	b := read(value)
-	e.Time, e.XID = b.time(), b.u32()
+	b := walrecord.NewCursor(value)
+	e.Time, e.XID = b.Time(), b.U32()
 	switch e.Kind {
 	case EventCommit:
-		if !b.bad {
+		if !b.Bad {
 			var err error
-			e.Commits, e.Highest, err = parseCommits(Commit{LSN: e.LSN, Time: e.Time, XID: e.XID}, b.rest)
+			e.Commits, e.Highest, err = parseCommits(Commit{LSN: e.LSN, Time: e.Time, XID: e.XID}, b.Rest)
 			return e, err
 		}
 	case EventDrop, EventTruncate, EventCreate, EventRelMap, EventDatabaseCreated, EventDatabaseDropped:
-		for len(b.rest) > 0 {
-			e.Rels = append(e.Rels, b.relFile())
+		for len(b.Rest) > 0 {
+			e.Rels = append(e.Rels, b.RelFile())
 		}
 	case EventCut:
-		e.Rels, e.Blocks = []walrecord.RelFile{b.relFile()}, b.u32()
+		e.Rels, e.Blocks = []walrecord.RelFile{b.RelFile()}, b.U32()
 	case EventRestorePoint:
-		name, _, _ := bytes.Cut(b.rest, []byte{0})
+		name, _, _ := bytes.Cut(b.Rest, []byte{0})
 		e.Name = string(name)
 	case EventCheckpoint, EventGap, EventTimeline:
-		e.Numbers = [2]uint64{b.u64(), b.u64()}
+		e.Numbers = [2]uint64{b.U64(), b.U64()}
 	}
-	if b.bad {
+	if b.Bad {
 		return e, fmt.Errorf("%s at %s: %w", e.Kind, e.LSN, errEvent)
 	}
 	return e, nil

@@ -79,19 +79,19 @@ func appendRel(b []byte, rel walrecord.RelFile) []byte {
 
 // eventTruncate is Heap/TRUNCATE: database, number of tables, flags, OIDs at 12.
 func (in *Ingester) eventTruncate(r *walrecord.Record) error {
-	b := read(r.MainData)
-	db, n := b.u32(), b.u32()
-	b.bytes(4)
-	if uint64(n)*4 > uint64(len(b.rest)) {
+	b := walrecord.NewCursor(r.MainData)
+	db, n := b.U32(), b.U32()
+	b.Bytes(4)
+	if uint64(n)*4 > uint64(len(b.Rest)) {
 		return errTruncated
 	}
-	oids := b.bytes(int(n) * 4)
-	if b.bad {
+	oids := b.Bytes(int(n) * 4)
+	if b.Bad {
 		return errTruncated
 	}
 	in.event(EventTruncate, r, in.state.commitTime, r.XID, func(out []byte) []byte {
-		for o := read(oids); len(o.rest) > 0; {
-			out = appendRel(out, walrecord.RelFile{Database: db, Relation: o.u32()})
+		for o := walrecord.NewCursor(oids); len(o.Rest) > 0; {
+			out = appendRel(out, walrecord.RelFile{Database: db, Relation: o.U32()})
 		}
 		return out
 	})
@@ -122,12 +122,12 @@ func (in *Ingester) eventDatabase(r *walrecord.Record, kind EventKind, p place) 
 
 // eventRestorePoint: time, a name of at most 63 bytes and zeroes.
 func (in *Ingester) eventRestorePoint(r *walrecord.Record) error {
-	b := read(r.MainData)
-	at := b.time()
-	if b.bad || len(b.rest) > maxRestorePoint {
+	b := walrecord.NewCursor(r.MainData)
+	at := b.Time()
+	if b.Bad || len(b.Rest) > maxRestorePoint {
 		return errTruncated
 	}
-	in.event(EventRestorePoint, r, at, r.XID, func(out []byte) []byte { return append(out, b.rest...) })
+	in.event(EventRestorePoint, r, at, r.XID, func(out []byte) []byte { return append(out, b.Rest...) })
 	return nil
 }
 
@@ -172,9 +172,9 @@ const postgresEpoch = 946684800 // 2000-01-01 in Unix seconds
 // eventTorn is XLOG/OVERWRITE_CONTRECORD: the LSN of the record that was given
 // up, and when.
 func (in *Ingester) eventTorn(r *walrecord.Record) error {
-	b := read(r.MainData)
-	torn, at := b.lsn(), b.time()
-	if b.bad {
+	b := walrecord.NewCursor(r.MainData)
+	torn, at := b.LSN(), b.Time()
+	if b.Bad {
 		return errTruncated
 	}
 	in.eventNumbers(EventGap, r, at, uint64(torn), uint64(r.Start))

@@ -23,17 +23,17 @@ const (
 )
 
 func (in *Ingester) multiXact(r *walrecord.Record) error {
-	b := read(r.MainData)
+	b := walrecord.NewCursor(r.MainData)
 	switch r.Op() {
 	case multiZeroOffsets:
-		number := b.pageNumber(r.Major)
-		if b.bad {
+		number := pageNumber(&b, r.Major)
+		if b.Bad {
 			return errTruncated
 		}
 		return in.zeroOffsets(number, r.End)
 	case multiZeroMembers:
-		number := b.pageNumber(r.Major)
-		if b.bad {
+		number := pageNumber(&b, r.Major)
+		if b.Bad {
 			return errTruncated
 		}
 		return in.zeroPage(pagekey.MultiXactMembers, number, r.End, false)
@@ -65,10 +65,10 @@ func (in *Ingester) setOffsetsPage(number uint64, lsn wal.LSN) {
 // their siblings leave the next one's to the next record; a reader takes no
 // notice of it there, so that it is always entered.
 func (in *Ingester) createMulti(r *walrecord.Record) error {
-	b := read(r.MainData)
-	multi, offset := b.u32(), b.u32()
-	members := b.counted(memberSize)
-	if b.bad {
+	b := walrecord.NewCursor(r.MainData)
+	multi, offset := b.U32(), b.U32()
+	members := b.Counted(memberSize)
+	if b.Bad {
 		return errTruncated
 	}
 	count := uint32(len(members) / memberSize)
@@ -150,9 +150,9 @@ func (in *Ingester) enterMembers(offset uint32, members []byte, lsn wal.LSN) err
 // offsets before the new oldest multixact (PerformMembersTruncation,
 // PerformOffsetsTruncation).
 func (in *Ingester) truncateMulti(r *walrecord.Record) error {
-	b := read(r.MainData)
-	db, _, end, startMember, endMember := b.u32(), b.u32(), b.u32(), b.u32(), b.u32()
-	if b.bad {
+	b := walrecord.NewCursor(r.MainData)
+	db, _, end, startMember, endMember := b.U32(), b.U32(), b.U32(), b.U32(), b.U32()
+	if b.Bad {
 		return errTruncated
 	}
 	const lastFile = lastMemberOffset / membersPerFile

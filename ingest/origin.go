@@ -19,11 +19,11 @@ const (
 
 // origin is replorigin_redo.
 func (in *Ingester) origin(r *walrecord.Record) error {
-	b := read(r.MainData)
+	b := walrecord.NewCursor(r.MainData)
 	switch r.Op() {
 	case originSet:
-		remote, id, force := b.lsn(), b.u16(), b.u8()
-		if b.bad {
+		remote, id, force := b.LSN(), b.U16(), b.U8()
+		if b.Bad {
 			return errTruncated
 		}
 		if force == 0 {
@@ -32,8 +32,8 @@ func (in *Ingester) origin(r *walrecord.Record) error {
 		in.putOrigin(id, remote, r.End)
 		return nil
 	case originDrop:
-		id := b.u16()
-		if b.bad {
+		id := b.U16()
+		if b.Bad {
 			return errTruncated
 		}
 		in.add(pagekey.Origin(id), r.End, pagestore.Tombstone, nil)

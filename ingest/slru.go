@@ -18,6 +18,14 @@ const (
 	slruTruncate = 0x10
 )
 
+// pageNumber takes the number of an SLRU's page: 8 bytes from version 17 on.
+func pageNumber(c *walrecord.Cursor, major int) uint64 {
+	if major == 0 || major >= 17 {
+		return c.U64()
+	}
+	return uint64(c.U32())
+}
+
 // segment names a segment file of an SLRU.
 type segment struct {
 	slru   pagekey.SLRU
@@ -134,17 +142,17 @@ func (in *Ingester) truncateSLRU(s pagekey.SLRU, cutoff uint64, perPage, firstEn
 }
 
 func (in *Ingester) clog(r *walrecord.Record) error {
-	b := read(r.MainData)
-	number := b.pageNumber(r.Major)
+	b := walrecord.NewCursor(r.MainData)
+	number := pageNumber(&b, r.Major)
 	switch r.Op() {
 	case slruZeroPage:
-		if b.bad {
+		if b.Bad {
 			return errTruncated
 		}
 		return in.zeroPage(pagekey.CLOG, number, r.End, false)
 	case slruTruncate:
-		oldest, db := b.u32(), b.u32()
-		if b.bad {
+		oldest, db := b.U32(), b.U32()
+		if b.Bad {
 			return errTruncated
 		}
 		if int32(oldest-in.state.u32(checkpointOldestXID)) > 0 {
@@ -158,17 +166,17 @@ func (in *Ingester) clog(r *walrecord.Record) error {
 }
 
 func (in *Ingester) commitTS(r *walrecord.Record) error {
-	b := read(r.MainData)
-	number := b.pageNumber(r.Major)
+	b := walrecord.NewCursor(r.MainData)
+	number := pageNumber(&b, r.Major)
 	switch r.Op() {
 	case slruZeroPage:
-		if b.bad {
+		if b.Bad {
 			return errTruncated
 		}
 		return in.zeroPage(pagekey.CommitTS, number, r.End, false)
 	case slruTruncate:
-		oldest := b.u32()
-		if b.bad {
+		oldest := b.U32()
+		if b.Bad {
 			return errTruncated
 		}
 		in.state.put32(checkpointOldestCommitTS, oldest)

@@ -18,11 +18,11 @@ const (
 )
 
 func (in *Ingester) storage(r *walrecord.Record) error {
-	b := read(r.MainData)
+	b := walrecord.NewCursor(r.MainData)
 	switch r.Op() {
 	case storageCreate:
-		rel, fork := b.relFile(), b.u32()
-		if b.bad || fork > uint32(walrecord.ForkInit) {
+		rel, fork := b.RelFile(), b.U32()
+		if b.Bad || fork > uint32(walrecord.ForkInit) {
 			return errTruncated
 		}
 		f := relFork{rel, walrecord.Fork(fork)}
@@ -31,8 +31,8 @@ func (in *Ingester) storage(r *walrecord.Record) error {
 		}
 		return in.create(f, r.End)
 	case storageTruncate:
-		blocks, rel, flags := b.u32(), b.relFile(), b.u32()
-		if b.bad {
+		blocks, rel, flags := b.U32(), b.RelFile(), b.U32()
+		if b.Bad {
 			return errTruncated
 		}
 		in.eventCut(r, rel, blocks)

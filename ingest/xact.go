@@ -59,8 +59,8 @@ func (in *Ingester) endTransaction(r *walrecord.Record, x *walrecord.Transaction
 	if committed {
 		in.eventCommit(r, x)
 	}
-	for b := read(x.Relations); len(b.rest) > 0; {
-		if err := in.dropRelation(b.relFile(), r.End); err != nil {
+	for b := walrecord.NewCursor(x.Relations); len(b.Rest) > 0; {
+		if err := in.dropRelation(b.RelFile(), r.End); err != nil {
 			return err
 		}
 	}

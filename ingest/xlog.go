@@ -8,17 +8,17 @@ import (
 )
 
 func (in *Ingester) xlog(r *walrecord.Record) error {
-	b := read(r.MainData)
+	b := walrecord.NewCursor(r.MainData)
 	switch r.Op() {
 	case xlogCheckpointShutdown, xlogCheckpointOnline:
 		return in.checkpoint(r)
 	case xlogNextOID:
-		in.state.put32(checkpointNextOID, b.u32())
+		in.state.put32(checkpointNextOID, b.U32())
 		in.putCheckpoint(r.End)
 	case xlogParameterChange:
 		return in.parameters(r)
 	case xlogFPWChange:
-		in.state.checkpoint[checkpointFullPageWrites] = b.u8() & 1
+		in.state.checkpoint[checkpointFullPageWrites] = b.U8() & 1
 		in.putCheckpoint(r.End)
 	case xlogEndOfRecovery:
 		return in.endOfRecovery(r)
@@ -27,7 +27,7 @@ func (in *Ingester) xlog(r *walrecord.Record) error {
 	case xlogOverwriteContrecord:
 		return in.eventTorn(r)
 	}
-	if b.bad {
+	if b.Bad {
 		return errTruncated
 	}
 	return nil
@@ -36,9 +36,9 @@ func (in *Ingester) xlog(r *walrecord.Record) error {
 // checkpoint takes a checkpoint's counters over: as they are from one at
 // shutdown, those that are ahead from one online, which was begun before.
 func (in *Ingester) checkpoint(r *walrecord.Record) error {
-	b := read(r.MainData)
-	c := b.bytes(checkpointSize)
-	if b.bad {
+	b := walrecord.NewCursor(r.MainData)
+	c := b.Bytes(checkpointSize)
+	if b.Bad {
 		return errTruncated
 	}
 	s := &in.state
@@ -104,9 +104,9 @@ func (in *Ingester) parameters(r *walrecord.Record) error {
 // endOfRecovery begins a timeline: time, the new TLI, the one before, and from
 // 17 on wal_level.
 func (in *Ingester) endOfRecovery(r *walrecord.Record) error {
-	b := read(r.MainData)
-	at, tli, before := b.time(), b.u32(), b.u32()
-	if b.bad {
+	b := walrecord.NewCursor(r.MainData)
+	at, tli, before := b.Time(), b.U32(), b.U32()
+	if b.Bad {
 		return errTruncated
 	}
 	in.state.put32(checkpointTLI, tli)
@@ -118,10 +118,10 @@ func (in *Ingester) endOfRecovery(r *walrecord.Record) error {
 
 // runningXacts is the answer to "which transactions run": the next xid is in it.
 func (in *Ingester) runningXacts(r *walrecord.Record) error {
-	b := read(r.MainData)
-	b.bytes(12)
-	next, oldest := b.u32(), b.u32()
-	if b.bad {
+	b := walrecord.NewCursor(r.MainData)
+	b.Bytes(12)
+	next, oldest := b.U32(), b.U32()
+	if b.Bad {
 		return errTruncated
 	}
 	in.state.put32(checkpointOldestActiveXID, oldest)

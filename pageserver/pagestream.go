@@ -177,18 +177,21 @@ func (p *pageSession) answerAll(n int) error {
 			}
 		}
 		if failed == nil {
-			failed = p.send(j)
+			failed = p.send(j, i+1 < n)
 		}
 	}
 	return failed
 }
 
-func (p *pageSession) send(j *pageJob) error {
+// send writes an answer, or keeps it when more follow.
+func (p *pageSession) send(j *pageJob, more bool) error {
 	p.metrics.seconds[j.request.Kind].Observe(time.Since(p.began).Seconds())
 	p.head = pagestream.AppendResponseHead(p.head[:0], p.version, &j.answer)
 	switch {
 	case j.answer.Failure != "":
 		return p.stream.Send(p.head)
+	case j.page != nil && more:
+		return p.stream.SendKept(p.head, j.page[:])
 	case j.page != nil:
 		return p.stream.Send(p.head, j.page[:])
 	}

@@ -245,11 +245,25 @@ func (c *CopyStream) Buffered() bool {
 // they are before Send returns, so parts may be reused at once. After an error
 // the stream is broken.
 func (c *CopyStream) Send(parts ...[]byte) error {
+	return c.send(parts, false)
+}
+
+// SendKept is Send for frames that others follow at once: big parts, too, are
+// copied and kept until Flush or until the buffer is full, which makes one system
+// call of several frames.
+func (c *CopyStream) SendKept(parts ...[]byte) error {
+	return c.send(parts, true)
+}
+
+func (c *CopyStream) send(parts [][]byte, keep bool) error {
 	out := c.wire.out
 	out.mu.Lock()
 	defer out.mu.Unlock()
 	if c.sent != sendOpen {
 		return errWriterClosed
+	}
+	if keep {
+		return c.sendFailure(out.copyWhole(parts))
 	}
 	return c.sendFailure(out.copyData(parts))
 }

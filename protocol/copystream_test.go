@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -135,6 +136,35 @@ func TestStreamMessages(t *testing.T) {
 		_, err := server.Receive()
 		require.ErrorIs(t, err, io.EOF)
 	}
+}
+
+// What is kept comes in order with what is not, whatever its size.
+func TestKeptMessages(t *testing.T) {
+	client, server := streamPair(t)
+	var want []string
+	var g errgroup.Group
+	for i := range 40 {
+		want = append(want, strings.Repeat(string(rune('a'+i%26)), []int{0, 10, 8192, 5000, 70000}[i%5]))
+	}
+	g.Go(func() error {
+		for i, text := range want {
+			send := client.SendKept
+			if i%7 == 6 {
+				send = client.Send
+			}
+			if err := send([]byte(text[:len(text)/3]), []byte(text[len(text)/3:])); err != nil {
+				return err
+			}
+		}
+		return client.CloseSend()
+	})
+	for i := range want {
+		got, err := server.Receive()
+		require.NoError(t, err)
+		require.Equal(t, want[i], string(got), i)
+	}
+	require.NoError(t, g.Wait())
+	require.Error(t, client.SendKept([]byte("late")))
 }
 
 func TestBufferedSeesOnlyWholeMessages(t *testing.T) {

@@ -123,6 +123,35 @@ func (w *frameWriter) copyData(parts [][]byte) error {
 	return w.parts(parts, copyAll, inline == total)
 }
 
+// copyWhole keeps one CopyData message in the buffer, which is written first
+// when there is no room; one that does not fit at all is written as copyData does.
+func (w *frameWriter) copyWhole(parts [][]byte) error {
+	total := frameHeader
+	for _, p := range parts {
+		total += len(p)
+	}
+	if total > writeBuffer {
+		return w.copyData(parts)
+	}
+	if cap(w.buf) < writeBuffer {
+		w.buf = append(make([]byte, 0, writeBuffer), w.buf...)
+	}
+	if len(w.buf)+total > cap(w.buf) {
+		if err := w.flushLocked(); err != nil {
+			return err
+		}
+	}
+	if w.err != nil {
+		return w.err
+	}
+	w.buf = append(w.buf, 'd', 0, 0, 0, 0)
+	binary.BigEndian.PutUint32(w.buf[len(w.buf)-4:], uint32(total-1))
+	for _, p := range parts {
+		w.buf = append(w.buf, p...)
+	}
+	return nil
+}
+
 // parts queues the parts behind their header. separate forces big and small
 // ones alike out of the buffer, whole says that all are small.
 func (w *frameWriter) parts(parts [][]byte, separate, whole bool) error {

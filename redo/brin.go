@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 
 	"github.com/walhaven/walhaven/redo/page"
+	"github.com/walhaven/walhaven/wal/walrecord"
 )
 
 // Operations of the resource manager BRIN (src/include/access/brin_xlog.h).
@@ -36,25 +37,25 @@ const (
 
 // redoBRIN is brin_redo (src/backend/access/brin/brin_xlog.c).
 func redoBRIN(c *ctx, p *page.Page) error {
-	r := read(c.main)
+	r := walrecord.NewCursor(c.main)
 	switch c.op() {
 	case brinCreateIndex:
 		return initBRINMeta(c, p, r)
 	case brinInsert:
 		return redoBRINInsert(c, p, r)
 	case brinUpdate:
-		oldOffnum := r.u16()
-		r.skip(2)
+		oldOffnum := r.U16()
+		r.Skip(2)
 		if c.blk.ID != 2 {
 			return redoBRINInsert(c, p, r)
 		}
-		if err := r.done(); err != nil {
+		if err := checkRead(&r); err != nil {
 			return err
 		}
 		return p.DeleteNoCompact(oldOffnum)
 	case brinSamePageUpdate:
-		offnum := r.u16()
-		if err := r.done(); err != nil {
+		offnum := r.U16()
+		if err := checkRead(&r); err != nil {
 			return err
 		}
 		if c.blk.ID != 0 {
@@ -76,9 +77,9 @@ func initBRIN(p *page.Page, kind uint16) {
 }
 
 // initBRINMeta is brin_xlog_createidx.
-func initBRINMeta(c *ctx, p *page.Page, r reader) error {
-	perRange, version := r.u32(), r.u16()
-	if err := r.done(); err != nil {
+func initBRINMeta(c *ctx, p *page.Page, r walrecord.Cursor) error {
+	perRange, version := r.U32(), r.U16()
+	if err := checkRead(&r); err != nil {
 		return err
 	}
 	if c.blk.ID != 0 {
@@ -94,9 +95,9 @@ func initBRINMeta(c *ctx, p *page.Page, r reader) error {
 }
 
 // redoBRINInsert is brin_xlog_insert_update: r is at xl_brin_insert.
-func redoBRINInsert(c *ctx, p *page.Page, r reader) error {
-	heapBlock, perRange, offnum := r.u32(), r.u32(), r.u16()
-	if err := r.done(); err != nil {
+func redoBRINInsert(c *ctx, p *page.Page, r walrecord.Cursor) error {
+	heapBlock, perRange, offnum := r.U32(), r.U32(), r.U16()
+	if err := checkRead(&r); err != nil {
 		return err
 	}
 	switch c.blk.ID {
@@ -121,9 +122,9 @@ func redoBRINInsert(c *ctx, p *page.Page, r reader) error {
 }
 
 // redoBRINRevmapExtend is brin_xlog_revmap_extend.
-func redoBRINRevmapExtend(c *ctx, p *page.Page, r reader) error {
-	target := r.u32()
-	if err := r.done(); err != nil {
+func redoBRINRevmapExtend(c *ctx, p *page.Page, r walrecord.Cursor) error {
+	target := r.U32()
+	if err := checkRead(&r); err != nil {
 		return err
 	}
 	switch c.blk.ID {
@@ -143,9 +144,9 @@ func redoBRINRevmapExtend(c *ctx, p *page.Page, r reader) error {
 }
 
 // redoBRINDesummarize is brin_xlog_desummarize_page.
-func redoBRINDesummarize(c *ctx, p *page.Page, r reader) error {
-	perRange, heapBlock, offnum := r.u32(), r.u32(), r.u16()
-	if err := r.done(); err != nil {
+func redoBRINDesummarize(c *ctx, p *page.Page, r walrecord.Cursor) error {
+	perRange, heapBlock, offnum := r.U32(), r.U32(), r.U16()
+	if err := checkRead(&r); err != nil {
 		return err
 	}
 	switch c.blk.ID {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 
 	"github.com/walhaven/walhaven/redo/page"
+	"github.com/walhaven/walhaven/wal/walrecord"
 )
 
 // Operations of the resource manager Btree (src/include/access/nbtxlog.h).
@@ -35,11 +36,11 @@ func redoBtree(c *ctx, p *page.Page) error {
 	case btreeDedup:
 		return redoBtreeDedup(c, p)
 	case btreeDelete:
-		r := read(c.main)
-		r.skip(4) // The conflict horizon: for standbys.
+		r := walrecord.NewCursor(c.main)
+		r.Skip(4) // The conflict horizon: for standbys.
 		return redoBtreeDelete(c, p, r)
 	case btreeVacuum:
-		return redoBtreeDelete(c, p, read(c.main))
+		return redoBtreeDelete(c, p, walrecord.NewCursor(c.main))
 	case btreeMarkHalfDead:
 		return redoBtreeHalfDead(c, p)
 	case btreeUnlinkPage, btreeUnlinkPageMeta:
@@ -62,9 +63,9 @@ func redoBtreeInsert(c *ctx, p *page.Page, op uint8) error {
 	upper := op == btreeInsertUpper || op == btreeInsertMeta
 	switch {
 	case c.blk.ID == 0:
-		r := read(c.main)
-		offnum := r.u16()
-		if err := r.done(); err != nil {
+		r := walrecord.NewCursor(c.main)
+		offnum := r.U16()
+		if err := checkRead(&r); err != nil {
 			return err
 		}
 		if op == btreeInsertPost {
@@ -81,10 +82,10 @@ func redoBtreeInsert(c *ctx, p *page.Page, op uint8) error {
 
 // redoBtreeNewRoot is btree_xlog_newroot.
 func redoBtreeNewRoot(c *ctx, p *page.Page) error {
-	r := read(c.main)
-	r.skip(4) // The root's block number.
-	level := r.u32()
-	if err := r.done(); err != nil {
+	r := walrecord.NewCursor(c.main)
+	r.Skip(4) // The root's block number.
+	level := r.U32()
+	if err := checkRead(&r); err != nil {
 		return err
 	}
 	switch {
@@ -117,9 +118,9 @@ const (
 
 // rebuildBtreeMeta is _bt_restore_meta: data is xl_btree_metadata.
 func rebuildBtreeMeta(p *page.Page, data []byte) error {
-	r := read(data)
-	fields, equalImage := r.bytes(lenBtreeMetaFields), r.u8()
-	if err := r.done(); err != nil {
+	r := walrecord.NewCursor(data)
+	fields, equalImage := r.Bytes(lenBtreeMetaFields), r.U8()
+	if err := checkRead(&r); err != nil {
 		return err
 	}
 	if err := initBtree(p, btreeSpecial{flags: btreeMeta}); err != nil {

@@ -4,27 +4,28 @@ import (
 	"encoding/binary"
 
 	"github.com/walhaven/walhaven/redo/page"
+	"github.com/walhaven/walhaven/wal/walrecord"
 )
 
 // redoBtreeDelete is btree_xlog_delete and btree_xlog_vacuum: r is at the two
 // counts of the main data.
-func redoBtreeDelete(c *ctx, p *page.Page, r reader) error {
+func redoBtreeDelete(c *ctx, p *page.Page, r walrecord.Cursor) error {
 	if c.blk.ID != 0 {
 		return errNoRedo
 	}
-	nDeleted, nUpdated := int(r.u16()), int(r.u16())
-	if err := r.done(); err != nil {
+	nDeleted, nUpdated := int(r.U16()), int(r.U16())
+	if err := checkRead(&r); err != nil {
 		return err
 	}
-	r = read(c.blk.Data)
-	deleted := page.OffsetList(r.bytes(2 * nDeleted))
-	updated := page.OffsetList(r.bytes(2 * nUpdated))
-	if err := r.done(); err != nil {
+	r = walrecord.NewCursor(c.blk.Data)
+	deleted := page.OffsetList(r.Bytes(2 * nDeleted))
+	updated := page.OffsetList(r.Bytes(2 * nUpdated))
+	if err := checkRead(&r); err != nil {
 		return err
 	}
 	for k := range updated.Len() {
-		drop := page.OffsetList(r.bytes(2 * int(r.u16())))
-		if err := r.done(); err != nil {
+		drop := page.OffsetList(r.Bytes(2 * int(r.U16())))
+		if err := checkRead(&r); err != nil {
 			return err
 		}
 		if err := dropFromPosting(p, updated.At(k), drop); err != nil {
@@ -86,11 +87,11 @@ func dropFromPosting(p *page.Page, offnum uint16, drop page.OffsetList) error {
 // redoBtreeHalfDead is btree_xlog_mark_page_halfdead: the first stage of
 // deleting a page.
 func redoBtreeHalfDead(c *ctx, p *page.Page) error {
-	r := read(c.main)
-	offnum := int(r.u16())
-	r.skip(2 + 4) // Padding, the leaf's block number.
-	left, right, top := r.u32(), r.u32(), r.u32()
-	if err := r.done(); err != nil {
+	r := walrecord.NewCursor(c.main)
+	offnum := int(r.U16())
+	r.Skip(2 + 4) // Padding, the leaf's block number.
+	left, right, top := r.U32(), r.U32(), r.U32()
+	if err := checkRead(&r); err != nil {
 		return err
 	}
 	switch c.blk.ID {
@@ -125,12 +126,12 @@ func initBtreeHalfDead(p *page.Page, left, right, top uint32) error {
 
 // redoBtreeUnlink is btree_xlog_unlink_page: the second stage.
 func redoBtreeUnlink(c *ctx, p *page.Page) error {
-	r := read(c.main)
-	left, right, level := r.u32(), r.u32(), r.u32()
-	r.skip(4)
-	safeXID := r.bytes(8)
-	leafLeft, leafRight, leafTop := r.u32(), r.u32(), r.u32()
-	if err := r.done(); err != nil {
+	r := walrecord.NewCursor(c.main)
+	left, right, level := r.U32(), r.U32(), r.U32()
+	r.Skip(4)
+	safeXID := r.Bytes(8)
+	leafLeft, leafRight, leafTop := r.U32(), r.U32(), r.U32()
+	if err := checkRead(&r); err != nil {
 		return err
 	}
 	switch c.blk.ID {

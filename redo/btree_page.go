@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 
 	"github.com/walhaven/walhaven/redo/page"
+	"github.com/walhaven/walhaven/wal/walrecord"
 )
 
 // Bits of btpo_flags.
@@ -89,9 +90,9 @@ func btreeFinishSplit(p *page.Page) error {
 // last item first (_bt_restore_page).
 func restoreBtreeItems(p *page.Page, area []byte) error {
 	n := 0
-	for r := read(area); len(r.rest) > 0; n++ {
+	for r := walrecord.NewCursor(area); len(r.Rest) > 0; n++ {
 		takeAlignedIndexTuple(&r)
-		if err := r.done(); err != nil {
+		if err := checkRead(&r); err != nil {
 			return err
 		}
 	}
@@ -102,7 +103,7 @@ func restoreBtreeItems(p *page.Page, area []byte) error {
 	p.SetLower(lower)
 	p.SetUpper(upper)
 	copy(p[upper:], area)
-	for r := read(area); n > 0; n-- {
+	for r := walrecord.NewCursor(area); n > 0; n-- {
 		size := len(takeAlignedIndexTuple(&r))
 		if err := p.SetPointer(uint16(n), page.MakePointer(upper, page.Normal, size)); err != nil {
 			return err

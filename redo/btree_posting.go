@@ -1,6 +1,9 @@
 package redo
 
-import "github.com/walhaven/walhaven/redo/page"
+import (
+	"github.com/walhaven/walhaven/redo/page"
+	"github.com/walhaven/walhaven/wal/walrecord"
+)
 
 // tid is an ItemPointerData as it is stored.
 type tid [lenTID]byte
@@ -8,10 +11,10 @@ type tid [lenTID]byte
 // btreeInsertPosting inserts a tuple whose TID falls into the posting list of
 // the item before it. data is the TID's place there, then the tuple.
 func btreeInsertPosting(p *page.Page, offnum uint16, data []byte) error {
-	r := read(data)
-	place := int(r.u16())
+	r := walrecord.NewCursor(data)
+	place := int(r.U16())
 	item := takeIndexTuple(&r)
-	if err := r.done(); err != nil {
+	if err := checkRead(&r); err != nil {
 		return err
 	}
 	last, err := insertIntoPosting(p, int(offnum)-1, place, item)
@@ -64,14 +67,14 @@ func redoBtreeDedup(c *ctx, p *page.Page) error {
 	if c.blk.ID != 0 {
 		return errNoRedo
 	}
-	r := read(c.main)
-	n := int(r.u16())
-	if err := r.done(); err != nil {
+	r := walrecord.NewCursor(c.main)
+	n := int(r.U16())
+	if err := checkRead(&r); err != nil {
 		return err
 	}
-	r = read(c.blk.Data)
-	intervals := page.OffsetList(r.bytes(4 * n)) // Pairs of base and number.
-	if err := r.done(); err != nil {
+	r = walrecord.NewCursor(c.blk.Data)
+	intervals := page.OffsetList(r.Bytes(4 * n)) // Pairs of base and number.
+	if err := checkRead(&r); err != nil {
 		return err
 	}
 	special, err := getBtreeSpecial(p)

@@ -70,28 +70,28 @@ func TestOracleOfIndexShapes(t *testing.T) {
 
 // indexShape names the rarer forms of records.
 func indexShape(r *walrecord.Record) string {
-	m := read(r.MainData)
+	m := walrecord.NewCursor(r.MainData)
 	switch {
 	case r.RMID == walrecord.RmgrBtree && r.Op() == btreeVacuum:
-		if m.skip(2); m.u16() > 0 {
+		if m.Skip(2); m.U16() > 0 {
 			return "Btree/VACUUM shortens"
 		}
 	case r.RMID == walrecord.RmgrHash && r.Op() == hashInitMetaPage && len(r.MainData) >= 14:
-		tuples := math.Float64frombits(m.u64())
-		m.skip(4)
-		if tuples/float64(m.u16()) > 1<<hashSinglePhases/2 {
+		tuples := math.Float64frombits(m.U64())
+		m.Skip(4)
+		if tuples/float64(m.U16()) > 1<<hashSinglePhases/2 {
 			return "Hash/INIT_META_PAGE with phases"
 		}
-	case r.RMID == walrecord.RmgrHash && r.Op() == hashDelete && m.u8() != 0:
+	case r.RMID == walrecord.RmgrHash && r.Op() == hashDelete && m.U8() != 0:
 		return "Hash/DELETE of marked"
 	case r.RMID == walrecord.RmgrSPGist && r.Op() == spgistAddLeaf:
-		m.skip(2)
-		if place, head := m.u16(), m.u16(); place == head {
+		m.Skip(2)
+		if place, head := m.U16(), m.U16(); place == head {
 			return "SPGist/ADD_LEAF for a dead one"
 		}
 	case r.RMID == walrecord.RmgrSPGist && r.Op() == spgistAddNode && len(r.Blocks) > 1:
-		m.skip(5)
-		return fmt.Sprintf("SPGist/ADD_NODE moves, parent %d", m.u8())
+		m.Skip(5)
+		return fmt.Sprintf("SPGist/ADD_NODE moves, parent %d", m.U8())
 	case r.RMID == walrecord.RmgrSPGist && r.Op() == spgistSplitTuple && len(r.Blocks) > 1:
 		return "SPGist/SPLIT_TUPLE elsewhere"
 	}

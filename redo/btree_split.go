@@ -1,14 +1,17 @@
 package redo
 
-import "github.com/walhaven/walhaven/redo/page"
+import (
+	"github.com/walhaven/walhaven/redo/page"
+	"github.com/walhaven/walhaven/wal/walrecord"
+)
 
 // redoBtreeSplit is btree_xlog_split; newLeft says whether the item that made
 // the page split goes to its left half.
 func redoBtreeSplit(c *ctx, p *page.Page, newLeft bool) error {
-	r := read(c.main)
-	s := btreeSplit{newLeft: newLeft, level: r.u32()}
-	s.firstRight, s.newItem, s.posting = int(r.u16()), int(r.u16()), int(r.u16())
-	if err := r.done(); err != nil {
+	r := walrecord.NewCursor(c.main)
+	s := btreeSplit{newLeft: newLeft, level: r.U32()}
+	s.firstRight, s.newItem, s.posting = int(r.U16()), int(r.U16()), int(r.U16())
+	if err := checkRead(&r); err != nil {
 		return err
 	}
 	left, right := c.block(0), c.block(1)
@@ -59,13 +62,13 @@ func (s *btreeSplit) left(p *page.Page, right uint32, data []byte) error {
 	if err != nil {
 		return err
 	}
-	r := read(data)
+	r := walrecord.NewCursor(data)
 	var item []byte
 	if s.newLeft || s.posting != 0 {
 		item = takeAlignedIndexTuple(&r)
 	}
 	highKey := takeAlignedIndexTuple(&r)
-	if err := r.done(); err != nil {
+	if err := checkRead(&r); err != nil {
 		return err
 	}
 	var half page.Page

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 
 	"github.com/walhaven/walhaven/redo/page"
+	"github.com/walhaven/walhaven/wal/walrecord"
 )
 
 // Index tuples (IndexTupleData, src/include/access/itup.h): t_tid of 6 bytes,
@@ -38,26 +39,26 @@ func indexTupleSize(b []byte) int {
 }
 
 // takeIndexTuple takes the next index tuple of a record.
-func takeIndexTuple(r *reader) []byte {
-	size := indexTupleSize(r.rest)
+func takeIndexTuple(r *walrecord.Cursor) []byte {
+	size := indexTupleSize(r.Rest)
 	if size == 0 {
-		r.bad = true
-		r.rest = nil
+		r.Bad = true
+		r.Rest = nil
 		return nil
 	}
-	return r.bytes(size)
+	return r.Bytes(size)
 }
 
 // takeAlignedIndexTuple takes the next index tuple with its padding.
-func takeAlignedIndexTuple(r *reader) []byte {
-	return r.bytes(max(page.Align(indexTupleSize(r.rest)), lenIndexTuple))
+func takeAlignedIndexTuple(r *walrecord.Cursor) []byte {
+	return r.Bytes(max(page.Align(indexTupleSize(r.Rest)), lenIndexTuple))
 }
 
 // appendIndexTuples adds the index tuples in data behind the last item.
 func appendIndexTuples(p *page.Page, data []byte) error {
-	for r := read(data); len(r.rest) > 0; {
+	for r := walrecord.NewCursor(data); len(r.Rest) > 0; {
 		tuple := takeIndexTuple(&r)
-		if err := r.done(); err != nil {
+		if err := checkRead(&r); err != nil {
 			return err
 		}
 		if err := p.Append(tuple); err != nil {

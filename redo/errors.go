@@ -24,6 +24,14 @@ var (
 	errBadPage   = errors.New("page is not the one that the record was made for")
 )
 
+// checkRead is the error of having read past the end of a record.
+func checkRead(c *walrecord.Cursor) error {
+	if c.Bad {
+		return ErrTruncated
+	}
+	return nil
+}
+
 // Error says which record could not be applied to which page.
 type Error struct {
 	RMID  walrecord.RmgrID

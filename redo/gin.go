@@ -1,6 +1,9 @@
 package redo
 
-import "github.com/walhaven/walhaven/redo/page"
+import (
+	"github.com/walhaven/walhaven/redo/page"
+	"github.com/walhaven/walhaven/wal/walrecord"
+)
 
 // Operations of the resource manager Gin (src/include/access/ginxlog.h).
 const (
@@ -23,7 +26,7 @@ const (
 
 // redoGin is gin_redo (src/backend/access/gin/ginxlog.c).
 func redoGin(c *ctx, p *page.Page) error {
-	r := read(c.main)
+	r := walrecord.NewCursor(c.main)
 	switch c.rec.Op() {
 	case ginCreatePostingTree:
 		return redoGinCreatePostingTree(c, p, r)
@@ -54,9 +57,9 @@ func redoGin(c *ctx, p *page.Page) error {
 }
 
 // redoGinCreatePostingTree is ginRedoCreatePTree.
-func redoGinCreatePostingTree(c *ctx, p *page.Page, r reader) error {
-	segments := r.bytes(int(r.u32()))
-	if err := r.done(); err != nil {
+func redoGinCreatePostingTree(c *ctx, p *page.Page, r walrecord.Cursor) error {
+	segments := r.Bytes(int(r.U32()))
+	if err := checkRead(&r); err != nil {
 		return err
 	}
 	if c.blk.ID != 0 {
@@ -72,17 +75,17 @@ func redoGinCreatePostingTree(c *ctx, p *page.Page, r reader) error {
 }
 
 // redoGinInsert is ginRedoInsert.
-func redoGinInsert(c *ctx, p *page.Page, r reader) error {
-	flags := r.u16()
+func redoGinInsert(c *ctx, p *page.Page, r walrecord.Cursor) error {
+	flags := r.U16()
 	leaf := flags&ginInsertIsLeaf != 0
 	right := uint32(invalidBlock)
 	if !leaf {
-		r.skip(4) // The left child.
-		if b := r.bytes(4); b != nil {
+		r.Skip(4) // The left child.
+		if b := r.Bytes(4); b != nil {
 			right = blockID(b)
 		}
 	}
-	if err := r.done(); err != nil {
+	if err := checkRead(&r); err != nil {
 		return err
 	}
 	switch {
@@ -95,10 +98,10 @@ func redoGinInsert(c *ctx, p *page.Page, r reader) error {
 	case leaf:
 		return recompressGinLeaf(p, c.blk.Data)
 	}
-	r = read(c.blk.Data)
-	offnum := int(r.u16())
-	item := r.bytes(lenGinPostingItem)
-	if err := r.done(); err != nil {
+	r = walrecord.NewCursor(c.blk.Data)
+	offnum := int(r.U16())
+	item := r.Bytes(lenGinPostingItem)
+	if err := checkRead(&r); err != nil {
 		return err
 	}
 	return insertGinPostingItem(p, offnum, item, right)
@@ -106,12 +109,12 @@ func redoGinInsert(c *ctx, p *page.Page, r reader) error {
 
 // insertGinEntry is ginRedoInsertEntry: data is ginxlogInsertEntry.
 func insertGinEntry(p *page.Page, right uint32, data []byte) error {
-	r := read(data)
-	offnum := r.u16()
-	isDelete := r.u8() != 0
-	r.skip(1)
+	r := walrecord.NewCursor(data)
+	offnum := r.U16()
+	isDelete := r.U8() != 0
+	r.Skip(1)
 	tuple := takeIndexTuple(&r)
-	if err := r.done(); err != nil {
+	if err := checkRead(&r); err != nil {
 		return err
 	}
 	if right != invalidBlock { // The item here led to a page that was split: it now leads to the right half.
@@ -130,11 +133,11 @@ func insertGinEntry(p *page.Page, right uint32, data []byte) error {
 }
 
 // redoGinDeletePage is ginRedoDeletePage.
-func redoGinDeletePage(c *ctx, p *page.Page, r reader) error {
-	offnum := int(r.u16())
-	r.skip(2)
-	right, xid := r.u32(), r.u32()
-	if err := r.done(); err != nil {
+func redoGinDeletePage(c *ctx, p *page.Page, r walrecord.Cursor) error {
+	offnum := int(r.U16())
+	r.Skip(2)
+	right, xid := r.U32(), r.U32()
+	if err := checkRead(&r); err != nil {
 		return err
 	}
 	switch c.blk.ID {
@@ -153,11 +156,11 @@ func redoGinDeletePage(c *ctx, p *page.Page, r reader) error {
 }
 
 // redoGinUpdateMeta is ginRedoUpdateMetapage.
-func redoGinUpdateMeta(c *ctx, p *page.Page, r reader) error {
-	r.skip(12 + 4) // The relation, padding.
-	meta := r.bytes(lenGinMeta)
-	prevTail, newRight, n := r.u32(), r.u32(), r.u32()
-	if err := r.done(); err != nil {
+func redoGinUpdateMeta(c *ctx, p *page.Page, r walrecord.Cursor) error {
+	r.Skip(12 + 4) // The relation, padding.
+	meta := r.Bytes(lenGinMeta)
+	prevTail, newRight, n := r.U32(), r.U32(), r.U32()
+	if err := checkRead(&r); err != nil {
 		return err
 	}
 	switch {
@@ -180,9 +183,9 @@ func redoGinUpdateMeta(c *ctx, p *page.Page, r reader) error {
 }
 
 // redoGinInsertListPage is ginRedoInsertListPage.
-func redoGinInsertListPage(c *ctx, p *page.Page, r reader) error {
-	right := r.u32()
-	if err := r.done(); err != nil {
+func redoGinInsertListPage(c *ctx, p *page.Page, r walrecord.Cursor) error {
+	right := r.U32()
+	if err := checkRead(&r); err != nil {
 		return err
 	}
 	if c.blk.ID != 0 {
@@ -201,9 +204,9 @@ func redoGinInsertListPage(c *ctx, p *page.Page, r reader) error {
 }
 
 // redoGinDeleteListPages is ginRedoDeleteListPages.
-func redoGinDeleteListPages(c *ctx, p *page.Page, r reader) error {
-	meta := r.bytes(lenGinMeta)
-	if err := r.done(); err != nil {
+func redoGinDeleteListPages(c *ctx, p *page.Page, r walrecord.Cursor) error {
+	meta := r.Bytes(lenGinMeta)
+	if err := checkRead(&r); err != nil {
 		return err
 	}
 	if c.blk.ID == 0 {

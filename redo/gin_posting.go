@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 
 	"github.com/walhaven/walhaven/redo/page"
+	"github.com/walhaven/walhaven/wal/walrecord"
 )
 
 // A page of a posting tree has no line pointers: after the header a right bound
@@ -97,12 +98,12 @@ func recompressGinLeaf(p *page.Page, data []byte) error {
 		return err
 	}
 	var out ginSegmentWriter
-	r := read(data)
+	r := walrecord.NewCursor(data)
 	next := 0 // The number of the segment that old begins with.
-	for range r.u16() {
-		segment, action := int(r.u8()), r.u8()
-		for ; next < segment && !old.bad; next++ {
-			out.copy(old.bytes(ginSegmentSize(old.rest)))
+	for range r.U16() {
+		segment, action := int(r.U8()), r.U8()
+		for ; next < segment && !old.Bad; next++ {
+			out.copy(old.Bytes(ginSegmentSize(old.Rest)))
 		}
 		if next != segment {
 			return errBadRecord
@@ -111,18 +112,18 @@ func recompressGinLeaf(p *page.Page, data []byte) error {
 		switch action {
 		case ginSegmentDelete:
 		case ginSegmentInsert, ginSegmentReplace:
-			fresh = r.bytes(ginSegmentSize(r.rest))
+			fresh = r.Bytes(ginSegmentSize(r.Rest))
 		case ginSegmentAddItems:
-			items = r.bytes(int(r.u16()) * lenTID)
+			items = r.Bytes(int(r.U16()) * lenTID)
 		default:
 			return errBadRecord
 		}
 		var replaced []byte
 		if action != ginSegmentInsert {
-			replaced = old.bytes(ginSegmentSize(old.rest))
+			replaced = old.Bytes(ginSegmentSize(old.Rest))
 			next++
 		}
-		if r.bad || old.bad {
+		if r.Bad || old.Bad {
 			break
 		}
 		if action == ginSegmentAddItems {
@@ -132,12 +133,12 @@ func recompressGinLeaf(p *page.Page, data []byte) error {
 		}
 	}
 	switch {
-	case r.bad:
+	case r.Bad:
 		return ErrTruncated
-	case old.bad:
+	case old.Bad:
 		return errBadPage
 	}
-	out.copy(old.rest)
+	out.copy(old.Rest)
 	payload := ginPayload(p)
 	if out.bad || out.n > len(payload) {
 		return errBadRecord
@@ -147,21 +148,21 @@ func recompressGinLeaf(p *page.Page, data []byte) error {
 }
 
 // ginLeafSegments is the payload of a leaf, aliasing the page.
-func ginLeafSegments(p *page.Page) (reader, error) {
+func ginLeafSegments(p *page.Page) (walrecord.Cursor, error) {
 	s, err := getGinSpecial(p)
 	if err != nil {
-		return reader{}, err
+		return walrecord.Cursor{}, err
 	}
 	if s.flags&ginCompressed == 0 {
 		if err := compressGinLeaf(p, s); err != nil {
-			return reader{}, err
+			return walrecord.Cursor{}, err
 		}
 	}
 	payload, n := ginPayload(p), p.Lower()-offGinPayload
 	if n < 0 || n > len(payload) {
-		return reader{}, errBadPage
+		return walrecord.Cursor{}, errBadPage
 	}
-	return read(payload[:n]), nil
+	return walrecord.NewCursor(payload[:n]), nil
 }
 
 // compressGinLeaf converts a leaf of plain TIDs, from before 9.4, to one

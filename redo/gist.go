@@ -5,6 +5,7 @@ import (
 
 	"github.com/walhaven/walhaven/redo/page"
 	"github.com/walhaven/walhaven/wal"
+	"github.com/walhaven/walhaven/wal/walrecord"
 )
 
 // Operations of the resource manager Gist (src/include/access/gistxlog.h).
@@ -99,9 +100,9 @@ func putGistNSN(special []byte, nsn wal.LSN) {
 
 // redoGistPageUpdate is gistRedoPageUpdateRecord.
 func redoGistPageUpdate(c *ctx, p *page.Page) error {
-	r := read(c.main)
-	nDelete, nInsert := int(r.u16()), int(r.u16())
-	if err := r.done(); err != nil {
+	r := walrecord.NewCursor(c.main)
+	nDelete, nInsert := int(r.U16()), int(r.U16())
+	if err := checkRead(&r); err != nil {
 		return err
 	}
 	if gistIsChild(c) {
@@ -110,19 +111,19 @@ func redoGistPageUpdate(c *ctx, p *page.Page) error {
 	if c.blk.ID != 0 {
 		return errNoRedo
 	}
-	r = read(c.blk.Data)
-	deleted := page.OffsetList(r.bytes(2 * nDelete))
+	r = walrecord.NewCursor(c.blk.Data)
+	deleted := page.OffsetList(r.Bytes(2 * nDelete))
 	if nDelete == 1 && nInsert == 1 { // In place, so that the item keeps its number.
 		tuple := takeIndexTuple(&r)
-		if err := r.done(); err != nil {
+		if err := checkRead(&r); err != nil {
 			return err
 		}
 		if err := p.Overwrite(deleted.At(0), tuple); err != nil {
 			return err
 		}
-		return appendIndexTuples(p, r.rest)
+		return appendIndexTuples(p, r.Rest)
 	}
-	if err := r.done(); err != nil {
+	if err := checkRead(&r); err != nil {
 		return err
 	}
 	if nDelete > 0 {
@@ -130,7 +131,7 @@ func redoGistPageUpdate(c *ctx, p *page.Page) error {
 			return err
 		}
 	}
-	return appendIndexTuples(p, r.rest)
+	return appendIndexTuples(p, r.Rest)
 }
 
 // gistMultiDelete deletes items and notes it on leaves; clean says that none
@@ -160,14 +161,14 @@ func redoGistDelete(c *ctx, p *page.Page) error {
 	if c.blk.ID != 0 {
 		return errNoRedo
 	}
-	r := read(c.main)
-	r.skip(4) // The conflict horizon: for standbys.
-	n := int(r.u16())
-	if len(r.rest) >= 2+2*n {
-		r.skip(2)
+	r := walrecord.NewCursor(c.main)
+	r.Skip(4) // The conflict horizon: for standbys.
+	n := int(r.U16())
+	if len(r.Rest) >= 2+2*n {
+		r.Skip(2)
 	}
-	offnums := page.OffsetList(r.bytes(2 * n))
-	if err := r.done(); err != nil {
+	offnums := page.OffsetList(r.Bytes(2 * n))
+	if err := checkRead(&r); err != nil {
 		return err
 	}
 	return gistMultiDelete(p, offnums, true)
@@ -175,9 +176,9 @@ func redoGistDelete(c *ctx, p *page.Page) error {
 
 // redoGistPageDelete is gistRedoPageDelete.
 func redoGistPageDelete(c *ctx, p *page.Page) error {
-	r := read(c.main)
-	xid, downlink := r.bytes(8), r.u16()
-	if err := r.done(); err != nil {
+	r := walrecord.NewCursor(c.main)
+	xid, downlink := r.Bytes(8), r.U16()
+	if err := checkRead(&r); err != nil {
 		return err
 	}
 	switch c.blk.ID {

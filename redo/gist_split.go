@@ -5,6 +5,7 @@ import (
 
 	"github.com/walhaven/walhaven/redo/page"
 	"github.com/walhaven/walhaven/wal"
+	"github.com/walhaven/walhaven/wal/walrecord"
 )
 
 // invalidBlock is InvalidBlockNumber.
@@ -14,15 +15,15 @@ const invalidBlock = 0xFFFFFFFF
 // npage, each of which is built anew. Block 0 is the child, if any, whose split
 // the record makes known to them.
 func redoGistPageSplit(c *ctx, p *page.Page) error {
-	r := read(c.main)
-	right := r.u32()
-	r.skip(4)
-	nsn := wal.LSN(r.u64())
-	leaf := r.u8() != 0
-	r.skip(1)
-	n := int(r.u16())
-	follow := r.u8() != 0
-	if err := r.done(); err != nil {
+	r := walrecord.NewCursor(c.main)
+	right := r.U32()
+	r.Skip(4)
+	nsn := wal.LSN(r.U64())
+	leaf := r.U8() != 0
+	r.Skip(1)
+	n := int(r.U16())
+	follow := r.U8() != 0
+	if err := checkRead(&r); err != nil {
 		return err
 	}
 	if gistIsChild(c) {
@@ -54,9 +55,9 @@ func redoGistPageSplit(c *ctx, p *page.Page) error {
 
 // fillGist builds a page of the tuples in data, behind their number.
 func fillGist(p *page.Page, right uint32, flags uint16, nsn wal.LSN, data []byte) error {
-	r := read(data)
-	n := int(r.u32())
-	if err := r.done(); err != nil {
+	r := walrecord.NewCursor(data)
+	n := int(r.U32())
+	if err := checkRead(&r); err != nil {
 		return err
 	}
 	p.Init(lenGistSpecial)
@@ -65,7 +66,7 @@ func fillGist(p *page.Page, right uint32, flags uint16, nsn wal.LSN, data []byte
 	binary.LittleEndian.PutUint32(s[offGistRight:], right)
 	setGistFlags(s, flags)
 	binary.LittleEndian.PutUint16(s[offGistID:], gistPageID)
-	if err := appendIndexTuples(p, r.rest); err != nil {
+	if err := appendIndexTuples(p, r.Rest); err != nil {
 		return err
 	}
 	if p.MaxOffset() != n {

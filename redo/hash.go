@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 
 	"github.com/walhaven/walhaven/redo/page"
+	"github.com/walhaven/walhaven/wal/walrecord"
 )
 
 // Operations of the resource manager Hash (src/include/access/hash_xlog.h).
@@ -25,7 +26,7 @@ const (
 
 // redoHash is hash_redo (src/backend/access/hash/hash_xlog.c).
 func redoHash(c *ctx, p *page.Page) error {
-	r := read(c.main)
+	r := walrecord.NewCursor(c.main)
 	switch c.rec.Op() {
 	case hashInitMetaPage:
 		return redoHashInitMeta(c, p, r)
@@ -53,8 +54,8 @@ func redoHash(c *ctx, p *page.Page) error {
 		}
 		return errNoRedo
 	case hashUpdateMetaPage:
-		tuples := r.bytes(8)
-		if err := r.done(); err != nil {
+		tuples := r.Bytes(8)
+		if err := checkRead(&r); err != nil {
 			return err
 		}
 		if c.blk.ID != 0 {
@@ -73,18 +74,18 @@ func restoredHash(c *ctx, p *page.Page) error {
 	switch c.rec.Op() {
 	case hashSplitAllocatePage:
 		if c.blk.ID == 0 {
-			return redoHashSplitAllocate(c, p, read(c.main))
+			return redoHashSplitAllocate(c, p, walrecord.NewCursor(c.main))
 		}
 	case hashSplitComplete:
-		return redoHashSplitComplete(c, p, read(c.main))
+		return redoHashSplitComplete(c, p, walrecord.NewCursor(c.main))
 	}
 	return nil
 }
 
 // redoHashInsert is hash_xlog_insert.
-func redoHashInsert(c *ctx, p *page.Page, r reader) error {
-	offnum := r.u16()
-	if err := r.done(); err != nil {
+func redoHashInsert(c *ctx, p *page.Page, r walrecord.Cursor) error {
+	offnum := r.U16()
+	if err := checkRead(&r); err != nil {
 		return err
 	}
 	switch c.blk.ID {
@@ -97,9 +98,9 @@ func redoHashInsert(c *ctx, p *page.Page, r reader) error {
 }
 
 // redoHashDelete is hash_xlog_delete.
-func redoHashDelete(c *ctx, p *page.Page, r reader) error {
-	clearDead := r.u8() != 0
-	if err := r.done(); err != nil {
+func redoHashDelete(c *ctx, p *page.Page, r walrecord.Cursor) error {
+	clearDead := r.U8() != 0
+	if err := checkRead(&r); err != nil {
 		return err
 	}
 	switch c.blk.ID {
@@ -119,12 +120,12 @@ func redoHashDelete(c *ctx, p *page.Page, r reader) error {
 }
 
 // redoHashVacuumOnePage is hash_xlog_vacuum_one_page.
-func redoHashVacuumOnePage(c *ctx, p *page.Page, r reader) error {
-	r.skip(4) // The conflict horizon: for standbys.
-	n := int(r.u16())
-	r.skip(2) // Until 15 n has 4 bytes, since 16 isCatalogRel.
-	offnums := page.OffsetList(r.bytes(2 * n))
-	if err := r.done(); err != nil {
+func redoHashVacuumOnePage(c *ctx, p *page.Page, r walrecord.Cursor) error {
+	r.Skip(4) // The conflict horizon: for standbys.
+	n := int(r.U16())
+	r.Skip(2) // Until 15 n has 4 bytes, since 16 isCatalogRel.
+	offnums := page.OffsetList(r.Bytes(2 * n))
+	if err := checkRead(&r); err != nil {
 		return err
 	}
 	switch c.blk.ID {
@@ -140,9 +141,9 @@ func redoHashVacuumOnePage(c *ctx, p *page.Page, r reader) error {
 }
 
 // redoHashMove is hash_xlog_move_page_contents.
-func redoHashMove(c *ctx, p *page.Page, r reader) error {
-	n := int(r.u16())
-	if err := r.done(); err != nil {
+func redoHashMove(c *ctx, p *page.Page, r walrecord.Cursor) error {
+	n := int(r.U16())
+	if err := checkRead(&r); err != nil {
 		return err
 	}
 	switch c.blk.ID {
@@ -159,29 +160,29 @@ func redoHashMove(c *ctx, p *page.Page, r reader) error {
 
 // insertHashTuples inserts the tuples in data, behind their n offset numbers.
 func insertHashTuples(p *page.Page, n int, data []byte) error {
-	r := read(data)
-	offnums := page.OffsetList(r.bytes(2 * n))
+	r := walrecord.NewCursor(data)
+	offnums := page.OffsetList(r.Bytes(2 * n))
 	for k := range offnums.Len() {
 		tuple := takeAlignedIndexTuple(&r)
-		if err := r.done(); err != nil {
+		if err := checkRead(&r); err != nil {
 			return err
 		}
 		if err := p.Insert(offnums.At(k), tuple); err != nil {
 			return err
 		}
 	}
-	if len(r.rest) > 0 {
+	if len(r.Rest) > 0 {
 		return errBadRecord
 	}
-	return r.done()
+	return checkRead(&r)
 }
 
 // redoHashSqueeze is hash_xlog_squeeze_page: an overflow page's tuples go to an
 // earlier page of the bucket, and it is freed.
-func redoHashSqueeze(c *ctx, p *page.Page, r reader) error {
-	prev, next := r.u32(), r.u32()
-	n, samePrimary, samePrev := int(r.u16()), r.u8() != 0, r.u8() != 0
-	if err := r.done(); err != nil {
+func redoHashSqueeze(c *ctx, p *page.Page, r walrecord.Cursor) error {
+	prev, next := r.U32(), r.U32()
+	n, samePrimary, samePrev := int(r.U16()), r.U8() != 0, r.U8() != 0
+	if err := checkRead(&r); err != nil {
 		return err
 	}
 	switch c.blk.ID {
@@ -216,16 +217,16 @@ func redoHashSqueeze(c *ctx, p *page.Page, r reader) error {
 
 // firstBytes is the first n bytes of b, nil if it is shorter.
 func firstBytes(b []byte, n int) []byte {
-	r := read(b)
-	return r.bytes(n)
+	r := walrecord.NewCursor(b)
+	return r.Bytes(n)
 }
 
 // setHashBit marks in a bitmap page the overflow page whose number data is as
 // used or free.
 func setHashBit(p *page.Page, data []byte, used bool) error {
-	r := read(data)
-	bit := r.u32()
-	if err := r.done(); err != nil {
+	r := walrecord.NewCursor(data)
+	bit := r.U32()
+	if err := checkRead(&r); err != nil {
 		return err
 	}
 	bitmap := p.Contents()
@@ -242,9 +243,9 @@ func setHashBit(p *page.Page, data []byte, used bool) error {
 }
 
 // redoHashSplitAllocate is hash_xlog_split_allocate_page.
-func redoHashSplitAllocate(c *ctx, p *page.Page, r reader) error {
-	bucket, oldFlag, newFlag, flags := r.u32(), r.u16(), r.u16(), r.u8()
-	if err := r.done(); err != nil {
+func redoHashSplitAllocate(c *ctx, p *page.Page, r walrecord.Cursor) error {
+	bucket, oldFlag, newFlag, flags := r.U32(), r.U16(), r.U16(), r.U8()
+	if err := checkRead(&r); err != nil {
 		return err
 	}
 	switch c.blk.ID {
@@ -262,12 +263,12 @@ func redoHashSplitAllocate(c *ctx, p *page.Page, r reader) error {
 }
 
 // redoHashSplitComplete is hash_xlog_split_complete.
-func redoHashSplitComplete(c *ctx, p *page.Page, r reader) error {
-	flags := r.u16()
+func redoHashSplitComplete(c *ctx, p *page.Page, r walrecord.Cursor) error {
+	flags := r.U16()
 	if c.blk.ID == 1 {
-		flags = r.u16()
+		flags = r.U16()
 	}
-	if err := r.done(); err != nil {
+	if err := checkRead(&r); err != nil {
 		return err
 	}
 	if c.blk.ID > 1 {
@@ -277,9 +278,9 @@ func redoHashSplitComplete(c *ctx, p *page.Page, r reader) error {
 }
 
 // redoHashAddOverflow is hash_xlog_add_ovfl_page.
-func redoHashAddOverflow(c *ctx, p *page.Page, r reader) error {
-	size, found := int(r.u16()), r.u8() != 0
-	if err := r.done(); err != nil {
+func redoHashAddOverflow(c *ctx, p *page.Page, r walrecord.Cursor) error {
+	size, found := int(r.U16()), r.U8() != 0
+	if err := checkRead(&r); err != nil {
 		return err
 	}
 	page0, left := c.block(0), c.block(1)
@@ -288,9 +289,9 @@ func redoHashAddOverflow(c *ctx, p *page.Page, r reader) error {
 	}
 	switch c.blk.ID {
 	case 0:
-		data := read(c.blk.Data)
-		bucket := data.u32()
-		if err := data.done(); err != nil {
+		data := walrecord.NewCursor(c.blk.Data)
+		bucket := data.U32()
+		if err := checkRead(&data); err != nil {
 			return err
 		}
 		return initHash(p, hashSpecial{prev: left.Block, next: invalidBlock, bucket: bucket, flags: hashOverflow})
@@ -319,9 +320,9 @@ func redoHashAddOverflow(c *ctx, p *page.Page, r reader) error {
 
 // redoHashInitBitmap is hash_xlog_init_bitmap_page: the first bitmap page, right
 // behind the first buckets.
-func redoHashInitBitmap(c *ctx, p *page.Page, r reader) error {
-	size := int(r.u16())
-	if err := r.done(); err != nil {
+func redoHashInitBitmap(c *ctx, p *page.Page, r walrecord.Cursor) error {
+	size := int(r.U16())
+	if err := checkRead(&r); err != nil {
 		return err
 	}
 	switch c.blk.ID {

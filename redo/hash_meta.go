@@ -6,6 +6,7 @@ import (
 	"math/bits"
 
 	"github.com/walhaven/walhaven/redo/page"
+	"github.com/walhaven/walhaven/wal/walrecord"
 )
 
 // Offsets in HashMetaPageData, which is the contents of block 0.
@@ -113,28 +114,28 @@ func growHashMeta(p *page.Page, bucket uint32, flags uint8, data []byte) error {
 		return err
 	}
 	binary.LittleEndian.PutUint32(meta[offHashMaxBucket:], bucket)
-	r := read(data)
+	r := walrecord.NewCursor(data)
 	if flags&hashSplitMasks != 0 {
-		low, high := r.u32(), r.u32()
+		low, high := r.U32(), r.U32()
 		binary.LittleEndian.PutUint32(meta[offHashLowMask:], low)
 		binary.LittleEndian.PutUint32(meta[offHashHighMask:], high)
 	}
 	if flags&hashSplitPhase != 0 {
-		phase, pages := r.u32(), r.u32()
+		phase, pages := r.U32(), r.U32()
 		if phase >= hashMaxSpares {
 			return errBadRecord
 		}
 		binary.LittleEndian.PutUint32(meta[offHashSpares+4*phase:], pages)
 		binary.LittleEndian.PutUint32(meta[offHashPhase:], phase)
 	}
-	return r.done()
+	return checkRead(&r)
 }
 
 // redoHashInitMeta is hash_xlog_init_meta_page (_hash_init_metabuffer).
-func redoHashInitMeta(c *ctx, p *page.Page, r reader) error {
-	tuples := math.Float64frombits(r.u64())
-	proc, fill := r.u32(), r.u16()
-	if err := r.done(); err != nil {
+func redoHashInitMeta(c *ctx, p *page.Page, r walrecord.Cursor) error {
+	tuples := math.Float64frombits(r.U64())
+	proc, fill := r.U32(), r.U16()
+	if err := checkRead(&r); err != nil {
 		return err
 	}
 	if c.blk.ID != 0 {

@@ -59,21 +59,21 @@ func redoHeap(c *ctx, p *page.Page) error {
 }
 
 func redoHeapInsert(c *ctx, p *page.Page) error {
-	m := read(c.main)
-	offnum, flags := m.u16(), m.u8()
-	d := read(c.blk.Data)
-	h := d.heapHeader()
-	if m.bad || d.bad {
+	m := walrecord.NewCursor(c.main)
+	offnum, flags := m.U16(), m.U8()
+	d := walrecord.NewCursor(c.blk.Data)
+	h := readHeapHeader(&d)
+	if m.Bad || d.Bad {
 		return ErrTruncated
 	}
 	if c.rec.Info&infoInit != 0 {
 		p.Init(0)
 	}
-	t, err := c.place(p, offnum, h, len(d.rest))
+	t, err := c.place(p, offnum, h, len(d.Rest))
 	if err != nil {
 		return err
 	}
-	copy(t[tupleHeader:], d.rest)
+	copy(t[tupleHeader:], d.Rest)
 	if flags&flagVisibleCleared != 0 {
 		p.ClearFlag(page.FlagAllVisible)
 	}
@@ -81,9 +81,9 @@ func redoHeapInsert(c *ctx, p *page.Page) error {
 }
 
 func redoHeapDelete(c *ctx, p *page.Page) error {
-	m := read(c.main)
-	xmax, offnum, infobits, flags := m.u32(), m.u16(), m.u8(), m.u8()
-	if m.bad {
+	m := walrecord.NewCursor(c.main)
+	xmax, offnum, infobits, flags := m.U32(), m.U16(), m.U8(), m.U8()
+	if m.Bad {
 		return ErrTruncated
 	}
 	t, err := heapTuple(p, offnum)
@@ -111,9 +111,9 @@ func redoHeapDelete(c *ctx, p *page.Page) error {
 }
 
 func redoHeapConfirm(c *ctx, p *page.Page) error {
-	m := read(c.main)
-	offnum := m.u16()
-	if m.bad {
+	m := walrecord.NewCursor(c.main)
+	offnum := m.U16()
+	if m.Bad {
 		return ErrTruncated
 	}
 	t, err := heapTuple(p, offnum)
@@ -125,9 +125,9 @@ func redoHeapConfirm(c *ctx, p *page.Page) error {
 }
 
 func redoHeapLock(c *ctx, p *page.Page) error {
-	m := read(c.main)
-	xmax, offnum, infobits := m.u32(), m.u16(), m.u8()
-	if m.bad {
+	m := walrecord.NewCursor(c.main)
+	xmax, offnum, infobits := m.U32(), m.U16(), m.U8()
+	if m.Bad {
 		return ErrTruncated
 	}
 	t, err := heapTuple(p, offnum)
@@ -145,9 +145,9 @@ func redoHeapLock(c *ctx, p *page.Page) error {
 }
 
 func redoHeapInplace(c *ctx, p *page.Page) error {
-	m := read(c.main)
-	offnum := m.u16()
-	if m.bad {
+	m := walrecord.NewCursor(c.main)
+	offnum := m.U16()
+	if m.Bad {
 		return ErrTruncated
 	}
 	t, err := heapTuple(p, offnum)

@@ -43,34 +43,34 @@ func redoHeap2(c *ctx, p *page.Page) error {
 }
 
 func redoMultiInsert(c *ctx, p *page.Page) error {
-	m := read(c.main)
-	flags := m.u8()
-	m.skip(1)
-	n := int(m.u16())
+	m := walrecord.NewCursor(c.main)
+	flags := m.U8()
+	m.Skip(1)
+	n := int(m.U16())
 	init := c.rec.Info&infoInit != 0
 	var offsets page.OffsetList
 	if !init {
-		offsets = m.bytes(2 * n)
+		offsets = m.Bytes(2 * n)
 	}
-	if m.bad {
+	if m.Bad {
 		return ErrTruncated
 	}
 	if init {
 		p.Init(0)
 	}
-	d := read(c.blk.Data)
+	d := walrecord.NewCursor(c.blk.Data)
 	for i := range n {
 		offnum := uint16(i + 1)
 		if !init {
 			offnum = offsets.At(i)
 		}
-		if (len(c.blk.Data)-len(d.rest))%2 != 0 {
-			d.skip(1)
+		if (len(c.blk.Data)-len(d.Rest))%2 != 0 {
+			d.Skip(1)
 		}
-		size := int(d.u16())
-		h := d.heapHeader()
-		data := d.bytes(size)
-		if d.bad {
+		size := int(d.U16())
+		h := readHeapHeader(&d)
+		data := d.Bytes(size)
+		if d.Bad {
 			return ErrTruncated
 		}
 		t, err := c.place(p, offnum, h, size)
@@ -79,7 +79,7 @@ func redoMultiInsert(c *ctx, p *page.Page) error {
 		}
 		copy(t[tupleHeader:], data)
 	}
-	if len(d.rest) != 0 {
+	if len(d.Rest) != 0 {
 		return errBadRecord
 	}
 	if flags&flagVisibleCleared != 0 {
@@ -92,9 +92,9 @@ func redoMultiInsert(c *ctx, p *page.Page) error {
 }
 
 func redoLockUpdated(c *ctx, p *page.Page) error {
-	m := read(c.main)
-	xmax, offnum, infobits := m.u32(), m.u16(), m.u8()
-	if m.bad {
+	m := walrecord.NewCursor(c.main)
+	xmax, offnum, infobits := m.U32(), m.U16(), m.U8()
+	if m.Bad {
 		return ErrTruncated
 	}
 	t, err := heapTuple(p, offnum)
@@ -109,10 +109,10 @@ func redoLockUpdated(c *ctx, p *page.Page) error {
 // redoVisible: block 0 is the map's page, block 1 the heap's, which is stamped
 // only where hints are logged.
 func redoVisible(c *ctx, p *page.Page) error {
-	m := read(c.main)
-	m.skip(4)
-	flags := m.u8()
-	if m.bad {
+	m := walrecord.NewCursor(c.main)
+	m.Skip(4)
+	flags := m.U8()
+	if m.Bad {
 		return ErrTruncated
 	}
 	if c.blk.ID == 0 {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 
 	"github.com/walhaven/walhaven/redo/page"
+	"github.com/walhaven/walhaven/wal/walrecord"
 )
 
 // prune is what pruning does to line pointers.
@@ -41,12 +42,12 @@ func setUnused(p *page.Page, offnums page.OffsetList) error {
 
 // redoPrune is PRUNE of 14 to 16. Since 15 the array of line pointers shrinks.
 func redoPrune(c *ctx, p *page.Page) error {
-	m := read(c.main)
-	m.skip(4)
-	redirected, dead := int(m.u16()), int(m.u16())
-	d := read(c.blk.Data)
-	x := prune{redirected: d.bytes(4 * redirected), dead: d.bytes(2 * dead), unused: d.rest}
-	if m.bad || d.bad {
+	m := walrecord.NewCursor(c.main)
+	m.Skip(4)
+	redirected, dead := int(m.U16()), int(m.U16())
+	d := walrecord.NewCursor(c.blk.Data)
+	x := prune{redirected: d.Bytes(4 * redirected), dead: d.Bytes(2 * dead), unused: d.Rest}
+	if m.Bad || d.Bad {
 		return ErrTruncated
 	}
 	if err := x.execute(p); err != nil {
@@ -57,11 +58,11 @@ func redoPrune(c *ctx, p *page.Page) error {
 
 // redoVacuum is VACUUM of 14 to 16: dead line pointers become unused.
 func redoVacuum(c *ctx, p *page.Page) error {
-	m := read(c.main)
-	n := int(m.u16())
-	d := read(c.blk.Data)
-	unused := page.OffsetList(d.bytes(2 * n))
-	if m.bad || d.bad {
+	m := walrecord.NewCursor(c.main)
+	n := int(m.U16())
+	d := walrecord.NewCursor(c.blk.Data)
+	unused := page.OffsetList(d.Bytes(2 * n))
+	if m.Bad || d.Bad {
 		return ErrTruncated
 	}
 	if err := setUnused(p, unused); err != nil {
@@ -82,27 +83,27 @@ const (
 
 // redoPrune17 is the one record of pruning, freezing and both passes of VACUUM.
 func redoPrune17(c *ctx, p *page.Page) error {
-	m := read(c.main)
-	m.skip(1)
-	flags := m.u8()
-	d := read(c.blk.Data)
+	m := walrecord.NewCursor(c.main)
+	m.Skip(1)
+	flags := m.U8()
+	d := walrecord.NewCursor(c.blk.Data)
 	var plans []byte
 	var x prune
 	if flags&pruneFreezePlans != 0 {
-		n := int(d.u16())
-		d.skip(2)
-		plans = d.bytes(freezePlanSize * n)
+		n := int(d.U16())
+		d.Skip(2)
+		plans = d.Bytes(freezePlanSize * n)
 	}
 	if flags&pruneRedirections != 0 {
-		x.redirected = d.bytes(4 * int(d.u16()))
+		x.redirected = d.Bytes(4 * int(d.U16()))
 	}
 	if flags&pruneDeadItems != 0 {
-		x.dead = d.bytes(2 * int(d.u16()))
+		x.dead = d.Bytes(2 * int(d.U16()))
 	}
 	if flags&pruneUnusedItems != 0 {
-		x.unused = d.bytes(2 * int(d.u16()))
+		x.unused = d.Bytes(2 * int(d.U16()))
 	}
-	if m.bad || d.bad {
+	if m.Bad || d.Bad {
 		return ErrTruncated
 	}
 	if err := x.execute(p); err != nil {
@@ -119,7 +120,7 @@ func redoPrune17(c *ctx, p *page.Page) error {
 			return err
 		}
 	}
-	return freezePlanned(p, plans, d.rest)
+	return freezePlanned(p, plans, d.Rest)
 }
 
 // freezePlanSize is the size of xl_heap_freeze_plan and xlhp_freeze_plan, and of
@@ -128,16 +129,16 @@ const freezePlanSize = 12
 
 // redoFreeze is FREEZE_PAGE of 14 to 16: a list of tuples before 16, then plans.
 func redoFreeze(c *ctx, p *page.Page) error {
-	m := read(c.main)
-	m.skip(4)
-	n := int(m.u16())
-	d := read(c.blk.Data)
-	items := d.bytes(freezePlanSize * n)
-	if m.bad || d.bad {
+	m := walrecord.NewCursor(c.main)
+	m.Skip(4)
+	n := int(m.U16())
+	d := walrecord.NewCursor(c.blk.Data)
+	items := d.Bytes(freezePlanSize * n)
+	if m.Bad || d.Bad {
 		return ErrTruncated
 	}
 	if c.major() >= 16 {
-		return freezePlanned(p, items, d.rest)
+		return freezePlanned(p, items, d.Rest)
 	}
 	for ; len(items) > 0; items = items[freezePlanSize:] {
 		f := freeze{

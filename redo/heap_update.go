@@ -1,6 +1,9 @@
 package redo
 
-import "github.com/walhaven/walhaven/redo/page"
+import (
+	"github.com/walhaven/walhaven/redo/page"
+	"github.com/walhaven/walhaven/wal/walrecord"
+)
 
 // heapUpdate is xl_heap_update.
 type heapUpdate struct {
@@ -15,9 +18,9 @@ type heapUpdate struct {
 // redoHeapUpdate: block 0 gets the new version; the old one is on block 1, or on
 // block 0 too when there is no block 1.
 func redoHeapUpdate(c *ctx, p *page.Page) error {
-	m := read(c.main)
-	u := heapUpdate{m.u32(), m.u16(), m.u8(), m.u8(), m.u32(), m.u16()}
-	if m.bad {
+	m := walrecord.NewCursor(c.main)
+	u := heapUpdate{m.U32(), m.U16(), m.U8(), m.U8(), m.U32(), m.U16()}
+	if m.Bad {
 		return ErrTruncated
 	}
 	var old tuple
@@ -57,20 +60,20 @@ func redoOldVersion(c *ctx, p *page.Page, u *heapUpdate, newBlock uint32) (tuple
 // redoNewVersion adds the new version. Its beginning and end may be those of
 // old, which is on the same page then; the null bitmap never is.
 func redoNewVersion(c *ctx, p *page.Page, u *heapUpdate, old tuple) error {
-	d := read(c.blk.Data)
+	d := walrecord.NewCursor(c.blk.Data)
 	prefix, suffix := 0, 0
 	if u.flags&flagPrefix != 0 {
-		prefix = int(d.u16())
+		prefix = int(d.U16())
 	}
 	if u.flags&flagSuffix != 0 {
-		suffix = int(d.u16())
+		suffix = int(d.U16())
 	}
-	h := d.heapHeader()
+	h := readHeapHeader(&d)
 	var bitmap []byte
 	if prefix > 0 {
-		bitmap = d.bytes(int(h.hoff) - tupleHeader)
+		bitmap = d.Bytes(int(h.hoff) - tupleHeader)
 	}
-	if d.bad {
+	if d.Bad {
 		return ErrTruncated
 	}
 	var head, tail []byte
@@ -83,7 +86,7 @@ func redoNewVersion(c *ctx, p *page.Page, u *heapUpdate, old tuple) error {
 	if c.rec.Info&infoInit != 0 {
 		p.Init(0)
 	}
-	t, err := c.place(p, u.newOffnum, h, len(bitmap)+prefix+len(d.rest)+suffix)
+	t, err := c.place(p, u.newOffnum, h, len(bitmap)+prefix+len(d.Rest)+suffix)
 	if err != nil {
 		return err
 	}
@@ -91,7 +94,7 @@ func redoNewVersion(c *ctx, p *page.Page, u *heapUpdate, old tuple) error {
 	at := tupleHeader
 	at += copy(t[at:], bitmap)
 	at += copy(t[at:], head)
-	at += copy(t[at:], d.rest)
+	at += copy(t[at:], d.Rest)
 	copy(t[at:], tail)
 	if u.flags&flagNewVisibleCleared != 0 {
 		p.ClearFlag(page.FlagAllVisible)

@@ -185,10 +185,10 @@ func (k *oracle) truncate(r *walrecord.Record) {
 	if r.Op() != 0x20 {
 		return
 	}
-	m := read(r.MainData)
-	length := m.u32()
-	rel := walrecord.RelFile{Tablespace: m.u32(), Database: m.u32(), Relation: m.u32()}
-	flags := m.u32()
+	m := walrecord.NewCursor(r.MainData)
+	length := m.U32()
+	rel := walrecord.RelFile{Tablespace: m.U32(), Database: m.U32(), Relation: m.U32()}
+	flags := m.U32()
 	mapBlock := page.MapBlock(length)
 	for key, p := range k.pages {
 		switch {

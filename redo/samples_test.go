@@ -48,12 +48,12 @@ func loadSamples(t testing.TB, major int) []sample {
 	b, err := d.DecodeAll(packed, nil)
 	require.NoError(t, err)
 	var all []sample
-	r := read(b)
-	for len(r.rest) > 0 {
-		s := sample{start: wal.LSN(r.u64()), end: wal.LSN(r.u64()), major: int(r.u8()), index: int(r.u8())}
-		s.record = r.bytes(int(r.u32()))
-		copy(s.before[:], r.bytes(page.Size))
-		require.False(t, r.bad)
+	r := walrecord.NewCursor(b)
+	for len(r.Rest) > 0 {
+		s := sample{start: wal.LSN(r.U64()), end: wal.LSN(r.U64()), major: int(r.U8()), index: int(r.U8())}
+		s.record = r.Bytes(int(r.U32()))
+		copy(s.before[:], r.Bytes(page.Size))
+		require.False(t, r.Bad)
 		all = append(all, s)
 	}
 	require.NotEmpty(t, all)

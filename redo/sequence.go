@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 
 	"github.com/walhaven/walhaven/redo/page"
+	"github.com/walhaven/walhaven/wal/walrecord"
 )
 
 // sequenceMagic marks a sequence's page (SEQ_MAGIC).
@@ -15,12 +16,12 @@ func redoSequence(c *ctx, p *page.Page) error {
 	if c.rec.Op() != 0 {
 		return errUnknownOp
 	}
-	m := read(c.main)
-	m.skip(12)
-	if m.bad {
+	m := walrecord.NewCursor(c.main)
+	m.Skip(12)
+	if m.Bad {
 		return ErrTruncated
 	}
 	p.Init(8)
 	binary.LittleEndian.PutUint32(p.SpecialArea(8), sequenceMagic)
-	return p.Append(m.rest)
+	return p.Append(m.Rest)
 }

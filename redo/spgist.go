@@ -1,6 +1,9 @@
 package redo
 
-import "github.com/walhaven/walhaven/redo/page"
+import (
+	"github.com/walhaven/walhaven/redo/page"
+	"github.com/walhaven/walhaven/wal/walrecord"
+)
 
 // Operations of the resource manager SPGist (src/include/access/spgxlog.h).
 const (
@@ -17,7 +20,7 @@ const (
 // redoSPGist is spg_redo (src/backend/access/spgist/spgxlog.c). The tuples are
 // in the main data.
 func redoSPGist(c *ctx, p *page.Page) error {
-	r := read(c.main)
+	r := walrecord.NewCursor(c.main)
 	switch c.rec.Op() {
 	case spgistAddLeaf:
 		return redoSPGistAddLeaf(c, p, r)
@@ -40,12 +43,12 @@ func redoSPGist(c *ctx, p *page.Page) error {
 }
 
 // redoSPGistAddLeaf is spgRedoAddLeaf.
-func redoSPGistAddLeaf(c *ctx, p *page.Page, r reader) error {
-	r.skip(1) // Whether the page is new: the block reference says it too.
-	nulls := r.u8() != 0
-	offnum, head, parent, node := r.u16(), r.u16(), r.u16(), r.u16()
+func redoSPGistAddLeaf(c *ctx, p *page.Page, r walrecord.Cursor) error {
+	r.Skip(1) // Whether the page is new: the block reference says it too.
+	nulls := r.U8() != 0
+	offnum, head, parent, node := r.U16(), r.U16(), r.U16(), r.U16()
 	leaf := takeSPGistLeaf(&r)
-	if err := r.done(); err != nil {
+	if err := checkRead(&r); err != nil {
 		return err
 	}
 	page0 := c.block(0)
@@ -72,20 +75,20 @@ func redoSPGistAddLeaf(c *ctx, p *page.Page, r reader) error {
 
 // redoSPGistMoveLeafs is spgRedoMoveLeafs: the list of leaf tuples of a node
 // goes to another page.
-func redoSPGistMoveLeafs(c *ctx, p *page.Page, r reader) error {
-	n := int(r.u16())
-	r.skip(1)
-	replaceDead, nulls := r.u8() != 0, r.u8() != 0
-	r.skip(1)
-	parent, node := r.u16(), r.u16()
-	r.skip(2)
+func redoSPGistMoveLeafs(c *ctx, p *page.Page, r walrecord.Cursor) error {
+	n := int(r.U16())
+	r.Skip(1)
+	replaceDead, nulls := r.U8() != 0, r.U8() != 0
+	r.Skip(1)
+	parent, node := r.U16(), r.U16()
+	r.Skip(2)
 	state := takeSPGistState(&r)
-	moved := page.OffsetList(r.bytes(2 * n))
+	moved := page.OffsetList(r.Bytes(2 * n))
 	if n++; replaceDead {
 		n = 1
 	}
-	places := page.OffsetList(r.bytes(2 * n))
-	if err := r.done(); err != nil {
+	places := page.OffsetList(r.Bytes(2 * n))
+	if err := checkRead(&r); err != nil {
 		return err
 	}
 	dst := c.block(1)
@@ -102,7 +105,7 @@ func redoSPGistMoveLeafs(c *ctx, p *page.Page, r reader) error {
 		}
 		for k := range n {
 			leaf := takeSPGistLeaf(&r)
-			if err := r.done(); err != nil {
+			if err := checkRead(&r); err != nil {
 				return err
 			}
 			if err := addSPGistTuple(p, places.At(k), leaf); err != nil {
@@ -118,15 +121,15 @@ func redoSPGistMoveLeafs(c *ctx, p *page.Page, r reader) error {
 
 // redoSPGistAddNode is spgRedoAddNode: an inner tuple gets a further node, and
 // goes to block 1 if it no longer fits where it is.
-func redoSPGistAddNode(c *ctx, p *page.Page, r reader) error {
-	offnum, newOffnum := r.u16(), r.u16()
-	r.skip(1)
-	parentBlock := int8(r.u8())
-	parent, node := r.u16(), r.u16()
-	r.skip(2)
+func redoSPGistAddNode(c *ctx, p *page.Page, r walrecord.Cursor) error {
+	offnum, newOffnum := r.U16(), r.U16()
+	r.Skip(1)
+	parentBlock := int8(r.U8())
+	parent, node := r.U16(), r.U16()
+	r.Skip(2)
 	state := takeSPGistState(&r)
 	inner := takeSPGistInner(&r)
-	if err := r.done(); err != nil {
+	if err := checkRead(&r); err != nil {
 		return err
 	}
 	dst := c.block(1)
@@ -157,13 +160,13 @@ func redoSPGistAddNode(c *ctx, p *page.Page, r reader) error {
 
 // redoSPGistSplitTuple is spgRedoSplitTuple: an inner tuple becomes one of a
 // shorter prefix and, below it, one of the rest.
-func redoSPGistSplitTuple(c *ctx, p *page.Page, r reader) error {
-	prefixOffnum, postfixOffnum := r.u16(), r.u16()
-	r.skip(1)
-	same := r.u8() != 0
+func redoSPGistSplitTuple(c *ctx, p *page.Page, r walrecord.Cursor) error {
+	prefixOffnum, postfixOffnum := r.U16(), r.U16()
+	r.Skip(1)
+	same := r.U8() != 0
 	prefix := takeSPGistInner(&r)
 	postfix := takeSPGistInner(&r)
-	if err := r.done(); err != nil {
+	if err := checkRead(&r); err != nil {
 		return err
 	}
 	switch c.blk.ID {

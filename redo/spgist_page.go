@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/walhaven/walhaven/redo/page"
+	"github.com/walhaven/walhaven/wal/walrecord"
 )
 
 // Special area (SpGistPageOpaqueData): flags, numbers of redirects and of
@@ -95,9 +96,9 @@ type spgistDeadMaker struct {
 	build bool // during CREATE INDEX nobody else follows links: no redirects
 }
 
-func takeSPGistState(r *reader) spgistDeadMaker {
-	s := spgistDeadMaker{xid: r.u32(), build: r.u8() != 0}
-	r.skip(3)
+func takeSPGistState(r *walrecord.Cursor) spgistDeadMaker {
+	s := spgistDeadMaker{xid: r.U32(), build: r.U8() != 0}
+	r.Skip(3)
 	return s
 }
 

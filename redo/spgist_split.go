@@ -1,6 +1,9 @@
 package redo
 
-import "github.com/walhaven/walhaven/redo/page"
+import (
+	"github.com/walhaven/walhaven/redo/page"
+	"github.com/walhaven/walhaven/wal/walrecord"
+)
 
 // spgistPickSplitRecord is spgxlogPickSplit and what follows it: a list of leaf
 // tuples becomes an inner tuple with several lists below it.
@@ -15,33 +18,33 @@ type spgistPickSplitRecord struct {
 	places        page.OffsetList
 	toDst         []byte // by leaf tuple: whether it goes to the destination
 	inner         []byte
-	leaves        reader
+	leaves        walrecord.Cursor
 }
 
-func takeSPGistPickSplit(r reader) (spgistPickSplitRecord, error) {
+func takeSPGistPickSplit(r walrecord.Cursor) (spgistPickSplitRecord, error) {
 	var s spgistPickSplitRecord
-	s.root = r.u8() != 0
-	r.skip(1)
-	nDelete, nInsert := int(r.u16()), int(r.u16())
-	r.skip(2) // Which pages are new: the block references say it too.
-	s.innerOffnum = r.u16()
-	r.skip(1)
-	s.nulls, s.innerIsParent = r.u8() != 0, r.u8() != 0
-	r.skip(1)
-	s.parent, s.node = r.u16(), r.u16()
-	r.skip(2)
+	s.root = r.U8() != 0
+	r.Skip(1)
+	nDelete, nInsert := int(r.U16()), int(r.U16())
+	r.Skip(2) // Which pages are new: the block references say it too.
+	s.innerOffnum = r.U16()
+	r.Skip(1)
+	s.nulls, s.innerIsParent = r.U8() != 0, r.U8() != 0
+	r.Skip(1)
+	s.parent, s.node = r.U16(), r.U16()
+	r.Skip(2)
 	s.state = takeSPGistState(&r)
-	s.deleted = r.bytes(2 * nDelete)
-	s.places = r.bytes(2 * nInsert)
-	s.toDst = r.bytes(nInsert)
+	s.deleted = r.Bytes(2 * nDelete)
+	s.places = r.Bytes(2 * nInsert)
+	s.toDst = r.Bytes(nInsert)
 	s.inner = takeSPGistInner(&r)
 	s.leaves = r
-	return s, r.done()
+	return s, checkRead(&r)
 }
 
 // redoSPGistPickSplit is spgRedoPickSplit. Blocks: 0 source, 1 destination of
 // leaf tuples, 2 the inner tuple's, 3 its parent's.
-func redoSPGistPickSplit(c *ctx, p *page.Page, r reader) error {
+func redoSPGistPickSplit(c *ctx, p *page.Page, r walrecord.Cursor) error {
 	s, err := takeSPGistPickSplit(r)
 	if err != nil {
 		return err
@@ -81,7 +84,7 @@ func (s *spgistPickSplitRecord) insertLeaves(p *page.Page, dst bool) error {
 	r := s.leaves
 	for k, toDst := range s.toDst {
 		leaf := takeSPGistLeaf(&r)
-		if err := r.done(); err != nil {
+		if err := checkRead(&r); err != nil {
 			return err
 		}
 		if (toDst != 0) != dst {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 
 	"github.com/walhaven/walhaven/redo/page"
+	"github.com/walhaven/walhaven/wal/walrecord"
 )
 
 // States of tuples, in the low bits of their first byte
@@ -36,28 +37,28 @@ const (
 func spgistState(tuple []byte) uint8 { return tuple[0] & spgistStateMask }
 
 // takeSPGistLeaf takes the next leaf tuple of a record.
-func takeSPGistLeaf(r *reader) []byte {
-	if len(r.rest) < lenSPGistLeaf {
-		return r.bytes(lenSPGistLeaf) // Too short.
+func takeSPGistLeaf(r *walrecord.Cursor) []byte {
+	if len(r.Rest) < lenSPGistLeaf {
+		return r.Bytes(lenSPGistLeaf) // Too short.
 	}
-	return takeSPGistTuple(r, int(binary.LittleEndian.Uint32(r.rest)>>2), lenSPGistLeaf)
+	return takeSPGistTuple(r, int(binary.LittleEndian.Uint32(r.Rest)>>2), lenSPGistLeaf)
 }
 
 // takeSPGistInner takes the next inner tuple of a record.
-func takeSPGistInner(r *reader) []byte {
-	if len(r.rest) < lenSPGistInner {
-		return r.bytes(lenSPGistInner) // Too short.
+func takeSPGistInner(r *walrecord.Cursor) []byte {
+	if len(r.Rest) < lenSPGistInner {
+		return r.Bytes(lenSPGistInner) // Too short.
 	}
-	return takeSPGistTuple(r, int(binary.LittleEndian.Uint16(r.rest[offSPGistSize:])), lenSPGistInner)
+	return takeSPGistTuple(r, int(binary.LittleEndian.Uint16(r.Rest[offSPGistSize:])), lenSPGistInner)
 }
 
-func takeSPGistTuple(r *reader, size, least int) []byte {
+func takeSPGistTuple(r *walrecord.Cursor, size, least int) []byte {
 	if size < least || size > page.Size {
-		r.bad = true
-		r.rest = nil
+		r.Bad = true
+		r.Rest = nil
 		return nil
 	}
-	return r.bytes(size)
+	return r.Bytes(size)
 }
 
 // spgistItem is a tuple of the page of at least so many bytes.
@@ -94,13 +95,13 @@ func setSPGistLink(p *page.Page, parent, node uint16, block uint32, offnum uint1
 	if spgistState(item) != 0 || node >= binary.LittleEndian.Uint16(item)>>spgistNodeShift {
 		return errBadPage
 	}
-	r := read(item)
-	r.skip(lenSPGistInner + int(binary.LittleEndian.Uint16(item[offSPGistPrefix:])))
+	r := walrecord.NewCursor(item)
+	r.Skip(lenSPGistInner + int(binary.LittleEndian.Uint16(item[offSPGistPrefix:])))
 	for ; node > 0; node-- {
 		takeIndexTuple(&r)
 	}
 	link := takeIndexTuple(&r)
-	if r.bad {
+	if r.Bad {
 		return errBadPage
 	}
 	putTupleID(link, block, offnum)

@@ -4,19 +4,20 @@ import (
 	"encoding/binary"
 
 	"github.com/walhaven/walhaven/redo/page"
+	"github.com/walhaven/walhaven/wal/walrecord"
 )
 
 // redoSPGistVacuumLeaf is spgRedoVacuumLeaf.
-func redoSPGistVacuumLeaf(c *ctx, p *page.Page, r reader) error {
-	nDead, nPlaceholder, nMove, nChain := int(r.u16()), int(r.u16()), int(r.u16()), int(r.u16())
+func redoSPGistVacuumLeaf(c *ctx, p *page.Page, r walrecord.Cursor) error {
+	nDead, nPlaceholder, nMove, nChain := int(r.U16()), int(r.U16()), int(r.U16()), int(r.U16())
 	state := takeSPGistState(&r)
-	dead := page.OffsetList(r.bytes(2 * nDead))
-	placeholders := page.OffsetList(r.bytes(2 * nPlaceholder))
-	moveFrom := page.OffsetList(r.bytes(2 * nMove))
-	moveTo := page.OffsetList(r.bytes(2 * nMove))
-	chainFrom := page.OffsetList(r.bytes(2 * nChain))
-	chainTo := page.OffsetList(r.bytes(2 * nChain))
-	if err := r.done(); err != nil {
+	dead := page.OffsetList(r.Bytes(2 * nDead))
+	placeholders := page.OffsetList(r.Bytes(2 * nPlaceholder))
+	moveFrom := page.OffsetList(r.Bytes(2 * nMove))
+	moveTo := page.OffsetList(r.Bytes(2 * nMove))
+	chainFrom := page.OffsetList(r.Bytes(2 * nChain))
+	chainTo := page.OffsetList(r.Bytes(2 * nChain))
+	if err := checkRead(&r); err != nil {
 		return err
 	}
 	if c.blk.ID != 0 {
@@ -50,12 +51,12 @@ func redoSPGistVacuumLeaf(c *ctx, p *page.Page, r reader) error {
 }
 
 // redoSPGistVacuumRoot is spgRedoVacuumRoot: the root is a leaf.
-func redoSPGistVacuumRoot(c *ctx, p *page.Page, r reader) error {
-	n := int(r.u16())
-	r.skip(2)
+func redoSPGistVacuumRoot(c *ctx, p *page.Page, r walrecord.Cursor) error {
+	n := int(r.U16())
+	r.Skip(2)
 	takeSPGistState(&r)
-	offnums := page.OffsetList(r.bytes(2 * n))
-	if err := r.done(); err != nil {
+	offnums := page.OffsetList(r.Bytes(2 * n))
+	if err := checkRead(&r); err != nil {
 		return err
 	}
 	if c.blk.ID != 0 {
@@ -66,14 +67,14 @@ func redoSPGistVacuumRoot(c *ctx, p *page.Page, r reader) error {
 
 // redoSPGistVacuumRedirect is spgRedoVacuumRedirect. The offset numbers follow
 // at once until 15, since 16 after isCatalogRel and padding.
-func redoSPGistVacuumRedirect(c *ctx, p *page.Page, r reader) error {
-	n, first := int(r.u16()), r.u16()
-	r.skip(4) // The conflict horizon: for standbys.
-	if len(r.rest) >= 2+2*n {
-		r.skip(2)
+func redoSPGistVacuumRedirect(c *ctx, p *page.Page, r walrecord.Cursor) error {
+	n, first := int(r.U16()), r.U16()
+	r.Skip(4) // The conflict horizon: for standbys.
+	if len(r.Rest) >= 2+2*n {
+		r.Skip(2)
 	}
-	offnums := page.OffsetList(r.bytes(2 * n))
-	if err := r.done(); err != nil {
+	offnums := page.OffsetList(r.Bytes(2 * n))
+	if err := checkRead(&r); err != nil {
 		return err
 	}
 	if c.blk.ID != 0 {

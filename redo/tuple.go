@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 
 	"github.com/walhaven/walhaven/redo/page"
+	"github.com/walhaven/walhaven/wal/walrecord"
 )
 
 // A heap tuple's header (HeapTupleHeaderData): xmin@0, xmax@4, cid@8, ctid@12,
@@ -105,7 +106,7 @@ type heapHeader struct {
 	hoff        uint8
 }
 
-func (r *reader) heapHeader() heapHeader { return heapHeader{r.u16(), r.u16(), r.u8()} }
+func readHeapHeader(r *walrecord.Cursor) heapHeader { return heapHeader{r.U16(), r.U16(), r.U8()} }
 
 // place makes room for a tuple of size bytes behind its header, and fills in a
 // header for one that the record's transaction made.

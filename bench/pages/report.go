@@ -34,7 +34,7 @@ func (r *results) write(w io.Writer) {
 				spread(in.turns, func(t turn) float64 { return t.standby.cpu * 1e9 }, "%.2f")+" ns a byte", "")
 		row("space of that", spread(in.turns, func(t turn) float64 { return t.pageserver.space }, "%.2f")+" of the WAL", "", "at most 0.6")
 	}
-	row("redo in memory, one core, heap and B-tree", fmt.Sprintf("%.0f records/s, %.3f allocations each, of %d records",
+	row("redo in memory, one core, heap and B-tree", fmt.Sprintf("%.0f records a second of processor time, %.3f allocations each, of %d records",
 		r.redo.perSecond, r.redo.allocs, r.redo.records), "", "2,000,000/s, none")
 	row("page request, cached, one at a time", fmt.Sprintf("p50 %s, p99 %s", us(r.large.cached.p50), us(r.large.cached.p99)), "", "p50 under 60 us")
 	row(fmt.Sprintf("page requests, cached, pipelined on %d connections", connections), fmt.Sprintf("%.0f/s", r.large.pipelined), "", "150,000/s")

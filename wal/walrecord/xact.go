@@ -60,38 +60,38 @@ func ParseTransactionEnd(r *Record) (x TransactionEnd, ok bool, err error) {
 	if r.RMID != RmgrTransaction || (op != xactCommit && op != xactCommitPrepared && op != xactAbort && op != xactAbortPrepared) {
 		return x, false, nil
 	}
-	b := fields{rest: r.MainData}
+	b := NewCursor(r.MainData)
 	x.XID, x.Committed = r.XID, op == xactCommit || op == xactCommitPrepared
-	x.Time = wal.Timestamp(b.u64())
+	x.Time = b.Time()
 	var info uint32
 	if r.Info&xactHasInfo != 0 {
-		info = b.u32()
+		info = b.U32()
 	}
 	if info&xinfoDBInfo != 0 {
-		b.take(8)
+		b.Bytes(8)
 	}
 	if info&xinfoSubxacts != 0 {
-		x.Subxids = b.counted(4)
+		x.Subxids = b.Counted(4)
 	}
 	if info&xinfoRelations != 0 {
-		x.Relations = b.counted(RelFileSize)
+		x.Relations = b.Counted(RelFileSize)
 	}
 	if info&xinfoDroppedStats != 0 {
-		b.counted(droppedStatsSize(r.Major))
+		b.Counted(droppedStatsSize(r.Major))
 	}
 	if info&xinfoInvals != 0 {
-		b.counted(invalSize)
+		b.Counted(invalSize)
 	}
 	if info&xinfoTwoPhase != 0 {
-		x.Prepared, x.XID = true, b.u32()
+		x.Prepared, x.XID = true, b.U32()
 		if info&xinfoGID != 0 {
-			b.take(bytes.IndexByte(b.rest, 0) + 1)
+			b.Bytes(bytes.IndexByte(b.Rest, 0) + 1)
 		}
 	}
 	if info&xinfoOrigin != 0 {
-		x.HasOrigin, x.OriginLSN, x.OriginTime = true, wal.LSN(b.u64()), wal.Timestamp(b.u64())
+		x.HasOrigin, x.OriginLSN, x.OriginTime = true, b.LSN(), b.Time()
 	}
-	if b.bad {
+	if b.Bad {
 		return TransactionEnd{}, true, errTransaction
 	}
 	return x, true, nil
@@ -117,45 +117,4 @@ func droppedStatsSize(major int) int {
 		return 16
 	}
 	return 12
-}
-
-// fields takes little-endian fields, not aligned. After it ran past the end every
-// field is zero and bad is true.
-type fields struct {
-	rest []byte
-	bad  bool
-}
-
-func (f *fields) take(n int) []byte {
-	if n < 0 || n > len(f.rest) {
-		f.bad, f.rest = true, nil
-		return nil
-	}
-	b := f.rest[:n:n]
-	f.rest = f.rest[n:]
-	return b
-}
-
-func (f *fields) u32() uint32 {
-	if b := f.take(4); b != nil {
-		return binary.LittleEndian.Uint32(b)
-	}
-	return 0
-}
-
-func (f *fields) u64() uint64 {
-	if b := f.take(8); b != nil {
-		return binary.LittleEndian.Uint64(b)
-	}
-	return 0
-}
-
-// counted takes a number n and then n items of size bytes.
-func (f *fields) counted(size int) []byte {
-	n := f.u32()
-	if uint64(n)*uint64(size) > uint64(len(f.rest)) {
-		f.bad = true
-		return nil
-	}
-	return f.take(int(n) * size)
 }
