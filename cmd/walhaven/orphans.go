@@ -13,16 +13,18 @@ type orphansCmd struct {
 	Dir     string        `help:"Folder of the cluster." type:"path"`
 	Timeout time.Duration `help:"Give up after so long without a quorum." default:"1m"`
 	Output  string        `short:"o" help:"table, json or jsonl (a line a transaction)." enum:"table,json,jsonl" default:"table"`
+
+	quorumFlags
 }
 
 // Run prints the report.
 func (o *orphansCmd) Run(ctx context.Context, c *cli) error {
-	cluster, err := c.cluster(o.Dir)
+	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
+	defer cancel()
+	cluster, err := o.reach(ctx, c, o.Dir)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
-	defer cancel()
 	report, err := cluster.Orphans(ctx, o.PGData)
 	if err != nil {
 		return err

@@ -17,6 +17,8 @@ type waitCmd struct {
 	Dir     string        `help:"Folder of the cluster." type:"path"`
 	Timeout time.Duration `help:"How long to wait; 0 only asks." default:"30s"`
 	Output  string        `short:"o" help:"table or json." enum:"table,json" default:"table"`
+
+	quorumFlags
 }
 
 // Run prints the receipt; the exit code says what it says.
@@ -25,11 +27,7 @@ func (w *waitCmd) Run(ctx context.Context, c *cli) error {
 	if err != nil {
 		return daemon.WithExit(daemon.ExitUsage, err)
 	}
-	cluster, err := c.cluster(w.Dir)
-	if err != nil {
-		return err
-	}
-	receipt, err := cluster.WaitDurable(ctx, at, w.Timeout)
+	receipt, err := w.wait(ctx, c, at)
 	if errors.Is(err, operator.ErrNoQuorum) {
 		return daemon.WithExit(daemon.ExitQuorumLost, err)
 	}
@@ -45,4 +43,15 @@ func (w *waitCmd) Run(ctx context.Context, c *cli) error {
 		return daemon.WithExit(daemon.ExitFailed, errNoted)
 	}
 	return err
+}
+
+func (w *waitCmd) wait(ctx context.Context, c *cli, at wal.LSN) (*operator.Receipt, error) {
+	deadline := time.Now().Add(w.Timeout)
+	looking, cancel := context.WithDeadline(ctx, deadline.Add(time.Second)) // 0 asks once
+	defer cancel()
+	cluster, err := w.reach(looking, c, w.Dir)
+	if err != nil {
+		return nil, err
+	}
+	return cluster.WaitDurable(ctx, at, max(0, time.Until(deadline)))
 }

@@ -20,6 +20,8 @@ type walGetCmd struct {
 	Name    string        `arg:"" help:"Name of the file (%f)."`
 	Path    string        `arg:"" help:"Where to put it (%p)." type:"path"`
 	Timeout time.Duration `help:"How long to try while no quorum answers." default:"5m"`
+
+	quorumFlags
 }
 
 // Exit codes of restore_command: 1 tells PostgreSQL that WAL ends before this
@@ -46,12 +48,12 @@ func (g *walGetCmd) Run(ctx context.Context, c *cli) (err error) {
 			err = daemon.WithExit(exitNoQuorum, fmt.Errorf("panic: %v\n%s", p, debug.Stack()))
 		}
 	}()
-	cluster, err := c.cluster("")
+	ctx, cancel := context.WithTimeout(ctx, g.Timeout)
+	defer cancel()
+	cluster, err := g.reach(ctx, c, "")
 	if err != nil {
 		return daemon.WithExit(exitNoQuorum, err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, g.Timeout)
-	defer cancel()
 	err = cluster.WALGet(ctx, g.Name, g.Path)
 	if errors.Is(err, operator.ErrPastEnd) {
 		return daemon.WithExit(exitPastEnd, err)

@@ -38,6 +38,7 @@ func TestOperator(t *testing.T) {
 		require.Regexp(t, `^WALHAVEN OK - SAFE: .* \| safekeeper_1_lag=0B`, out)
 	})
 	t.Run("wal get", func(t *testing.T) { walGet(t, c) })
+	t.Run("safekeepers alone", func(t *testing.T) { safekeepersAlone(t, c) })
 	t.Run("receipts", func(t *testing.T) { receipts(t, c) })
 	t.Run("the past", func(t *testing.T) { thePast(t, c) })
 	t.Run("waldump", func(t *testing.T) { waldumpJSON(t, c) })
@@ -143,6 +144,45 @@ func walGet(t *testing.T, c *cluster.Cluster) {
 		require.Equal(t, 1, code, "%s: %s", name, out)
 	}
 	require.Empty(t, leftovers(t, dir, closed, open))
+}
+
+// safekeepersAlone does without a cluster file what needs nothing else of it.
+func safekeepersAlone(t *testing.T, c *cluster.Cluster) {
+	password, err := os.ReadFile(c.PasswordFile)
+	require.NoError(t, err)
+	t.Setenv("PGUSER", c.User)
+	t.Setenv("PGPASSWORD", strings.TrimSpace(string(password)))
+	t.Setenv("WALHAVEN_CLUSTER", "/nowhere")
+	var all []string
+	for _, n := range c.Safekeepers {
+		all = append(all, n.PG)
+	}
+	flag := "--safekeepers=" + strings.Join(all, ",")
+	ctx := context.Background()
+	rows, err := c.Server.Query(ctx, "SELECT pg_walfile_name(lsn), lsn FROM (SELECT pg_switch_wal() AS lsn) s")
+	require.NoError(t, err)
+	closed, lsn := rows[0][0], rows[0][1]
+
+	out, code := c.Walhaven("wait", lsn, flag)
+	require.Zero(t, code, out)
+	require.Contains(t, out, all[1])
+	path := filepath.Join(t.TempDir(), closed)
+	out, code = c.Walhaven("wal", "get", closed, path, flag, "--timeline", "main")
+	require.Zero(t, code, out)
+	data, err := os.ReadFile(path)
+	require.NoError(t, err)
+	own, err := os.ReadFile(filepath.Join(c.Postgres.DataDir, "pg_wal", closed))
+	require.NoError(t, err)
+	require.Equal(t, own, data)
+
+	out, code = c.Walhaven("wal", "get", closed, path, flag, "--timeline", "other")
+	require.Equal(t, 126, code)
+	require.Contains(t, out, `keep no timeline "other", but: main (`+c.Timeline.String())
+	out, code = c.Walhaven("wal", "get", closed, path, "--safekeepers=127.0.0.1:1", "--timeout=1s")
+	require.Equal(t, 126, code)
+	require.Contains(t, out, "no quorum of safekeepers answered")
+	_, code = c.Walhaven("wait", lsn, "--safekeepers=127.0.0.1:1", "--timeout=0s")
+	require.Equal(t, 5, code)
 }
 
 // leftovers are files beside those named.
