@@ -28,8 +28,11 @@ type Cluster struct {
 	Postgres     Postgres       `toml:"postgres"`
 	Walproposer  Walproposer    `toml:"walproposer"`
 	Safekeepers  []Node         `toml:"safekeepers"`
-	Pageservers  []Node         `toml:"pageservers,omitempty"`
-	Attached     *Attachment    `toml:"attached,omitempty"` // nil: `up` runs the server
+	// Retired are safekeepers of `up` that were removed from the membership, and may
+	// still run.
+	Retired     []Node      `toml:"retired_safekeepers,omitempty"`
+	Pageservers []Node      `toml:"pageservers,omitempty"`
+	Attached    *Attachment `toml:"attached,omitempty"` // nil: `up` runs the server
 
 	dir string // the folder of the file
 }
@@ -63,6 +66,9 @@ type Node struct {
 	PG      string `toml:"pg"`
 	HTTP    string `toml:"http"`
 	DataDir string `toml:"data_dir"`
+	// External is a member that was added from elsewhere: `up` and `down` leave it
+	// alone.
+	External bool `toml:"external,omitempty"`
 }
 
 // LoadCluster reads a cluster file. An unknown key is an error, since it is

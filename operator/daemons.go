@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -26,8 +27,10 @@ func (c *Cluster) Daemons() []string {
 	for _, n := range c.Pageservers {
 		names = append(names, nodeName("pageserver", n.ID))
 	}
-	for _, n := range c.Safekeepers {
-		names = append(names, nodeName("safekeeper", n.ID))
+	for _, n := range slices.Concat(c.Safekeepers, c.Retired) {
+		if !n.External {
+			names = append(names, nodeName("safekeeper", n.ID))
+		}
 	}
 	return names
 }
@@ -35,14 +38,23 @@ func (c *Cluster) Daemons() []string {
 // nodes returns the pageservers and safekeepers in the order of their start.
 func (l *local) nodes() []daemon {
 	login := []string{"--users-file", l.usersFile()}
-	pushes := append([]string{"--peer-user", l.User, "--peer-password-file", l.PasswordFile}, login...)
 	var all []daemon
 	for _, n := range l.Pageservers {
 		all = append(all, l.node("pageserver", n, login))
+	}
+	return append(all, l.safekeepers(l.Safekeepers)...)
+}
+
+// safekeepers are those of the nodes that run here.
+func (l *local) safekeepers(nodes []Node) (all []daemon) {
+	pushes := []string{"--peer-user", l.User, "--peer-password-file", l.PasswordFile, "--users-file", l.usersFile()}
+	for _, n := range l.Pageservers {
 		pushes = append(pushes, "--pageserver", n.PG)
 	}
-	for _, n := range l.Safekeepers {
-		all = append(all, l.node("safekeeper", n, pushes))
+	for _, n := range nodes {
+		if !n.External {
+			all = append(all, l.node("safekeeper", n, pushes))
+		}
 	}
 	return all
 }
@@ -100,7 +112,7 @@ func StartDaemon(ctx context.Context, dir, name string, o DaemonOptions) error {
 	if fresh {
 		return fmt.Errorf("there is no cluster in %s", dir)
 	}
-	for _, d := range append(l.nodes(), l.walproposer()) {
+	for _, d := range slices.Concat(l.nodes(), l.safekeepers(l.Retired), []daemon{l.walproposer()}) {
 		if d.name == name {
 			d.env = o.Env
 			return errors.Join(l.start(d), l.awaitReady(ctx, d))

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 	"strconv"
 	"sync"
@@ -54,16 +53,7 @@ func (c *Cluster) ListMembers(ctx context.Context) (*Members, error) {
 }
 
 func (c *Cluster) membersFrom(ctx context.Context, addresses []string) (*Members, error) {
-	var answers []headless.Answer
-	for range maxMemberRounds {
-		answers = c.askMembers(ctx, addresses)
-		known := len(addresses)
-		addresses = withMembers(addresses, answers)
-		if len(addresses) == known {
-			break
-		}
-	}
-	addresses, answers = onceEach(addresses[:len(answers)], answers)
+	addresses, answers := c.surveyMembers(ctx, addresses)
 	view, err := headless.Evaluate(wal.TTID{Tenant: c.Tenant, Timeline: c.Timeline}, answers)
 	if err != nil {
 		return nil, errors.Join(ErrNoQuorum, err)
@@ -75,57 +65,6 @@ func (c *Cluster) membersFrom(ctx context.Context, addresses []string) (*Members
 		m.Nodes = append(m.Nodes, memberNode(view, addresses[i], a))
 	}
 	return m, nil
-}
-
-func (c *Cluster) askMembers(ctx context.Context, addresses []string) []headless.Answer {
-	answers := make([]headless.Answer, len(addresses))
-	var wg sync.WaitGroup
-	for i, address := range addresses {
-		wg.Go(func() {
-			ctx, cancel := context.WithTimeout(ctx, probeTimeout)
-			defer cancel()
-			answers[i].Status, answers[i].Err = c.timelineStatus(ctx, Node{PG: address})
-		})
-	}
-	wg.Wait()
-	return answers
-}
-
-// withMembers adds the addresses of members that no answer came from.
-func withMembers(addresses []string, answers []headless.Answer) []string {
-	answered := func(id pushwal.NodeID) bool {
-		return slices.ContainsFunc(answers, func(a headless.Answer) bool { return a.Err == nil && a.NodeID == id })
-	}
-	for _, a := range answers {
-		if a.Err != nil {
-			continue
-		}
-		for _, m := range slices.Concat(a.Configuration.Members, a.Configuration.NewMembers) {
-			if address := addressOf(m); !answered(m.ID) && !slices.Contains(addresses, address) {
-				addresses = append(addresses, address)
-			}
-		}
-	}
-	return addresses
-}
-
-// onceEach drops further addresses of a node that has answered at another one.
-func onceEach(addresses []string, answers []headless.Answer) (to []string, out []headless.Answer) {
-	seen := map[pushwal.NodeID]bool{}
-	for i, a := range answers {
-		if a.Err == nil && seen[a.NodeID] {
-			continue
-		}
-		if a.Err == nil {
-			seen[a.NodeID] = true
-		}
-		to, out = append(to, addresses[i]), append(out, a)
-	}
-	return to, out
-}
-
-func addressOf(m pushwal.Member) string {
-	return net.JoinHostPort(m.Host, strconv.Itoa(int(m.Port)))
 }
 
 func memberNode(v headless.View, address string, a headless.Answer) MemberNode {
@@ -206,11 +145,16 @@ func (c *Cluster) ChangeMembers(ctx context.Context, o MemberChange) (*Members, 
 	}
 	if sameSet(want.Members, now.view.Config.Members) {
 		o.Progress(fmt.Sprintf("generation %d has these members already", now.Generation))
+		c.noteMembers(ctx, now, o.Progress)
 		return now, nil
 	}
 	o.Progress(fmt.Sprintf("from generation %d: %s\n  to: %s", now.Generation,
 		replication.FormatMembers(now.view.Config.Members), replication.FormatMembers(want.Members)))
-	return c.drive(ctx, o, now, want)
+	m, err := c.drive(ctx, o, now, want)
+	if err == nil {
+		c.noteMembers(ctx, m, o.Progress)
+	}
+	return m, err
 }
 
 // settledMembers waits for a change that is under way.

@@ -94,7 +94,12 @@ func (c *Cluster) Orphans(ctx context.Context, dataDir string) (*Orphans, error)
 	if d.Dir.Oldest > o.DivergesLSN {
 		o.MissingUptoLSN = d.Dir.Oldest
 	}
-	return o, o.read(d.Dir)
+	r := &orphanReader{from: o.DivergesLSN, record: walrecord.Record{Major: d.Dir.Major}, all: map[uint32]*orphan{}}
+	if err := r.read(d.Dir); err != nil {
+		return o, err
+	}
+	o.Records, o.Transactions = r.count, r.transactions()
+	return o, nil
 }
 
 // orphanReader collects transactions from records.
@@ -112,9 +117,8 @@ type orphan struct {
 
 // read goes through the directory's WAL from where it parts. It begins at the start
 // of that segment, the only page that is certain to be one.
-func (o *Orphans) read(d *pgdata.Directory) error {
-	r := &orphanReader{from: o.DivergesLSN, record: walrecord.Record{Major: d.Major}, all: map[uint32]*orphan{}}
-	at := max(d.SegmentSize.SegmentStart(o.DivergesLSN), d.Oldest)
+func (r *orphanReader) read(d *pgdata.Directory) error {
+	at := max(d.SegmentSize.SegmentStart(r.from), d.Oldest)
 	scan := walrecord.NewReader(walrecord.ScannerOptions{
 		Start: at, SegmentSize: d.SegmentSize, PGVersion: uint32(d.Major), SystemID: d.SystemID, TLI: 1, MaxTLI: d.TLI,
 	}, r.take)
@@ -132,18 +136,23 @@ func (o *Orphans) read(d *pgdata.Directory) error {
 		}
 		at += wal.LSN(n)
 	}
-	o.Records = r.count
+	return nil
+}
+
+// transactions lists what was read, in the order of WAL.
+func (r *orphanReader) transactions() []OrphanTransaction {
+	out := []OrphanTransaction{}
 	for _, t := range r.all {
 		for rel := range t.relations {
 			t.Relations = append(t.Relations, rel.String())
 		}
 		slices.Sort(t.Relations)
-		o.Transactions = append(o.Transactions, t.OrphanTransaction)
+		out = append(out, t.OrphanTransaction)
 	}
-	slices.SortFunc(o.Transactions, func(a, b OrphanTransaction) int {
+	slices.SortFunc(out, func(a, b OrphanTransaction) int {
 		return cmp.Or(cmp.Compare(a.LSN, b.LSN), cmp.Compare(a.XID, b.XID))
 	})
-	return nil
+	return out
 }
 
 // take is one record; those in front of the divergence are the quorum's, too.
@@ -241,5 +250,5 @@ func (o *Orphans) WriteTable(w io.Writer) error {
 	if len(o.Transactions) == 0 {
 		return nil
 	}
-	return o.writeTransactions(w)
+	return writeTransactions(w, o.Transactions)
 }

@@ -10,10 +10,10 @@ import (
 )
 
 // writeTransactions writes a line for each.
-func (o *Orphans) writeTransactions(w io.Writer) error {
+func writeTransactions(w io.Writer, transactions []OrphanTransaction) error {
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "xid\tstate\ttime\tlsn\trecords\trelations")
-	for _, t := range o.Transactions {
+	for _, t := range transactions {
 		at := ""
 		if !t.Time.IsZero() {
 			at = t.Time.Format(time.RFC3339Nano)

@@ -3,11 +3,13 @@ package safekeeper
 import (
 	"context"
 	"fmt"
+	"maps"
 
 	"github.com/walhaven/walhaven/protocol"
 	"github.com/walhaven/walhaven/protocol/admin"
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/replication"
+	"github.com/walhaven/walhaven/wal"
 )
 
 // membershipOptions are those of CHANGE MEMBERS.
@@ -17,10 +19,30 @@ var membershipOptions = []admin.Arg{
 	{Name: "incarnations", Help: "Their incarnations, like 1=<hex>,2=<hex>,3=<hex>; see TIMELINE_STATUS on each."},
 }
 
+// forceMembers puts a membership in force here on an operator's word. The generation
+// is the one that it gets.
+func (s *Server) forceMembers(_ context.Context, t *timeline, call *admin.Call, emit admin.Emit) error {
+	options := maps.Clone(call.Options)
+	upto, err := wal.ParseLSN(options["accept_loss_after"])
+	if err != nil {
+		return protocol.Errorf(protocol.CodeInvalidParameter, "FORCE MEMBERS: accept_loss_after: %w", err)
+	}
+	delete(options, "accept_loss_after")
+	c, err := parseWish("FORCE MEMBERS", options)
+	if err != nil {
+		return err
+	}
+	if err := t.accepting.Force(c, upto); err != nil {
+		return protocol.Errorf(protocol.CodeNotInState, "%w", err)
+	}
+	status := t.accepting.Status()
+	return emit(status.Configuration.Generation, status.FlushLSN)
+}
+
 // changeMembers passes an operator's wish on to the proposer that writes here. It
 // changes nothing by itself, and is repeated until the membership has changed.
 func (s *Server) changeMembers(_ context.Context, t *timeline, call *admin.Call, emit admin.Emit) error {
-	c, err := parseWish(call.Options)
+	c, err := parseWish("CHANGE MEMBERS", call.Options)
 	if err != nil {
 		return err
 	}
@@ -32,7 +54,8 @@ func (s *Server) changeMembers(_ context.Context, t *timeline, call *admin.Call,
 	return emit(own.Generation, t.accepting.RequestMembers(c))
 }
 
-func parseWish(options map[string]string) (c pushwal.Configuration, err error) {
+// parseWish reads the options of a command about members.
+func parseWish(command string, options map[string]string) (c pushwal.Configuration, err error) {
 	p := &optionParser{options: options}
 	generation := uint64(0)
 	p.take("generation", func(v string) error { _, err := fmt.Sscan(v, &generation); return err })
@@ -44,11 +67,11 @@ func parseWish(options map[string]string) (c pushwal.Configuration, err error) {
 	c.Generation = pushwal.Generation(generation)
 	c.Members = sortedMembers(c.Members)
 	if err := c.Validate(); err != nil {
-		return c, protocol.Errorf(protocol.CodeInvalidParameter, "CHANGE MEMBERS: %w", err)
+		return c, protocol.Errorf(protocol.CodeInvalidParameter, "%s: %w", command, err)
 	}
 	for _, m := range c.Members {
 		if m.Incarnation.IsZero() {
-			return c, protocol.Errorf(protocol.CodeInvalidParameter, "CHANGE MEMBERS: the incarnation of node %d is required", m.ID)
+			return c, protocol.Errorf(protocol.CodeInvalidParameter, "%s: the incarnation of node %d is required", command, m.ID)
 		}
 	}
 	return c, nil

@@ -2,6 +2,7 @@ package safekeeper
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/walhaven/walhaven/internal/daemon"
@@ -56,6 +57,14 @@ func (s *Server) newTable() (*admin.Table, error) {
 			Options: membershipOptions,
 			Help:    "Ask the proposer that writes here for other members; says how many were told. walhaven member does the whole.",
 			Handler: s.onTimeline(s.changeMembers),
+		},
+		{
+			Name: "FORCE MEMBERS", Scope: admin.ScopeTimeline, Changes: true, Tag: "FORCE MEMBERS", Columns: admin.Text("generation", "flush_lsn"),
+			Options: append(slices.Clone(membershipOptions), admin.Arg{
+				Name: "accept_loss_after", Kind: admin.KindLSN, Help: "Where the loss begins that is accepted; not below what this member knows to be committed.",
+			}),
+			Help:    "Put a membership in force that the members have not chosen, when a majority is gone for good. walhaven member force-quorum does the whole.",
+			Handler: s.onTimeline(s.forceMembers),
 		},
 		{
 			Name: "SHOW NODE", Tag: "SHOW", Help: "This safekeeper.",

@@ -18,6 +18,7 @@ type memberCmd struct {
 	Add     memberAddCmd     `cmd:"" help:"Make a safekeeper a member, once it has all WAL. PostgreSQL does not notice."`
 	Remove  memberRemoveCmd  `cmd:"" help:"Let a member go; its data directory may be deleted afterwards."`
 	Replace memberReplaceCmd `cmd:"" help:"Put a safekeeper in the place of a member, or of the data directory that the member has lost."`
+	Force   memberForceCmd   `cmd:"" name:"force-quorum" help:"Go on with the members that are left when a majority is gone for good. Says first what is lost by it."`
 }
 
 // memberFlags are those of all that change the membership.

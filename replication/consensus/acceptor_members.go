@@ -103,3 +103,36 @@ func (a *Acceptor) Install(c pushwal.Configuration) (Effects, error) {
 	a.install(c)
 	return Effects{Save: a.save()}, nil
 }
+
+// Force puts a configuration in force that nobody has chosen, on an operator's word
+// that the members it leaves out are gone for good, and that the loss of what lies
+// behind upto is accepted. It is for members whose quorum does not exist any more:
+// what those that are gone had acknowledged and this one lacks is lost, and if they
+// are not gone after all, both halves take WAL. The same one again changes nothing.
+//
+// It is refused by a node that would bring in a promise that it does not keep: one
+// that is joining, one that c does not name, and one that knows more to be committed
+// than upto.
+func (a *Acceptor) Force(c pushwal.Configuration, upto wal.LSN) (Effects, error) {
+	if a.lost != nil {
+		return Effects{}, a.lost
+	}
+	s := &a.state
+	switch own := s.Configuration; {
+	case sameConfiguration(own, c):
+		return Effects{}, nil
+	case own.Generation == 0 || c.Generation <= own.Generation:
+		return Effects{}, errf(ErrConfiguration, "membership generation %d cannot be forced in front of generation %d", c.Generation, own.Generation)
+	case c.Joint():
+		return Effects{}, errf(ErrConfiguration, "a joint membership cannot be forced")
+	case a.Joining() || !names(c, a.id, s.Incarnation):
+		return Effects{}, errf(ErrNotMember, "node %d is joining, or is not named as it is, and must not be a survivor", a.id).node(a.id)
+	case s.CommitLSN > upto:
+		return Effects{}, errf(ErrPosition, "node %d knows WAL up to %s to be committed, loss was accepted behind %s only", a.id, s.CommitLSN, upto).node(a.id).at(s.CommitLSN)
+	}
+	if err := checkInForce(c); err != nil {
+		return Effects{}, err
+	}
+	a.install(c)
+	return Effects{Save: a.save()}, nil
+}

@@ -301,3 +301,46 @@ func TestJoiningEndsByNameOnly(t *testing.T) {
 	require.NoError(t, err)
 	require.Nil(t, e.Save, "an older one changes nothing")
 }
+
+// What an operator forces is taken by survivors only, above every generation that
+// they know, and never below what they know to be committed.
+func TestForcedMembership(t *testing.T) {
+	c, p := four(t)
+	p.write(100)
+	p.settleAll(1, 2, 3)
+	survivors := pushwal.Configuration{Generation: 1001, Members: members(1)}
+	a := c.nodes[0].a
+	require.Equal(t, p.commit, a.CommitLSN())
+
+	for name, tc := range map[string]struct {
+		node  int
+		conf  pushwal.Configuration
+		upto  wal.LSN
+		cause error
+	}{
+		"below what is committed": {1, survivors, p.commit - 1, ErrPosition},
+		"not newer":               {1, pushwal.Configuration{Generation: 1, Members: members(1)}, p.commit, ErrConfiguration},
+		"joint":                   {1, pushwal.Configuration{Generation: 1001, Members: members(1), NewMembers: members(1)}, p.commit, ErrConfiguration},
+		"not a survivor":          {2, survivors, p.commit, ErrNotMember},
+		"joining":                 {4, pushwal.Configuration{Generation: 1001, Members: members(1, 4)}, p.commit, ErrNotMember},
+	} {
+		before := c.nodes[tc.node-1].a.State()
+		_, err := c.nodes[tc.node-1].a.Force(tc.conf, tc.upto)
+		require.ErrorIs(t, err, tc.cause, name)
+		require.Equal(t, before, c.nodes[tc.node-1].a.State(), name)
+	}
+
+	e, err := a.Force(survivors, p.commit)
+	require.NoError(t, err)
+	require.Equal(t, survivors, e.Save.Configuration, "durable before anybody counts on it")
+	require.Equal(t, p.commit, e.Save.CommitLSN)
+	e, err = a.Force(survivors, p.commit)
+	require.NoError(t, err)
+	require.Nil(t, e.Save, "the same again changes nothing")
+
+	// A member that is left out and comes back after all is none any more.
+	e, err = c.nodes[1].a.Install(survivors)
+	require.NoError(t, err)
+	require.True(t, e.Save.Joining)
+	require.True(t, c.nodes[1].a.Joining())
+}
