@@ -105,11 +105,15 @@ fuzz: check-go ## Fuzz each target (EXECS=200000 inputs each, RUN=pattern)
 	scripts/fuzz.sh $(EXECS) 0 '$(RUN)'
 
 .PHONY: bench
-bench: bench-commits bench-pages ## Commits and pages, each beside what one would have instead
+bench: bench-commits bench-keepers bench-pages ## Commits, safekeepers and pages, each beside what one would have instead
 
 .PHONY: bench-commits
 bench-commits: build pg ## Commits alone (BENCH="-rounds 3 -time 20s")
 	$(GO) run ./bench/commits $(BENCH)
+
+.PHONY: bench-keepers
+bench-keepers: build pg ## One safekeeper alone: push, receive, waldump, timelines (BENCH="-rounds 3 -wal 512")
+	$(GO) run ./bench/keepers $(BENCH)
 
 .PHONY: bench-pages
 bench-pages: build pg ## Ingest, redo and page requests alone (BENCH="-rounds 3 -wal 1024")

@@ -28,6 +28,7 @@ type cell struct {
 	cpu, switches  float64
 	parts          map[string]usage // of the whole measurement
 	commits        int
+	memory         map[string]float64 // of the bulk load alone
 }
 
 // cell runs pgbench once.

@@ -14,5 +14,8 @@
 // pgbench logged it for each transaction, and CPU time of the walsenders and of
 // what receives, for each transaction.
 //
+// Behind them comes a bulk load: one COPY that makes about a GB of WAL, in segments
+// that are not there yet.
+//
 // Timings of single functions are Go benchmarks beside the code.
 package main

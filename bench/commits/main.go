@@ -24,6 +24,7 @@ type plan struct {
 	rounds             int
 	seconds, warm      time.Duration
 	scale              int
+	copy               int // bytes of WAL of the bulk load; 0: none
 	install            compute.Install
 	programs           string // walhaven's
 	dir                string
@@ -41,16 +42,18 @@ func main() {
 
 func run(ctx context.Context) (err error) {
 	var p plan
-	systems := flag.String("systems", "A C D-on walhaven", "systems to measure, in this order")
+	systems := flag.String("systems", "A C D-on walhaven walhaven-early walhaven-disposable", "systems to measure, in this order")
 	workloads := flag.String("workloads", "tiny tpcb", "tiny: one-row INSERTs; tpcb: pgbench's own")
 	clients := flag.String("clients", "1 4 16 64", "numbers of clients")
 	flag.IntVar(&p.rounds, "rounds", 3, "how often each system has its turn")
 	flag.DurationVar(&p.seconds, "time", 20*time.Second, "length of one measurement")
 	flag.DurationVar(&p.warm, "warm", 5*time.Second, "pgbench before a system's measurements, for full-page images and caches")
 	flag.IntVar(&p.scale, "scale", 20, "of pgbench")
+	megabytes := flag.Int("copy", 1024, "MB of WAL that one COPY makes; 0: no bulk load")
 	flag.StringVar(&p.programs, "programs", "bin", "folder of walhaven's programs")
 	work := flag.String("dir", "", "work in this folder's file system (default: TMPDIR)")
 	flag.Parse()
+	p.copy = *megabytes * 1e6
 	p.systems, p.workloads = strings.Fields(*systems), strings.Fields(*workloads)
 	for _, c := range strings.Fields(*clients) {
 		n, err := strconv.Atoi(c)
@@ -78,6 +81,8 @@ func run(ctx context.Context) (err error) {
 		return err
 	}
 	report(os.Stdout, p, cells)
+	reportCopy(os.Stdout, p, cells)
+	reportPrice(os.Stdout, p, cells)
 	return nil
 }
 
@@ -140,7 +145,16 @@ func (p plan) turn(ctx context.Context, round, index int, s system) (cells []cel
 			cells = append(cells, c)
 		}
 	}
-	return cells, nil
+	if p.copy == 0 {
+		return cells, nil
+	}
+	c, err := p.copyCell(ctx, s)
+	if err != nil {
+		return nil, fmt.Errorf("COPY: %w", err)
+	}
+	c.round, c.system = round, index
+	say(fmt.Sprintf("round %d, %-8s COPY: %.0f MB/s, %.2f CPU-seconds a GB", round+1, p.systems[index], c.tps, c.cpu))
+	return append(cells, c), nil
 }
 
 func seconds(d time.Duration) string { return strconv.Itoa(max(1, int(d.Seconds()))) }

@@ -8,6 +8,19 @@ import (
 	"strings"
 )
 
+// reportPrice prints what the quorum costs, as README shows it.
+func reportPrice(w io.Writer, p plan, cells []cell) {
+	alone, quorum := slices.Index(p.systems, "A"), slices.Index(p.systems, ours)
+	if alone < 0 || quorum < 0 || !slices.Contains(p.workloads, "tiny") {
+		return
+	}
+	fmt.Fprint(w, "\n### The price\n\n| clients | PostgreSQL alone: commits/s, mean latency | with the quorum | ratio of latency |\n|---|---|---|---|\n")
+	for _, n := range p.clients {
+		a, q := pick(cells, alone, "tiny", n), pick(cells, quorum, "tiny", n)
+		fmt.Fprintf(w, "| %d | %.0f, %.2f ms | %.0f, %.2f ms | %.2f |\n", n, median(a, tps), median(a, mean), median(q, tps), median(q, mean), median(q, mean)/median(a, mean))
+	}
+}
+
 // report prints medians over the rounds, and ratios to the peers.
 func report(w io.Writer, p plan, cells []cell) {
 	for _, workload := range p.workloads {

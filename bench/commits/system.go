@@ -36,6 +36,7 @@ var settings = map[string]string{
 	"max_wal_senders":       "16",
 	"max_replication_slots": "16",
 	"wal_keep_size":         "64MB",
+	"wal_recycle":           "off", // each segment is really made
 }
 
 func newSystem(ctx context.Context, p plan, name, dir string) (system, error) {

@@ -1,0 +1,34 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/walhaven/walhaven/wal"
+	"github.com/walhaven/walhaven/wal/walrecord"
+)
+
+// TestRatiosAreOfOneRound: the machine got twice as fast in the second round,
+// which must not show.
+func TestRatiosAreOfOneRound(t *testing.T) {
+	var s sides
+	s.add(50, 100)
+	s.add(110, 200)
+	require.Equal(t, "80 | 150 | 0.53 (0.50-0.55)", s.String())
+}
+
+// What is pushed is WAL that a safekeeper takes: whole records from the first
+// one's start to the last one's end.
+func TestMadeWALIsWellFormed(t *testing.T) {
+	b, first, end := makeWAL(1 << 20)
+	s := walrecord.NewScanner(walrecord.ScannerOptions{Start: first, SegmentSize: wal.DefaultSegmentSize, PGVersion: major})
+	require.NoError(t, s.Feed(first, b.Bytes()[first-b.Start():]))
+	require.Equal(t, end, s.RecordEnd())
+	b, first, ends := smallWAL(1000)
+	s = walrecord.NewScanner(walrecord.ScannerOptions{Start: first, SegmentSize: wal.DefaultSegmentSize, PGVersion: major})
+	for _, end := range ends {
+		require.NoError(t, s.Feed(s.Position(), b.Bytes()[s.Position()-b.Start():end-b.Start()]))
+		require.Equal(t, end, s.RecordEnd())
+	}
+}

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/walhaven/walhaven/compute"
+)
+
+// plan is what to measure.
+type plan struct {
+	rounds    int
+	bytes     int // of WAL
+	timelines []int
+	seconds   time.Duration // of a measurement of timelines
+	programs  string
+	dir       string
+	install   compute.Install
+}
+
+// rows are the measurements in the order in which they are made.
+var rows = []struct {
+	name string
+	run  func(plan, context.Context) error
+}{
+	{"push", plan.push},
+	{"receive", plan.receive},
+	{"waldump", plan.waldump},
+	{"timelines", plan.manyTimelines},
+}
+
+func main() {
+	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	err := run(ctx)
+	cancel()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "keepers:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) (err error) {
+	var p plan
+	wanted := flag.String("rows", "push receive waldump timelines", "what to measure")
+	megabytes := flag.Int("wal", 512, "MiB of WAL")
+	numbers := flag.String("timelines", "1 10 100 1000", "numbers of timelines")
+	flag.IntVar(&p.rounds, "rounds", 3, "how often each side has its turn")
+	flag.DurationVar(&p.seconds, "time", 10*time.Second, "length of a measurement of timelines")
+	flag.StringVar(&p.programs, "programs", "bin", "folder of walhaven's programs")
+	work := flag.String("dir", "", "work in this folder's file system (default: TMPDIR)")
+	flag.Parse()
+	for _, f := range strings.Fields(*numbers) {
+		n, err := strconv.Atoi(f)
+		if err != nil || n < 1 {
+			return fmt.Errorf("%q is no number of timelines", f)
+		}
+		p.timelines = append(p.timelines, n)
+	}
+	if p.bytes = *megabytes << 20; p.rounds < 1 || *megabytes < 64 || *megabytes > 4096 {
+		return fmt.Errorf("-rounds must be above 0, -wal 64 to 4096")
+	}
+	if p.programs, err = filepath.Abs(p.programs); err != nil {
+		return err
+	}
+	if p.install, err = compute.Find(ctx, compute.Want{Download: true, Progress: say}); err != nil {
+		return err
+	}
+	if p.dir, err = os.MkdirTemp(*work, "walhaven-bench-"); err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(p.dir) }()
+	if err := os.Chmod(p.dir, 0o755); err != nil { //nolint:gosec // PostgreSQL's account has to enter it.
+		return err
+	}
+	for _, row := range rows {
+		if slices.Contains(strings.Fields(*wanted), row.name) {
+			if err := row.run(p, ctx); err != nil {
+				return fmt.Errorf("%s: %w", row.name, err)
+			}
+		}
+	}
+	return nil
+}
+
+func say(line string) { fmt.Fprintln(os.Stderr, time.Now().Format("15:04:05"), line) }
+
+// sides are the rounds' figures of two sides of a row.
+type sides struct{ ours, theirs []float64 }
+
+func (s *sides) add(ours, theirs float64) {
+	s.ours, s.theirs = append(s.ours, ours), append(s.theirs, theirs)
+}
+
+// String is the table's cells: medians, and the median of the rounds' ratios with
+// the lowest and highest.
+func (s *sides) String() string {
+	ratios := make([]float64, len(s.ours))
+	for i := range ratios {
+		ratios[i] = s.ours[i] / s.theirs[i]
+	}
+	slices.Sort(ratios)
+	return fmt.Sprintf("%.0f | %.0f | %.2f (%.2f-%.2f)", median(s.ours), median(s.theirs), median(ratios), ratios[0], ratios[len(ratios)-1])
+}
+
+func median(v []float64) float64 {
+	v = slices.Sorted(slices.Values(v))
+	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
+}
