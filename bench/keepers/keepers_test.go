@@ -4,10 +4,13 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 
 	"github.com/walhaven/walhaven/wal"
 	"github.com/walhaven/walhaven/wal/walrecord"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // TestRatiosAreOfOneRound: the machine got twice as fast in the second round,
 // which must not show.
