@@ -14,6 +14,18 @@ import (
 // conninfo is the connection string for a safekeeper or pageserver of the
 // cluster at address, with the timeline chosen.
 func (c *Cluster) conninfo(address string) (string, error) {
+	if c.PasswordFile == "" {
+		return c.conninfoAs(address, c.User, "")
+	}
+	password, err := os.ReadFile(c.PasswordFile)
+	if err != nil {
+		return "", fmt.Errorf("read password: %w", err)
+	}
+	return c.conninfoAs(address, c.User, strings.TrimSpace(string(password)))
+}
+
+// conninfoAs is conninfo with another login; empty parts are left out.
+func (c *Cluster) conninfoAs(address, user, password string) (string, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return "", fmt.Errorf("address %q: %w", address, err)
@@ -25,15 +37,11 @@ func (c *Cluster) conninfo(address string) (string, error) {
 		"application_name=walhaven",
 		"connect_timeout=3",
 	}
-	if c.User != "" {
-		parts = append(parts, "user="+conninfo.Quote(c.User))
+	if user != "" {
+		parts = append(parts, "user="+conninfo.Quote(user))
 	}
-	if c.PasswordFile != "" {
-		password, err := os.ReadFile(c.PasswordFile)
-		if err != nil {
-			return "", fmt.Errorf("read password: %w", err)
-		}
-		parts = append(parts, "password="+conninfo.Quote(strings.TrimSpace(string(password))))
+	if password != "" {
+		parts = append(parts, "password="+conninfo.Quote(password))
 	}
 	if !c.Tenant.IsZero() {
 		options := fmt.Sprintf("-c tenant_id=%s -c timeline_id=%s", c.Tenant, c.Timeline)

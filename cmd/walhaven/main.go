@@ -32,6 +32,7 @@ type cli struct {
 	Window     windowCmd     `cmd:"" help:"Print from which moment up to which pages are kept."`
 	Find       findCmd       `cmd:"" help:"Find drops, truncations and restore points, with the LSN to go back to."`
 	RPO        rpoCmd        `cmd:"" name:"rpo" help:"List the intervals in which PostgreSQL did not wait for the quorum."`
+	Token      tokenCmd      `cmd:"" help:"Print a login that opens one connection to a safekeeper or pageserver."`
 	Waldump    waldumpCmd    `cmd:"" help:"Print WAL records with their block references."`
 	Wal        walCmd        `cmd:"" help:"Fetch WAL back from the safekeepers."`
 }

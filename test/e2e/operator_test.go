@@ -16,6 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/walhaven/walhaven/operator"
+	"github.com/walhaven/walhaven/protocol"
+	"github.com/walhaven/walhaven/replication"
 	"github.com/walhaven/walhaven/test/cluster"
 )
 
@@ -41,6 +43,7 @@ func TestOperator(t *testing.T) {
 	t.Run("safekeepers alone", func(t *testing.T) { safekeepersAlone(t, c) })
 	t.Run("receipts", func(t *testing.T) { receipts(t, c) })
 	t.Run("the past", func(t *testing.T) { thePast(t, c) })
+	t.Run("token", func(t *testing.T) { token(t, c) })
 	t.Run("waldump", func(t *testing.T) { waldumpJSON(t, c) })
 	t.Run("usage", func(t *testing.T) {
 		_, code := c.Walhaven("stauts")
@@ -101,6 +104,32 @@ func requirePIDs(t *testing.T, c *cluster.Cluster, w map[string]any) {
 			require.NotContains(t, pids[:i], pid, "a process each")
 		}
 	}
+}
+
+// token logs in with what the command prints, once.
+func token(t *testing.T, c *cluster.Cluster) {
+	ctx := context.Background()
+	ask := func(conninfo, sql string) (int, error) {
+		rows, err := replication.Query(ctx, strings.TrimSpace(conninfo), sql, replication.DialOptions{})
+		return len(rows), err
+	}
+	out, code := c.Walhaven("token")
+	require.Zero(t, code, out)
+	n, err := ask(out, "TIMELINE_STATUS")
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	_, err = ask(out, "TIMELINE_STATUS")
+	require.Equal(t, "28P01", protocol.SQLState(err), "it opens one connection: %v", err)
+
+	out, code = c.Walhaven("token", "--pageserver", "1", "--expires-in", "10m", "-o", "json")
+	require.Zero(t, code, out)
+	var made operator.Token
+	require.NoError(t, json.Unmarshal([]byte(out), &made))
+	require.Equal(t, c.Pageservers[0].PG, made.Address)
+	_, err = ask(made.Conninfo, "CREATE TOKEN")
+	require.Error(t, err, "it cannot make another")
+	out, code = c.Walhaven("token", "--safekeeper", "9")
+	require.Equal(t, 1, code, out)
 }
 
 // walGet fetches a closed segment, the open one, one that is not there yet, and
