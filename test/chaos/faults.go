@@ -105,6 +105,7 @@ var failovers = []fault{
 	{name: "failover from a living primary", begin: func(w *world) (string, func()) {
 		return w.failOver("failover", "--yes")
 	}},
+	{name: "failover to those who lagged", begin: (*world).loseWhoIsAhead, needsAll: true},
 	{name: "switchover", begin: func(w *world) (string, func()) {
 		return w.failOver("switchover")
 	}},
@@ -218,6 +219,24 @@ func (w *world) fullDisk() (string, func()) {
 		return strings.Contains(body, "disk")
 	})
 	return k.m.String(), empty
+}
+
+// loseWhoIsAhead loses the primary, and with it the safekeeper that alone had its
+// last WAL: the other two were cut off for a while. Nothing that only one had may have
+// been acknowledged.
+func (w *world) loseWhoIsAhead() (string, func()) {
+	db, ahead := w.primary.Load(), w.anyKeeper()
+	for _, k := range w.keepers {
+		if k != ahead {
+			w.isolate(k.m)
+		}
+	}
+	w.hold(time.Second)
+	db.kill()
+	ahead.kill()
+	w.heal()
+	what, end := w.failOver("failover")
+	return what + " without " + ahead.m.String(), func() { w.startKeeper(ahead); end() }
 }
 
 // failOver makes the standby the primary with the operator's tool, run on its

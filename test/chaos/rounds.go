@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// breakThings does each kind of fault once, in an order of the seed, and again
-// until the time is up.
+// breakThings does each kind of fault, in an order of the seed, and again until the
+// time is up.
 func (w *world) breakThings(end time.Time) {
 	for round := 1; ; {
 		deck := append(slices.Clone(faults), failovers...)
 		w.rng.Shuffle(len(deck), func(i, j int) { deck[i], deck[j] = deck[j], deck[i] })
 		for _, f := range deck {
-			if time.Now().After(end) {
+			if round > len(deck) && time.Now().After(end) {
 				return
 			}
 			w.round(round, f)
@@ -30,7 +30,7 @@ func (w *world) round(n int, f fault) {
 	before, _, _ := w.history.counts()
 	what, end := f.begin(w)
 	w.faults[f.name]++
-	w.hold(300*time.Millisecond + time.Duration(w.rng.Int64N(int64(1500*time.Millisecond))))
+	w.hold(200*time.Millisecond + time.Duration(w.rng.Int64N(int64(time.Second))))
 	during, _, _ := w.history.counts()
 	healed := time.Now()
 	w.heal()
@@ -48,7 +48,7 @@ func (w *world) round(n int, f fault) {
 func (w *world) breakMore(f fault) (what string, undo func()) {
 	k, undo := w.anyKeeper(), func() {}
 	switch {
-	case w.rng.IntN(3) > 0:
+	case w.rng.IntN(3) > 0, f.needsAll:
 		return "", undo
 	case slices.ContainsFunc(failovers, func(o fault) bool { return o.name == f.name }):
 		if w.rng.IntN(2) == 0 {
@@ -57,8 +57,6 @@ func (w *world) breakMore(f fault) (what string, undo func()) {
 		}
 		k.signal(syscall.SIGSTOP)
 		return ", " + k.m.String() + " hangs meanwhile", func() { k.signal(syscall.SIGCONT) }
-	case f.needsAll:
-		return "", undo
 	}
 	l := w.anyLink()
 	w.cut(l)

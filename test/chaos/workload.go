@@ -32,6 +32,7 @@ type workload struct {
 
 // startWorkload starts clients that write wherever the primary is.
 func (w *world) startWorkload() *workload {
+	w.history = newHistory()
 	ctx, cancel := context.WithCancel(context.Background())
 	l := &workload{w: w, stop: make(chan struct{}), cancel: cancel}
 	for i := range inserters {

@@ -53,7 +53,7 @@ type keeper struct {
 func newWorld(t *testing.T, n network, seed uint64) *world {
 	w := &world{
 		t: t, net: n, rng: rand.New(rand.NewPCG(seed, 0)), dir: computetest.TempDir(t),
-		keepers: map[machine]*keeper{}, databases: map[machine]*database{}, history: newHistory(), faults: map[string]int{},
+		keepers: map[machine]*keeper{}, databases: map[machine]*database{}, faults: map[string]int{},
 	}
 	w.clock = newClock(t, w.dir)
 	t.Cleanup(w.destroy)
