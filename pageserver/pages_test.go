@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/walhaven/walhaven/protocol"
+	"github.com/walhaven/walhaven/protocol/pagestream"
 	"github.com/walhaven/walhaven/wal"
 )
 
@@ -17,7 +18,7 @@ func TestPages(t *testing.T) {
 	o := newOrigin(t)
 	for name, test := range map[string]func(*testing.T, *origin){
 		"import becomes visible": importBecomesVisible, "left timeline": importOfALeftTimelineIsThrownAway,
-		"misfits": importsThatDoNotFitAreRefused, "page requests": pageRequests,
+		"misfits": importsThatDoNotFitAreRefused, "page requests": pageRequests, "short layers": shortLayersAreNamed,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, o) })
 	}
@@ -59,6 +60,7 @@ func importBecomesVisible(t *testing.T, o *origin) {
 	n.push(o.end)
 	n.eventually(func() bool { return n.status()["applied_lsn"] == o.end.String() })
 	requireLastPages(t, n)
+	requireHistory(t, n)
 }
 
 // requireLastPages compares the table with the file of the server that was
@@ -81,6 +83,11 @@ func requireLastPages(t *testing.T, n *node) {
 		require.Equal(t, [2]string{"4", "8192"}, [2]string{rows[0]["version"], rows[0]["page_size"]})
 		require.NotEqual(t, "0", rows[0]["line_pointers"])
 	}
+}
+
+// requireHistory looks at what is kept of a page.
+func requireHistory(t *testing.T, n *node) {
+	t.Helper()
 	rows, err := n.query("SHOW HISTORY OF PAGE '" + n.o.relid + "' BLOCK 0 LIMIT 5")
 	require.NoError(t, err)
 	require.Len(t, rows, 5)
@@ -121,4 +128,26 @@ func importsThatDoNotFitAreRefused(t *testing.T, o *origin) {
 	m := startNode(t, &other)
 	require.ErrorContains(t, m.importBase(0, true), "the backup is of cluster")
 	require.Equal(t, "none", m.status()["pages"])
+}
+
+// A layer that has become shorter is damage, with its name, to psql and to page
+// requests; neither gets a page.
+func shortLayersAreNamed(t *testing.T, o *origin) {
+	n := readyNode(t, o)
+	require.NoError(t, n.timeline.pages.tl.Flush(t.Context()))
+	n.restart()
+	n.eventually(func() bool { return n.status()["pages"] == "active" })
+	layers, err := filepath.Glob(filepath.Join(n.dir, pagesFolder, n.timeline.id.Timeline.String(), "*.layer"))
+	require.NoError(t, err)
+	require.NotEmpty(t, layers)
+	for _, path := range layers {
+		require.NoError(t, os.Truncate(path, 1000))
+	}
+	_, err = n.query("SHOW PAGE '" + o.relid + "' BLOCK 77 AT LSN '" + o.end.String() + "'")
+	require.Equal(t, protocol.CodeDataCorrupted, protocol.SQLState(err), "%v", err)
+	require.ErrorContains(t, err, ".layer")
+	answer := n.pageClient(pagestream.Version3).ask(o.table(pagestream.GetPage, 78, o.end, o.end))
+	require.Contains(t, answer.Failure, "corrupt data of timeline")
+	require.Contains(t, answer.Failure, ".layer")
+	require.Empty(t, answer.Pages)
 }

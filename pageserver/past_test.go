@@ -136,6 +136,7 @@ func TestThePast(t *testing.T) {
 	t.Run("transactions", func(t *testing.T) { h.checkTransactions(t, n) })
 	t.Run("restore points", func(t *testing.T) { h.checkRestorePoints(t, n) })
 	t.Run("drops", func(t *testing.T) { h.checkDrops(t, n) })
+	t.Run("endpoints", func(t *testing.T) { h.checkHTTP(t, n) })
 	t.Run("window", func(t *testing.T) { h.checkWindow(t, n) })
 }
 

@@ -226,6 +226,8 @@ func pageError(err error) error {
 		return protocol.Errorf(protocol.CodeUndefinedTable, "%w", err)
 	case errors.As(err, &damaged):
 		return protocol.Errorf(protocol.CodeDataCorrupted, "%w", err)
+	case errors.Is(err, pagestore.ErrIO):
+		return protocol.Errorf(protocol.CodeIOError, "%w", err).WithHint("The file may be whole: look at the disk, then ask again.")
 	case errors.As(err, &custom):
 		return protocol.Errorf(protocol.CodeFeatureNotSupported, "%w", err)
 	}

@@ -34,6 +34,9 @@ var (
 	ErrHasBranches = errors.New("timeline has branches")
 	// ErrNewerVersion says that a newer program wrote the index.
 	ErrNewerVersion = errors.New("index was written by a newer version of walhaven")
+	// ErrIO says that the file system could not read a file, which may be whole:
+	// trying again may help.
+	ErrIO = errors.New("a file could not be read")
 	// ErrClosed says that the store or timeline has been closed.
 	ErrClosed = errors.New("page store is closed")
 	// ErrNoImage is for [Options.Materialize]: no image can be made of the key;

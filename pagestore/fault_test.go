@@ -98,6 +98,7 @@ func TestFailedReadIsNoCorruption(t *testing.T) {
 	require.ErrorContains(t, err, "injected error")
 	var damage *CorruptionError
 	require.NotErrorAs(t, err, &damage)
+	require.ErrorIs(t, err, ErrIO)
 	require.False(t, v.Found())
 	require.NoError(t, tl.Get(t.Context(), testKey(1), tl.LastLSN(), &v))
 }

@@ -14,8 +14,9 @@ import (
 // is known to be damage in the file.
 type ioError struct{ err error }
 
-func (e *ioError) Error() string { return e.err.Error() }
-func (e *ioError) Unwrap() error { return e.err }
+func (e *ioError) Error() string        { return e.err.Error() }
+func (e *ioError) Unwrap() error        { return e.err }
+func (e *ioError) Is(target error) bool { return target == ErrIO } //nolint:errorlint // What errors.Is asks.
 
 // readable gives a layer file to Pebble.
 type readable struct {
@@ -33,14 +34,15 @@ func newReadable(f vfs.File) (*readable, error) {
 
 func (r *readable) ReadAt(_ context.Context, p []byte, off int64) error {
 	if off < 0 || off > r.size || int64(len(p)) > r.size-off {
-		return fmt.Errorf("%d bytes at offset %d lie outside the file: %w", len(p), off, io.ErrUnexpectedEOF)
+		return fmt.Errorf("%d bytes at offset %d lie outside the file", len(p), off)
 	}
 	n, err := r.f.ReadAt(p, off)
 	if n == len(p) {
 		return nil
 	}
 	if err == nil || errors.Is(err, io.EOF) {
-		return io.ErrUnexpectedEOF
+		// Not io.ErrUnexpectedEOF: that is how connections end.
+		return fmt.Errorf("the file ends within the %d bytes at offset %d", len(p), off)
 	}
 	return &ioError{err}
 }

@@ -144,8 +144,13 @@ func (c *conn) refuse(err error) error {
 	return err
 }
 
-// isGone says that the client left, which is an ordinary end in any state.
+// isGone says that the client left, which is an ordinary end in any state. An
+// error that a handler has made an answer of is one, whatever file has ended in it.
 func isGone(err error) bool {
+	var answer *Error
+	if errors.As(err, &answer) {
+		return false
+	}
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) ||
 		errors.Is(err, ErrPeerClosed) || errors.Is(err, net.ErrClosed) || isReset(err)
 }

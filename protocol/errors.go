@@ -36,6 +36,7 @@ const (
 	CodeAdminShutdown        = "57P01"
 	CodeCannotConnectNow     = "57P03"
 	CodeIdleSessionTimeout   = "57P05"
+	CodeIOError              = "58030"
 	CodeUndefinedFile        = "58P01"
 	CodeOutsideWindow        = "72000" // snapshot_too_old: pages are not kept, or not here yet
 	CodeInternalError        = "XX000"

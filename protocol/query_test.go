@@ -75,6 +75,14 @@ func TestErrorFields(t *testing.T) {
 	c.expectClosed()
 }
 
+// The end of a file that a handler reads is not the end of the connection.
+func TestAnswersAboutFilesThatEnd(t *testing.T) {
+	c := dialRaw(t, serve(t, newTestHandler(t), protocol.Options{}))
+	c.start()
+	require.Equal(t, "E(ERROR XX001) ZI", shape(c.query("READ")))
+	require.Equal(t, "T D C(SELECT 1) ZI", shape(c.query("SELECT 1")))
+}
+
 func TestFailedTransaction(t *testing.T) {
 	c := dialRaw(t, serve(t, newTestHandler(t), protocol.Options{}))
 	c.start()

@@ -73,6 +73,11 @@ func newTestHandler(t testing.TB) *testHandler {
 			return fmt.Errorf("run: %w", e)
 		},
 	}, admin.Command{
+		Name: "READ", Help: "Fail to read a file that is too short.", Hidden: true,
+		Handler: func(context.Context, *admin.Call, admin.Emit) error {
+			return protocol.Errorf(protocol.CodeDataCorrupted, "read a file: %w", io.ErrUnexpectedEOF)
+		},
+	}, admin.Command{
 		Name: "WAIT", Help: "Wait until cancelled.",
 		Handler: func(ctx context.Context, _ *admin.Call, _ admin.Emit) error {
 			h.running <- struct{}{}
