@@ -93,6 +93,8 @@ test-long: check-go tools ## What takes hours: many seeds, long fuzzing, each ma
 	$(MAKE) fuzz EXECS=2000000
 	WALHAVEN_TEST_LONG=1 $(GO) test -count=1 -v -p 1 -timeout 2h ./walproposer ./test/e2e ./test/failpoints
 	WALHAVEN_TEST_LONG=1 $(GO) test -count=1 -v -timeout 2h ./test/chaos
+	scripts/patroni.sh $(TOOLS)/patroni
+	if [ -x $(TOOLS)/patroni/bin/patroni ]; then WALHAVEN_PATRONI=$(TOOLS)/patroni/bin $(GO) test -count=1 -v -run TestPatroniFailsOver ./test/interop; fi
 	WALHAVEN_TEST_IN_PROCESS=true $(GO) test -count=1 -p 1 -timeout 2h ./walproposer ./test/e2e
 	$(MAKE) test-pg
 	$(MAKE) mutants
