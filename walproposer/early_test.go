@@ -200,6 +200,7 @@ func TestEarlyPushUnderLoad(t *testing.T) {
 				}
 			})
 		}
+		w.exec("SELECT pg_logical_emit_message(true, 'long', repeat('m', 6000000))") // beyond one read, and the lead
 		w.exec("SELECT pg_switch_wal()")
 		w.exec("CREATE TABLE IF NOT EXISTS big AS SELECT i, repeat('z', 2000) FROM generate_series(1, 5000) i")
 		group.Wait()
