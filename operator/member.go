@@ -67,7 +67,7 @@ func (c *Cluster) membersFrom(ctx context.Context, addresses []string) (*Members
 	return m, nil
 }
 
-func memberNode(v headless.View, address string, a headless.Answer) MemberNode {
+func memberNode(v headless.View, address string, a replication.Answer) MemberNode {
 	n := MemberNode{Address: address, State: "not reachable"}
 	in := func(set []pushwal.Member) bool {
 		return slices.ContainsFunc(set, func(m pushwal.Member) bool {

@@ -92,7 +92,7 @@ func (c *Cluster) QuorumLoss(ctx context.Context, dataDir string) (*QuorumLoss, 
 }
 
 // survey tells survivors from those that are gone.
-func (l *QuorumLoss) survey(view headless.View, addresses []string, answers []headless.Answer) error {
+func (l *QuorumLoss) survey(view headless.View, addresses []string, answers []replication.Answer) error {
 	var known pushwal.Configuration
 	for _, a := range answers {
 		if a.Err == nil && !a.Joining && a.Configuration.Generation > known.Generation {
@@ -100,7 +100,7 @@ func (l *QuorumLoss) survey(view headless.View, addresses []string, answers []he
 		}
 	}
 	view.Config = known
-	var best *headless.Answer
+	var best *replication.Answer
 	var survivors []pushwal.Member
 	all := slices.Concat(known.Members, known.NewMembers)
 	for i := range answers {

@@ -5,15 +5,14 @@ import (
 	"net"
 	"slices"
 	"strconv"
-	"sync"
 
 	"github.com/walhaven/walhaven/protocol/pushwal"
-	"github.com/walhaven/walhaven/replication/headless"
+	"github.com/walhaven/walhaven/replication"
 )
 
 // surveyMembers asks the nodes at some addresses, and those that they name.
-func (c *Cluster) surveyMembers(ctx context.Context, addresses []string) ([]string, []headless.Answer) {
-	var answers []headless.Answer
+func (c *Cluster) surveyMembers(ctx context.Context, addresses []string) ([]string, []replication.Answer) {
+	var answers []replication.Answer
 	for range maxMemberRounds {
 		answers = c.askMembers(ctx, addresses)
 		known := len(addresses)
@@ -25,24 +24,18 @@ func (c *Cluster) surveyMembers(ctx context.Context, addresses []string) ([]stri
 	return onceEach(addresses[:len(answers)], answers)
 }
 
-func (c *Cluster) askMembers(ctx context.Context, addresses []string) []headless.Answer {
-	answers := make([]headless.Answer, len(addresses))
-	var wg sync.WaitGroup
-	for i, address := range addresses {
-		wg.Go(func() {
-			ctx, cancel := context.WithTimeout(ctx, probeTimeout)
-			defer cancel()
-			answers[i].Status, answers[i].Err = c.timelineStatus(ctx, Node{PG: address})
-		})
-	}
-	wg.Wait()
-	return answers
+func (c *Cluster) askMembers(ctx context.Context, addresses []string) []replication.Answer {
+	return replication.Ask(len(addresses), func(i int) (replication.Status, error) {
+		ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+		defer cancel()
+		return c.timelineStatus(ctx, Node{PG: addresses[i]})
+	})
 }
 
 // withMembers adds the addresses of members that no answer came from.
-func withMembers(addresses []string, answers []headless.Answer) []string {
+func withMembers(addresses []string, answers []replication.Answer) []string {
 	answered := func(id pushwal.NodeID) bool {
-		return slices.ContainsFunc(answers, func(a headless.Answer) bool { return a.Err == nil && a.NodeID == id })
+		return slices.ContainsFunc(answers, func(a replication.Answer) bool { return a.Err == nil && a.NodeID == id })
 	}
 	for _, a := range answers {
 		if a.Err != nil {
@@ -58,7 +51,7 @@ func withMembers(addresses []string, answers []headless.Answer) []string {
 }
 
 // onceEach drops further addresses of a node that has answered at another one.
-func onceEach(addresses []string, answers []headless.Answer) (to []string, out []headless.Answer) {
+func onceEach(addresses []string, answers []replication.Answer) (to []string, out []replication.Answer) {
 	seen := map[pushwal.NodeID]bool{}
 	for i, a := range answers {
 		if a.Err == nil && seen[a.NodeID] {

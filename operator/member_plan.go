@@ -97,10 +97,10 @@ func (c *Cluster) createJoining(ctx context.Context, now *Members, o MemberChang
 	return nil
 }
 
-func firstMember(v headless.View) (headless.Answer, bool) {
-	i := slices.IndexFunc(v.Answers, func(a headless.Answer) bool { return a.Err == nil && !a.Joining })
+func firstMember(v headless.View) (replication.Answer, bool) {
+	i := slices.IndexFunc(v.Answers, func(a replication.Answer) bool { return a.Err == nil && !a.Joining })
 	if i < 0 {
-		return headless.Answer{}, false
+		return replication.Answer{}, false
 	}
 	return v.Answers[i], true
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/walhaven/walhaven/protocol/admin"
 	"github.com/walhaven/walhaven/protocol/pushwal"
+	"github.com/walhaven/walhaven/replication"
 	"github.com/walhaven/walhaven/replication/headless"
 	"github.com/walhaven/walhaven/wal"
 )
@@ -43,9 +44,9 @@ func (s *Server) safeToPromote(ctx context.Context, t *timeline, call *admin.Cal
 		return err
 	}
 	own := t.accepting.Status()
-	answers := []headless.Answer{{Status: own, Err: own.Err}}
+	answers := []replication.Answer{{Status: own, Err: own.Err}}
 	for _, p := range s.queryPeers(ctx, t, otherMembers(own)) {
-		answers = append(answers, headless.Answer{Status: p.status, Err: p.err})
+		answers = append(answers, replication.Answer{Status: p.status, Err: p.err})
 	}
 	p := promotion{at: at}
 	p.judge(headless.Evaluate(own.ID, answers))

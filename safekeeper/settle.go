@@ -47,9 +47,9 @@ func (s situation) judge() verdict {
 	case s.own.Configuration.Generation == 0:
 		return verdict{reason: "there is no membership"}
 	}
-	answers := []headless.Answer{{Status: s.own}}
+	answers := []replication.Answer{{Status: s.own}}
 	for _, p := range s.peers {
-		answers = append(answers, headless.Answer{Status: p.status, Err: p.err})
+		answers = append(answers, replication.Answer{Status: p.status, Err: p.err})
 	}
 	v, err := headless.Evaluate(s.own.ID, answers)
 	if err != nil {
@@ -89,7 +89,7 @@ func lastTermOf(h pushwal.TermHistory) (t wal.Term) {
 }
 
 // counts says whether an answer is that of a member that votes.
-func counts(v headless.View, a headless.Answer) bool {
+func counts(v headless.View, a replication.Answer) bool {
 	return a.Err == nil && !a.Joining && slices.ContainsFunc(membersOf(v.Config), func(m pushwal.Member) bool {
 		return m.ID == a.NodeID && (m.Incarnation.IsZero() || m.Incarnation == a.Incarnation)
 	})

@@ -26,7 +26,7 @@ func (c *check) silence(ctx context.Context, v view) (view, error) {
 	for !c.o.Takeover {
 		age, node := time.Duration(-1), uint64(0)
 		for _, a := range v.all {
-			if a.err == nil && a.WriterAge >= 0 && (age < 0 || a.WriterAge < age) {
+			if a.Err == nil && a.WriterAge >= 0 && (age < 0 || a.WriterAge < age) {
 				age, node = a.WriterAge, uint64(a.NodeID)
 			}
 		}

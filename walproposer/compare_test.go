@@ -34,8 +34,10 @@ func TestDifferenceFarBackIsRefused(t *testing.T) {
 // Bytes that only an outvoted member has will be cut: without them the timeline
 // is empty, and is streamed from its first segment's beginning.
 func TestTheBestVoterTellsWhetherATimelineIsEmpty(t *testing.T) {
-	at := func(flush wal.LSN) seen { return seen{Status: replication.Status{Start: 0x100, FlushLSN: flush}} }
-	v := view{all: []seen{at(0x900), at(0x100), {err: errNoTimeline}}}
+	at := func(flush wal.LSN) replication.Answer {
+		return replication.Answer{Status: replication.Status{Start: 0x100, FlushLSN: flush}}
+	}
+	v := view{all: []replication.Answer{at(0x900), at(0x100), {Err: errNoTimeline}}}
 	v.Proof = consensus.ProofRequest{Donor: 1, Upto: 0x100}
 	require.True(t, isEmpty(v))
 	v.Proof = consensus.ProofRequest{Donor: 0, Upto: 0x900}

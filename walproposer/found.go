@@ -101,16 +101,16 @@ func existing(ctx context.Context, p *peers, o FoundOptions) (*foundation, error
 	var failures []error
 	for _, s := range p.statuses(ctx) {
 		switch {
-		case s.err == nil:
+		case s.Err == nil:
 			answered++
 			if found == nil || s.Configuration.Generation > found.config.Generation {
 				f := foundationOf(wal.TTID{Tenant: o.Tenant, Timeline: o.Timeline}, o.Name, s.Status)
 				found = &f
 			}
-		case errors.Is(s.err, errNoTimeline):
+		case errors.Is(s.Err, errNoTimeline):
 			answered++
 		default:
-			failures = append(failures, s.err)
+			failures = append(failures, s.Err)
 		}
 	}
 	if answered <= len(p.all())/2 {
@@ -187,7 +187,7 @@ func create(ctx context.Context, p *peers, f *foundation, say func(string)) erro
 	done := 0
 	var failures []error
 	for i, s := range all {
-		err := s.err
+		err := s.Err
 		if errors.Is(err, errNoTimeline) {
 			err = p.createAt(ctx, i, f, past, say)
 		}
@@ -213,13 +213,13 @@ const (
 )
 
 // pastOf tells it from what all of a timeline's members say.
-func pastOf(all []seen, members int) past {
+func pastOf(all []replication.Answer, members int) past {
 	answered := 0
 	for _, s := range all {
 		switch {
-		case s.err == nil && (s.Term > 0 || s.FlushLSN > s.Start):
+		case s.Err == nil && (s.Term > 0 || s.FlushLSN > s.Start):
 			return pastVotes
-		case s.err == nil || errors.Is(s.err, errNoTimeline):
+		case s.Err == nil || errors.Is(s.Err, errNoTimeline):
 			answered++
 		}
 	}

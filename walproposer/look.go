@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/walhaven/walhaven/replication"
 	"github.com/walhaven/walhaven/replication/consensus"
 	"github.com/walhaven/walhaven/replication/headless"
 	"github.com/walhaven/walhaven/wal"
@@ -21,7 +22,7 @@ const maxFollows = 3
 // view is what looking found: enough to prove and to campaign.
 type view struct {
 	consensus.Survey
-	all []seen
+	all []replication.Answer
 }
 
 // errNoQuorum says that too few safekeepers answered.
@@ -56,13 +57,13 @@ func (s *session) look(ctx context.Context) (view, error) {
 }
 
 // tooFew explains why there is no quorum.
-func tooFew(p *peers, all []seen) error {
+func tooFew(p *peers, all []replication.Answer) error {
 	missing, failures := 0, []error{errNoQuorum}
 	for _, a := range all {
-		if errors.Is(a.err, errNoTimeline) {
+		if errors.Is(a.Err, errNoTimeline) {
 			missing++
 		}
-		failures = append(failures, a.err)
+		failures = append(failures, a.Err)
 	}
 	if missing > len(all)/2 {
 		return refuse("timeline %q of tenant %s was not founded on these safekeepers", p.timeline, p.tenant).
@@ -82,7 +83,7 @@ type rival struct {
 // whether there is one at all within the takeover time.
 func (s *session) otherWriter(v view) (r rival, heard bool) {
 	for _, a := range v.all {
-		if a.err != nil || a.Writer.IsZero() || a.Writer == s.o.Instance || a.WriterAge < 0 ||
+		if a.Err != nil || a.Writer.IsZero() || a.Writer == s.o.Instance || a.WriterAge < 0 ||
 			a.WriterAge >= s.o.TakeoverAfter || !isMember(v.Config, a.NodeID) {
 			continue
 		}
@@ -146,11 +147,11 @@ func pause(ctx context.Context, d time.Duration) error {
 func (s *session) lowerBound(v view) wal.LSN {
 	var start, oldest wal.LSN
 	for _, a := range v.all {
-		if a.err == nil && start == 0 {
+		if a.Err == nil && start == 0 {
 			start = a.Start
 		}
 	}
-	if d := v.Proof.Donor; d < len(v.all) && v.all[d].err == nil {
+	if d := v.Proof.Donor; d < len(v.all) && v.all[d].Err == nil {
 		start, oldest = v.all[d].Start, v.all[d].Oldest
 	}
 	if s.confirmed == 0 {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/walhaven/walhaven/internal/conninfo"
 	"github.com/walhaven/walhaven/protocol/pushwal"
+	"github.com/walhaven/walhaven/replication"
 )
 
 // maxPeers bounds the safekeepers of one session: both sets of a membership, and
@@ -51,10 +52,10 @@ func memberAddress(m pushwal.Member) string {
 // follow makes the list that of the membership that the answers name: members that
 // it lacks come along, and what is no member any more goes. It says whether that
 // changed anything. The operator's list only has to reach somebody who knows.
-func (p *peers) follow(answers []seen) (changed bool, err error) {
+func (p *peers) follow(answers []replication.Answer) (changed bool, err error) {
 	var c pushwal.Configuration
 	for _, a := range answers {
-		if a.err == nil && a.Configuration.Generation > c.Generation {
+		if a.Err == nil && a.Configuration.Generation > c.Generation {
 			c = a.Configuration
 		}
 	}
@@ -65,11 +66,11 @@ func (p *peers) follow(answers []seen) (changed bool, err error) {
 	covered := map[pushwal.NodeID]bool{}
 	addresses := map[string]bool{}
 	for i, a := range answers {
-		if a.err == nil && !isMember(c, a.NodeID) {
+		if a.Err == nil && !isMember(c, a.NodeID) {
 			changed = true
 			continue
 		}
-		if a.err == nil {
+		if a.Err == nil {
 			covered[a.NodeID] = true
 		}
 		addresses[p.address(i)] = true

@@ -18,20 +18,20 @@ func TestListFollowsTheMembership(t *testing.T) {
 		return pushwal.Member{ID: id, Host: "10.0.0.1", Port: port}
 	}
 	config := pushwal.Configuration{Generation: 5, Members: []pushwal.Member{member(2, 5002), member(4, 5004), member(5, 5005)}}
-	says := func(id pushwal.NodeID, c pushwal.Configuration) seen {
-		return seen{Status: replication.Status{NodeID: id, Configuration: c}}
+	says := func(id pushwal.NodeID, c pushwal.Configuration) replication.Answer {
+		return replication.Answer{Status: replication.Status{NodeID: id, Configuration: c}}
 	}
-	gone := seen{err: errors.New("no route to host")}
+	gone := replication.Answer{Err: errors.New("no route to host")}
 	founded := pushwal.Configuration{Generation: 1, Members: []pushwal.Member{member(1, 5001), member(2, 5002), member(3, 5003)}}
 	list := []string{"10.0.0.1:5001", "host=10.0.0.1 port=5002 user=w sslmode=disable", "10.0.0.1:5003"}
 	for name, tc := range map[string]struct {
-		answers []seen
+		answers []replication.Answer
 		want    []string
 	}{
-		"as founded":                         {[]seen{says(1, founded), says(2, founded), gone}, nil},
-		"a removed node names them":          {[]seen{says(1, config), gone, gone}, []string{"10.0.0.1:5002", "10.0.0.1:5003", "10.0.0.1:5004", "10.0.0.1:5005"}},
-		"the newest counts, who is out goes": {[]seen{says(1, founded), says(2, config), says(3, config)}, []string{"10.0.0.1:5002", "10.0.0.1:5004", "10.0.0.1:5005"}},
-		"a node that moved is asked there":   {[]seen{gone, gone, says(4, config)}, []string{"10.0.0.1:5001", "10.0.0.1:5002", "10.0.0.1:5003", "10.0.0.1:5005"}},
+		"as founded":                         {[]replication.Answer{says(1, founded), says(2, founded), gone}, nil},
+		"a removed node names them":          {[]replication.Answer{says(1, config), gone, gone}, []string{"10.0.0.1:5002", "10.0.0.1:5003", "10.0.0.1:5004", "10.0.0.1:5005"}},
+		"the newest counts, who is out goes": {[]replication.Answer{says(1, founded), says(2, config), says(3, config)}, []string{"10.0.0.1:5002", "10.0.0.1:5004", "10.0.0.1:5005"}},
+		"a node that moved is asked there":   {[]replication.Answer{gone, gone, says(4, config)}, []string{"10.0.0.1:5001", "10.0.0.1:5002", "10.0.0.1:5003", "10.0.0.1:5005"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p, err := newPeers(list, "w", "secret", wal.TenantID{1}, "main")

@@ -136,27 +136,15 @@ func (p *peers) status(ctx context.Context, peer int) (replication.Status, error
 	return replication.ParseStatus(rows[0])
 }
 
-// seen is what one safekeeper answered.
-type seen struct {
-	replication.Status
-	err error
-}
-
 // statuses asks all safekeepers at once. The answers are in the order of the
 // list.
-func (p *peers) statuses(ctx context.Context) []seen {
-	out := make([]seen, len(p.all()))
-	var wg sync.WaitGroup
-	for i := range out {
-		wg.Go(func() { out[i].Status, out[i].err = p.status(ctx, i) })
-	}
-	wg.Wait()
-	return out
+func (p *peers) statuses(ctx context.Context) []replication.Answer {
+	return replication.Ask(len(p.all()), func(i int) (replication.Status, error) { return p.status(ctx, i) })
 }
 
-func looksOf(all []seen) (looks []consensus.Look) {
+func looksOf(all []replication.Answer) (looks []consensus.Look) {
 	for i, s := range all {
-		if s.err == nil {
+		if s.Err == nil {
 			looks = append(looks, s.Look(i))
 		}
 	}

@@ -9,7 +9,7 @@ import (
 // It will not count until the members have accepted it.
 func (t *term) found(ctx context.Context, peer int) error {
 	for _, s := range t.peers.statuses(ctx) {
-		if s.err != nil || s.Joining {
+		if s.Err != nil || s.Joining {
 			continue
 		}
 		id := t.d.ID()

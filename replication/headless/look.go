@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"sync"
 	"time"
 
 	"github.com/walhaven/walhaven/protocol/pushwal"
@@ -40,32 +39,20 @@ type Options struct {
 	instance pushwal.Instance
 }
 
-// Answer is what one safekeeper said.
-type Answer struct {
-	replication.Status
-	Err error
-}
-
 // View is what the safekeepers said at one moment.
 type View struct {
-	Answers []Answer // in the order of Options.Peers
+	Answers []replication.Answer // in the order of Options.Peers
 	consensus.Survey
 }
 
 // Look asks all safekeepers once, touching no term. An error says why the run
 // could not succeed: ErrNoQuorum, or a *consensus.Error.
 func Look(ctx context.Context, o Options) (View, error) {
-	answers := make([]Answer, len(o.Peers))
-	var wg sync.WaitGroup
-	for i := range answers {
-		wg.Go(func() { answers[i].Status, answers[i].Err = o.status(ctx, i) })
-	}
-	wg.Wait()
-	return Evaluate(o.ID, answers)
+	return Evaluate(o.ID, replication.Ask(len(o.Peers), func(i int) (replication.Status, error) { return o.status(ctx, i) }))
 }
 
 // Evaluate judges answers that the caller has collected, as Look does.
-func Evaluate(id wal.TTID, answers []Answer) (View, error) {
+func Evaluate(id wal.TTID, answers []replication.Answer) (View, error) {
 	v := View{Answers: answers}
 	var looks []consensus.Look
 	var failures []error
