@@ -79,6 +79,7 @@ test-pg: check-go ## Tests with a PostgreSQL, against each of 14 to 18
 .PHONY: test-long
 test-long: check-go tools ## What takes hours: many seeds, long fuzzing, each major, each mutant
 	$(MAKE) sim SEEDS=200000
+	$(GO) test -count=1 -timeout 2h ./replication/consensus -v -run '^TestExplore' -args -explore 2
 	$(GO) test -race -count=5 -timeout 2h ./...
 	WALHAVEN_SOAK_BYTES=1000000000 $(GO) test -count=1 -v -run Soak ./shmqueue
 	WALHAVEN_ORACLE_MAJORS=all WALHAVEN_ORACLE_LSNS=20 $(GO) test -count=1 -v -timeout 2h -run 'TestOracle$$' ./ingest
@@ -148,6 +149,7 @@ test-plain: check-go pg
 	WALHAVEN_TEST_NEED_PG=1 $(GO) test -short -timeout 10m $$($(GO) list -f '{{range .Imports}}{{$$.ImportPath}} {{.}}{{"\n"}}{{end}}{{range .TestImports}}{{$$.ImportPath}} {{.}}{{"\n"}}{{end}}{{range .XTestImports}}{{$$.ImportPath}} {{.}}{{"\n"}}{{end}}' ./... | sed -nE 's, github.com/walhaven/walhaven/internal/(invariant|alloctest)$$,,p' | sort -u | grep -v '/test/')
 test-sim: check-go
 	$(GO) test -count=1 -timeout 10m ./test/sim -v -run . -args -seeds $(SEEDS) | grep -v '^=== '
+	$(GO) test -count=1 -timeout 10m ./replication/consensus -v -run '^TestExplore' -args -explore 1 | grep -v '^=== '
 test-system: build pg promtool
 	@mkdir -p $(TOOLS) && rm -f $(TOOLS)/failpoints.txt
 	FAILPOINTS_REPORT=$(TOOLS)/failpoints.txt PROMTOOL=$(TOOLS)/bin/promtool WALHAVEN_TEST_NEED_PG=1 $(GO) test -count=1 -p 1 -timeout 20m $$($(GO) list ./test/... | grep -v -e /test/sim -e /test/mutants)
