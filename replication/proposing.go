@@ -128,6 +128,13 @@ func (d *Proposing) Donor() (peer int, upto wal.LSN, ok bool) {
 	return d.p.Donor()
 }
 
+// Starve is consensus.Proposer's: who is not needed may wait.
+func (d *Proposing) Starve(peer int) (needed bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.p.Starve(peer)
+}
+
 // Available says that the own WAL reaches end. It has to be said before a peer
 // can have got it.
 func (d *Proposing) Available(end wal.LSN) {
@@ -287,8 +294,14 @@ func (d *Proposing) wakeLinks(announce bool) {
 
 // OldestUncommitted is how long the oldest published WAL has been waiting for
 // the quorum, 0 when nothing waits. The quorum that is taking in a long record
-// is not being waited for.
+// is not being waited for, and PostgreSQL is where it has taken all there is.
 func (d *Proposing) OldestUncommitted() time.Duration {
+	d.mu.Lock()
+	all := d.p.Held()
+	d.mu.Unlock()
+	if all {
+		return 0
+	}
 	oldest := d.published.Oldest()
 	if held := d.held.Load(); held != 0 {
 		oldest = min(oldest, time.Since(time.Unix(0, held)))

@@ -174,6 +174,13 @@ func TestLongRecordIsNotWaitedFor(t *testing.T) {
 		require.Zero(t, d.OldestUncommitted())
 		time.Sleep(3 * time.Second)
 		require.Equal(t, 3*time.Second, d.OldestUncommitted())
+		for _, l := range links {
+			require.NoError(t, l.Appended(&pushwal.AppendResponse{
+				Generation: 1, Term: 1, FlushLSN: proposingStart, DurableLSN: proposingStart + 1000,
+			}))
+		}
+		time.Sleep(9 * time.Second)
+		require.Zero(t, d.OldestUncommitted(), "the rest is PostgreSQL's to send")
 		require.Equal(t, proposingStart, d.CommitLSN())
 	})
 }

@@ -80,8 +80,8 @@ func (d *driver) hear(ctx context.Context, g *errgroup.Group) error {
 			d.t.suspect()
 		case pairStuck:
 			d.t.stuck(d.peer, string(m.body))
-		case pairFail:
-			d.t.fail(fmt.Errorf("push worker of safekeeper %s: %w", d.t.peers.address(d.peer), errNoDonor))
+		case pairStarve:
+			d.t.starve(d.peer)
 		case pairPulse:
 		default:
 			err = fmt.Errorf("it sends %q", m.kind)

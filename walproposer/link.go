@@ -31,8 +31,9 @@ type director interface {
 	stuck(peer int, reason string)
 	// suspect says that the memory of the queue may be damaged.
 	suspect()
-	// fail ends the term.
-	fail(err error)
+	// starve says that nobody gives a peer the WAL that it goes on with. Should it be
+	// needed for a quorum, the term ends.
+	starve(peer int)
 }
 
 // positions are what each AppendRequest carries besides WAL.

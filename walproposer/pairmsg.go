@@ -28,7 +28,7 @@ const (
 	pairClosed   pairKind = 'X' // the connection is gone, and why
 	pairFound    pairKind = 'U' // the safekeeper lacks the timeline
 	pairStuck    pairKind = 'F' // it cannot be filled, and why; empty: it has caught up
-	pairFail     pairKind = 'N' // the term cannot go on
+	pairStarve   pairKind = 'N' // nobody gives the WAL that is needed next
 	pairAsk      pairKind = 'Q' // it needs a login for a safekeeper, whose number is the body; conn numbers the question
 	pairSuspect  pairKind = 'V' // the queue may be damaged
 	pairPulse    pairKind = 'P' // the worker lives
@@ -75,7 +75,7 @@ const (
 // hasBody says whether kind carries bytes.
 func (k pairKind) hasBody() bool {
 	switch k {
-	case pairBegin, pairSend, pairDrop, pairLogin, pairReceived, pairClosed, pairStuck, pairFail, pairAsk:
+	case pairBegin, pairSend, pairDrop, pairLogin, pairReceived, pairClosed, pairStuck, pairAsk:
 		return true
 	}
 	return false
@@ -84,7 +84,7 @@ func (k pairKind) hasBody() bool {
 // isBare says whether kind is all that there is to say.
 func (k pairKind) isBare() bool {
 	switch k {
-	case pairHello, pairOpen, pairFound, pairPulse, pairSuspect:
+	case pairHello, pairOpen, pairFound, pairPulse, pairSuspect, pairStarve:
 		return true
 	}
 	return false

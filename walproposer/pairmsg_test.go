@@ -34,7 +34,7 @@ func pairSamples() []pairMessage {
 		{kind: pairReceived, conn: 1, body: []byte("a")},
 		{kind: pairClosed, conn: 1, body: []byte{}},
 		{kind: pairStuck, body: []byte{}},
-		{kind: pairFail, body: []byte("no donor")},
+		{kind: pairStarve},
 		{kind: pairAsk, conn: 3, body: []byte("1")},
 		{kind: pairLogin, conn: 3, body: []byte(`{"user":"u","password":"p"}`)},
 		{kind: pairSuspect},

@@ -27,7 +27,7 @@ const donorPatience = 5 * time.Second
 var errRemoved = errors.New("the others have removed WAL that it needs")
 
 // errNoDonor asks for another session.
-var errNoDonor = errors.New("WAL from before this term is needed and nobody who holds it answers")
+var errNoDonor = errors.New("it is needed for a quorum, and nobody who holds the WAL that it goes on with answers")
 
 // feed sends WAL that the queue no longer has, from a safekeeper that does,
 // until the queue has what follows.
@@ -37,7 +37,7 @@ func (c *pushConn) feed(ctx context.Context) error {
 	began, floor := time.Now(), c.consumer.Floor()
 	for c.at < c.target() {
 		uncommitted := c.at >= c.t.positions().commit
-		if uncommitted && c.fed != c.at {
+		if uncommitted && c.fed != c.at && c.at < c.consumer.Floor() {
 			// Only parts of a record longer than the queue are released before they are
 			// committed. Else the floor is not true.
 			c.t.suspect()
@@ -48,9 +48,12 @@ func (c *pushConn) feed(ctx context.Context) error {
 		}
 		peer, upto, ok := c.t.donor()
 		if !ok || peer == c.peer || upto <= c.at || peer >= len(c.t.peers.all()) {
+			if c.at >= c.consumer.Floor() {
+				return nil // The queue has it, and nobody else the rest of a record longer than it.
+			}
 			if uncommitted && time.Since(began) > donorPatience {
-				c.t.fail(errNoDonor)
-				return errNoDonor
+				c.t.starve(c.peer)
+				began = time.Now() // PostgreSQL, or the quorum, may just be slow.
 			}
 			if err := c.idle(ctx); err != nil {
 				return err

@@ -216,7 +216,7 @@ func (s *session) committed(r *reporter) func(wal.LSN) {
 // held gives WAL that a quorum has on disk up. It may be a part of a record,
 // which may be longer than the queue and is committed as a whole only.
 func (s *session) held(l wal.LSN) {
-	if s.keep == 0 || s.term.d.CommitLSN() > s.keep {
+	if l > s.keep {
 		s.queue.Release(l)
 	}
 }

@@ -1,6 +1,7 @@
 package walproposer
 
 import (
+	"fmt"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -50,7 +51,11 @@ func (t *term) positions() positions {
 
 func (t *term) donor() (peer int, upto wal.LSN, ok bool) { return t.d.Donor() }
 
-func (t *term) fail(err error) { t.d.Fail(err) }
+func (t *term) starve(peer int) {
+	if t.d.Starve(peer) {
+		t.d.Fail(fmt.Errorf("safekeeper %s: %w", t.peers.address(peer), errNoDonor))
+	}
+}
 
 func (t *term) stuck(peer int, reason string) {
 	if t.unfillable != nil {

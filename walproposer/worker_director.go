@@ -190,15 +190,13 @@ func (r *remoteDirector) found(context.Context, int) error {
 	return r.pair.send(pairMessage{kind: pairFound})
 }
 
-// stuck and fail: should the tap not take them, it is gone and so is this
+// stuck and starve: should the tap not take them, it is gone and so is this
 // worker.
 func (r *remoteDirector) stuck(_ int, reason string) {
 	_ = r.pair.send(pairMessage{kind: pairStuck, body: []byte(reason)})
 }
 
-func (r *remoteDirector) fail(err error) {
-	_ = r.pair.send(pairMessage{kind: pairFail, body: []byte(err.Error())})
-}
+func (r *remoteDirector) starve(int) { _ = r.pair.send(pairMessage{kind: pairStarve}) }
 
 // remoteLink is one connection to the safekeeper, known to the tap by a number.
 type remoteLink struct {

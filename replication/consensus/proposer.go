@@ -96,6 +96,7 @@ type peer struct {
 	asked      wal.Term // term of the VoteRequest that has no answer yet, 0 = none
 	position   *ballot  // of the last answer
 	streaming  bool     // ProposerElected was sent
+	starves    bool     // see Starve
 }
 
 // node is a safekeeper, whatever connection it is reached by.

@@ -1,6 +1,8 @@
 package consensus
 
 import (
+	"slices"
+
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/wal"
 )
@@ -92,6 +94,9 @@ func (p *Proposer) appended(e *ProposerEffects, i int, r *pushwal.AppendResponse
 	case r.FlushLSN > p.plausible():
 		return errf(ErrProtocol, "node %d acknowledges %s, the WAL ends at %s", n.id, r.FlushLSN, p.available).node(n.id).at(r.FlushLSN)
 	}
+	if r.FlushLSN > n.flush {
+		o.starves = false
+	}
 	// The end of a record of XLOG_SWITCH is the next segment, whose padding may
 	// not have come yet: it counts once it has.
 	n.flush = max(n.flush, min(r.FlushLSN, p.available))
@@ -173,6 +178,23 @@ func (p *Proposer) Bound(begin, end wal.LSN) wal.LSN {
 	}
 	return end
 }
+
+// Starve notes that nobody gives a streaming peer the WAL that it goes on with,
+// and says whether it is needed: those that stream and do not starve are no
+// quorum. It starves until it has more, or is connected to anew.
+func (p *Proposer) Starve(i int) (needed bool) {
+	if p.phase != leading || !p.valid(i) || !p.peers[i].streaming {
+		return false
+	}
+	p.peers[i].starves = true
+	fed := func(o peer, id pushwal.NodeID) bool { return o.streaming && !o.starves && o.node.id == id }
+	return !p.el.quorum(func(m pushwal.Member) bool {
+		return p.counts(m) && slices.ContainsFunc(p.peers, func(o peer) bool { return fed(o, m.ID) })
+	})
+}
+
+// Held says that a quorum has had all the WAL that there is on disk.
+func (p *Proposer) Held() bool { return p.phase == leading && p.held >= p.available }
 
 // Donor returns a streaming peer that holds the WAL from before the term, and
 // how far it holds this proposer's, or ok = false.

@@ -496,6 +496,21 @@ func TestHeldIsWhatAQuorumHasOnDisk(t *testing.T) {
 	require.Equal(t, testStart+200, p.CommitLSN())
 }
 
+// A peer that nobody can fill is needed when those that can go on are no quorum.
+func TestStarvingPeersAreNeededForAQuorumOnly(t *testing.T) {
+	p := leader(t)
+	run(t, p, ballotOf(3, 5, start+40, history(0, start, 4, start)))
+	run(t, p, ack(1, 5, start+100), ack(2, 5, start+100), ack(3, 5, start+50))
+	require.False(t, p.Starve(2))
+	require.True(t, p.Starve(1))
+	run(t, p, ack(3, 5, start+60)) // has been fed
+	require.False(t, p.Starve(1))
+	run(t, p, &Disconnected{0})
+	require.True(t, p.Starve(1))
+	require.False(t, p.Starve(0), "is not connected")
+	require.False(t, p.Starve(7))
+}
+
 func TestC4TruncateIsWhatEveryoneHas(t *testing.T) {
 	p := leader(t)
 	e := run(t, p, ack(1, 5, start+300), ack(2, 5, start+250))
