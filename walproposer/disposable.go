@@ -65,16 +65,15 @@ func SettleStopped(dataDir string) (bool, error) {
 	return true, disposable.Clear(dataDir)
 }
 
-// whereabouts is one row of where PostgreSQL runs.
-const whereabouts = `SELECT current_setting('fsync') AS fsync, current_setting('data_directory') AS dir,
+// whereabouts is one row of where PostgreSQL runs; without the privilege to see
+// it, dir is NULL.
+const whereabouts = `SELECT current_setting('fsync') AS fsync, (SELECT setting FROM pg_settings WHERE name = 'data_directory') AS dir,
 	extract(epoch FROM pg_postmaster_start_time())::bigint AS started`
 
-// mayBeDisposable refuses a server that runs without fsync in a directory that
-// nobody could tell from a damaged one after a crash of the machine.
+// mayBeDisposable refuses a server in a directory that must not have been started,
+// whatever its settings are now, and one that runs without fsync in a directory
+// that nobody could tell from a damaged one after a crash of the machine.
 func (s *session) mayBeDisposable(ctx context.Context) error {
-	if !s.o.DisposableCompute {
-		return nil
-	}
 	c, err := connectSQL(ctx, s.o.origin())
 	if err != nil {
 		return err
@@ -83,6 +82,14 @@ func (s *session) mayBeDisposable(ctx context.Context) error {
 	row, err := one(ctx, c, whereabouts)
 	if err != nil {
 		return err
+	}
+	if runsHere(row["dir"], row["started"]) == nil {
+		if _, err := disposable.Check(row["dir"]); errors.Is(err, disposable.ErrCondemned) {
+			return condemned(row["dir"], s.server.Flush, err)
+		}
+	}
+	if !s.o.DisposableCompute {
+		return nil
 	}
 	if wrong := unmarked(row); wrong != "" {
 		return refuse("PostgreSQL runs with fsync = off at %s, and %s", s.server.Flush, wrong).
@@ -120,6 +127,9 @@ const startSlack = 120
 // runsHere says whether the server that was started at that time, in seconds since
 // 1970, is one of this machine in that directory.
 func runsHere(dir, started string) error {
+	if dir == "" {
+		return errors.New("its data directory is not shown to this user, who is no member of pg_monitor")
+	}
 	text, err := os.ReadFile(filepath.Join(dir, "postmaster.pid"))
 	if err != nil {
 		return fmt.Errorf("its data directory cannot be read here: %w", err)

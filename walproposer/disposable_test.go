@@ -106,3 +106,21 @@ func TestServerWithoutFsyncNeedsItsMarker(t *testing.T) {
 	p.stop()
 	require.NoError(t, w.pg.Stop(w.ctx(), compute.Immediate))
 }
+
+// A server that was started by hand after its machine had crashed gets no term,
+// with fsync and without the option either: its WAL may be whole and its pages not.
+func TestServerInACondemnedDirectoryGetsNoTerm(t *testing.T) {
+	w := newWorld(t, computetest.Options{})
+	elsewhere(t, w.pg.DataDir())
+	terms := w.terms()
+	for _, with := range []bool{false, true} {
+		o := w.options()
+		o.DisposableCompute = with
+		var r *walproposer.Refusal
+		require.ErrorAs(t, w.propose(o).wait(), &r)
+		require.Contains(t, r.Reason, "must not be started")
+		require.Contains(t, r.Reason, "was started anew since")
+		require.Contains(t, r.Hint, "Rebuild the server")
+	}
+	require.Equal(t, terms, w.terms())
+}

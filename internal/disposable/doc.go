@@ -10,8 +10,9 @@
 // stopped and all its filesystems have been written to disk. A marker that tells
 // of another boot, machine or filesystem condemns the directory.
 //
-// Its name begins with pgsql_tmp, which makes pg_basebackup and pg_rewind leave
-// it out: a backup is complete by itself, whatever became of the original.
+// Its name begins with pgsql_tmp, which makes pg_basebackup leave it out: a backup
+// is complete by itself, whatever became of the original. pg_rewind removes it
+// from the directory that it rewinds, as it does with all that its source lacks.
 //
 // What to do instead of starting a condemned directory is said elsewhere.
 package disposable
