@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -119,20 +120,33 @@ func (w *world) followAndPromote(v *walproposer.Verdict) {
 }
 
 // forge writes a record into PostgreSQL's file that PostgreSQL did not make: whole,
-// linked and with its checksum, where the next one belongs. It returns its end.
-func (w *world) forge() wal.LSN {
+// linked and with its checksum, where the next one belongs. It returns its end, and
+// leaves PostgreSQL stopped: its background writer must not be faster.
+func (w *world) forge(p *proposer) wal.LSN {
 	w.t.Helper()
 	var at wal.LSN
-	require.Eventually(w.t, func() bool { // Room on the page, and nothing in the buffers.
+	var path string
+	var content []byte
+	require.Eventually(w.t, func() bool { // Room on the page, and nothing in the buffers or the file.
 		at = w.lsn("SELECT pg_current_wal_insert_lsn()")
-		if off := at - at.PageStart(); off >= walrecord.LongPageHeaderSize && off < wal.BlockSize-200 {
-			return at == w.lsn("SELECT pg_current_wal_flush_lsn()")
+		if off := at - at.PageStart(); off < walrecord.LongPageHeaderSize || off >= wal.BlockSize-200 {
+			require.NoError(w.t, w.insert(int(at%1e6)+200000))
+			return false
 		}
-		return w.insert(int(at%1e6)+200000) != nil
+		if at != w.lsn("SELECT pg_current_wal_flush_lsn()") || at != p.Status().HeadLSN {
+			return false
+		}
+		require.NoError(w.t, w.pg.Signal(syscall.SIGSTOP, true))
+		path = segmentFile(w.pg.DataDir(), at)
+		var err error
+		content, err = os.ReadFile(path)
+		require.NoError(w.t, err)
+		if binary.LittleEndian.Uint32(content[wal.DefaultSegmentSize.Offset(at):]) == 0 {
+			return true
+		}
+		require.NoError(w.t, w.pg.Signal(syscall.SIGCONT, true))
+		return false
 	}, patience, 10*time.Millisecond)
-	path := segmentFile(w.pg.DataDir(), at)
-	content, err := os.ReadFile(path)
-	require.NoError(w.t, err)
 	start := wal.DefaultSegmentSize.SegmentStart(at)
 	s := walrecord.NewScanner(walrecord.ScannerOptions{Start: start, SegmentSize: wal.DefaultSegmentSize})
 	require.NoError(w.t, s.Feed(start, content[:at-start]))
@@ -162,9 +176,10 @@ func TestEarlyPushedWALMustBeSent(t *testing.T) {
 	p.streams()
 	w.demandQuorum()
 	w.awaitEarly(p)
-	end := w.forge()
+	end := w.forge(p)
 	require.Eventually(t, func() bool { return p.Status().CommitLSN >= end }, patience, 5*time.Millisecond,
 		"the forged record is not told from PostgreSQL's own")
+	require.NoError(t, w.pg.Signal(syscall.SIGCONT, true))
 	done := w.begin(1)
 	err := p.wait()
 	var r *walproposer.Refusal
