@@ -30,6 +30,7 @@ const facts = `SELECT current_setting('fsync') AS fsync,
 	CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_flush_lsn() END AS flush_lsn,
 	(SELECT count(*) FROM pg_stat_replication WHERE application_name = '%[1]s') AS sessions,
 	(SELECT string_agg(sync_state, ',') FROM pg_stat_replication WHERE application_name = '%[1]s' AND pid = %[2]d) AS sync_state,
+	(SELECT count(*) FROM pg_stat_replication WHERE application_name <> '%[1]s' AND sync_state IN ('sync', 'quorum')) AS others,
 	(SELECT wal_status FROM pg_replication_slots WHERE slot_name = '%[3]s') AS wal_status,
 	(SELECT safe_wal_size FROM pg_replication_slots WHERE slot_name = '%[3]s') AS safe_wal_size`
 

@@ -188,7 +188,8 @@ var namesUs = regexp.MustCompile(`(?i)(^|[\s,("])` + ApplicationName + `($|[\s,)
 // unprotected says why commits do not wait for the quorum, "" when they do. While
 // the walproposer has no connection they wait because nobody acknowledges them;
 // so they do while PostgreSQL calls a walproposer that is named async, which it
-// does until its first report.
+// does until its first report, or potential, with nobody else to acknowledge,
+// which it does until the walsender has caught up.
 func unprotected(row replication.Row) string {
 	level, sync := row["synchronous_commit"], row["sync_state"]
 	switch {
@@ -196,7 +197,7 @@ func unprotected(row replication.Row) string {
 		return "synchronous_standby_names is empty"
 	case level == "off" || level == "local":
 		return "synchronous_commit is " + level
-	case sync == "potential" || !namesUs.MatchString(row["names"]):
+	case sync == "potential" && row["others"] != "0" || !namesUs.MatchString(row["names"]):
 		return fmt.Sprintf("synchronous_standby_names is '%s', and the walproposer's state is %s", row["names"], cmp.Or(sync, "unknown"))
 	}
 	return ""

@@ -64,7 +64,9 @@ func FuzzLedger(f *testing.F) {
 }
 
 func TestUnprotected(t *testing.T) {
-	well := replication.Row{"names": "walhaven", "sync_state": "sync", "synchronous_commit": "on"}
+	well := replication.Row{"names": "walhaven", "sync_state": "sync", "synchronous_commit": "on", "others": "1"}
+	require.Empty(t, unprotected(replication.Row{"names": "walhaven", "sync_state": "potential", "synchronous_commit": "on", "others": "0"}),
+		"it has not caught up yet, and nobody else acknowledges")
 	for name, tc := range map[string]struct {
 		column, value string
 		want          string
