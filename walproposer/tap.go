@@ -182,9 +182,7 @@ func (t *tap) read(ctx context.Context, at wal.LSN, n int) error {
 		}
 		invariant.Point("walproposer/tap/received")
 		began = time.Now()
-		for _, part := range parts {
-			t.advance(part)
-		}
+		t.advance(parts[0], parts[1])
 		t.s.queue.Publish(k)
 		t.published(k, waited+time.Since(began))
 	}
@@ -219,9 +217,13 @@ func (t *tap) expect(at wal.LSN) error {
 
 // advance tells the proof and the proposer of WAL before a peer can have it: no
 // acknowledgement counts beyond.
-func (t *tap) advance(data []byte) {
-	t.s.proof.feed(t.at, data)
-	t.at += wal.LSN(len(data))
+func (t *tap) advance(parts ...[]byte) {
+	for _, part := range parts {
+		if len(part) > 0 {
+			t.s.proof.feed(t.at, part)
+			t.at += wal.LSN(len(part))
+		}
+	}
 	t.s.term.d.Available(t.at)
 }
 
