@@ -27,6 +27,16 @@ func (s *Server) startWALPush(ctx context.Context, session *protocol.Session, c 
 	if err != nil && !(c.AllowTimelineCreation && s.o.Config.AllowImplicitTimelines && protocol.SQLState(err) == protocol.CodeUndefinedObject) {
 		return err
 	}
+	// Whoever is told that the stream is open finds it in SHOW RECEIVERS.
+	st := newStream(kindReceiver, session, "")
+	if t != nil {
+		t.sessions.add(st)
+	}
+	defer func() {
+		if t != nil {
+			t.sessions.remove(st)
+		}
+	}()
 	stream, err := w.CopyBoth()
 	if err != nil {
 		return err
@@ -36,10 +46,8 @@ func (s *Server) startWALPush(ctx context.Context, session *protocol.Session, c 
 		if t, o.Greeting, err = s.foundImplicitly(session, stream, o); err != nil {
 			return err
 		}
+		t.sessions.add(st)
 	}
-	st := newStream(kindReceiver, session, "")
-	t.sessions.add(st)
-	defer t.sessions.remove(st)
 	return t.accepting.Serve(ctx, stream, o)
 }
 
