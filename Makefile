@@ -141,12 +141,12 @@ lint: check-go $(LINT) ## go vet and golangci-lint, as .golangci.yml says
 # The parts of `make test`.
 .PHONY: test-unit test-plain test-sim test-system fuzz-short
 test-unit: check-go pg
-	WALHAVEN_TEST_NEED_PG=1 $(GO) test $(RACE) -timeout 20m $(UNIT)
+	WALHAVEN_TEST_NEED_PG=1 $(GO) test $(RACE) -parallel 4 -timeout 20m $(UNIT)
 # Again as a release build is, assertions and fail points compiled out: the
 # packages that have some, and those that count allocations. The others are the
 # same with and without.
 test-plain: check-go pg
-	WALHAVEN_TEST_NEED_PG=1 $(GO) test -short -timeout 10m $$($(GO) list -f '{{range .Imports}}{{$$.ImportPath}} {{.}}{{"\n"}}{{end}}{{range .TestImports}}{{$$.ImportPath}} {{.}}{{"\n"}}{{end}}{{range .XTestImports}}{{$$.ImportPath}} {{.}}{{"\n"}}{{end}}' ./... | sed -nE 's, github.com/walhaven/walhaven/internal/(invariant|alloctest)$$,,p' | sort -u | grep -v '/test/')
+	WALHAVEN_TEST_NEED_PG=1 $(GO) test -short -parallel 4 -timeout 10m $$($(GO) list -f '{{range .Imports}}{{$$.ImportPath}} {{.}}{{"\n"}}{{end}}{{range .TestImports}}{{$$.ImportPath}} {{.}}{{"\n"}}{{end}}{{range .XTestImports}}{{$$.ImportPath}} {{.}}{{"\n"}}{{end}}' ./... | sed -nE 's, github.com/walhaven/walhaven/internal/(invariant|alloctest)$$,,p' | sort -u | grep -v '/test/')
 test-sim: check-go
 	$(GO) test -count=1 -timeout 10m ./test/sim -v -run . -args -seeds $(SEEDS) | grep -v '^=== '
 	$(GO) test -count=1 -timeout 10m ./replication/consensus -v -run '^TestExplore' -args -explore 1 | grep -v '^=== '

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/walhaven/walhaven/internal/pause"
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/replication"
 	"github.com/walhaven/walhaven/replication/headless"
@@ -204,7 +205,7 @@ func (c *Cluster) drive(ctx context.Context, o MemberChange, now *Members, want 
 		} else {
 			say(err.Error())
 		}
-		if err := sleepFor(ctx, memberLookEvery); err != nil {
+		if err := pause.For(ctx, memberLookEvery); err != nil {
 			return nil, err
 		}
 	}
@@ -275,17 +276,6 @@ func (c *Cluster) changeHeadless(ctx context.Context, m *Members, want pushwal.C
 		h.Peers = append(h.Peers, headless.Peer{Name: address, Conninfo: conninfo})
 	}
 	return headless.Change(ctx, h, m.view, want)
-}
-
-func sleepFor(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }
 
 func sameSet(a, b []pushwal.Member) bool {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	program "github.com/walhaven/walhaven/internal/daemon"
+	"github.com/walhaven/walhaven/internal/pause"
 	"github.com/walhaven/walhaven/internal/pgdata"
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/replication"
@@ -210,7 +211,7 @@ func (c *Cluster) awaitForced(ctx context.Context, l *QuorumLoss) (*Members, err
 		if err == nil && m.Generation >= l.Forced {
 			return m, nil
 		}
-		if err := sleepFor(ctx, memberLookEvery); err != nil {
+		if err := pause.For(ctx, memberLookEvery); err != nil {
 			return nil, err
 		}
 	}

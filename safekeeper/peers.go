@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/walhaven/walhaven/internal/pause"
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/replication"
 	"github.com/walhaven/walhaven/replication/consensus"
@@ -75,8 +76,7 @@ func (s *Server) watchPeers(ctx context.Context, t *timeline) {
 	wait := peersEvery
 	settling := &settler{s: s, t: t}
 	for {
-		sleep(ctx, wait)
-		if ctx.Err() != nil {
+		if pause.For(ctx, wait) != nil {
 			return
 		}
 		wait = peersEvery

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/walhaven/walhaven/internal/pause"
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/replication/sender"
 	"github.com/walhaven/walhaven/wal"
@@ -118,7 +119,9 @@ func (s *Server) push(ctx context.Context, t *timeline, p *pushTarget) {
 		if p.view().feedback.Flush > had || time.Since(began) > pushBackoffLimit {
 			backoff = pushBackoff
 		}
-		sleep(ctx, backoff)
+		if pause.For(ctx, backoff) != nil {
+			return
+		}
 		backoff = min(2*backoff, pushBackoffLimit)
 	}
 }
@@ -185,16 +188,6 @@ func (s *Server) relay(t *timeline, f sender.PushFeedback) {
 			LastReceivedLSN: f.Write, DiskConsistent: f.Flush, RemoteConsistent: slowest,
 			ReplyTime: wal.TimestampOf(f.At), Corruption: f.Corruption,
 		})
-	}
-}
-
-// sleep waits for d or the end of ctx.
-func sleep(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/walhaven/walhaven/internal/pause"
 	"github.com/walhaven/walhaven/replication/consensus"
 	"github.com/walhaven/walhaven/wal"
 	"github.com/walhaven/walhaven/wal/walstore"
@@ -21,14 +22,13 @@ const retainLow = time.Second
 // retain applies retention to a timeline until ctx is done.
 func (s *Server) retain(ctx context.Context, t *timeline) {
 	for {
-		for waited := time.Duration(0); waited < retainEvery && ctx.Err() == nil; waited += retainLow {
-			sleep(ctx, retainLow)
+		for waited := time.Duration(0); waited < retainEvery; waited += retainLow {
+			if pause.For(ctx, retainLow) != nil {
+				return
+			}
 			if s.disk.low() {
 				break // what gives way has to do so before the disk is full
 			}
-		}
-		if ctx.Err() != nil {
-			return
 		}
 		if err := s.retainOnce(t); err != nil {
 			t.logger.Error("remove old WAL", "err", err)

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/walhaven/walhaven/internal/pause"
 	"github.com/walhaven/walhaven/protocol/admin"
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/replication"
@@ -99,8 +100,7 @@ func (s *slotSet) dropped() []uint64 {
 // a receiver which moves to another member finds its slot there, and its WAL.
 func (s *Server) exchangeSlots(ctx context.Context, t *timeline) {
 	for {
-		sleep(ctx, exchangeEvery)
-		if ctx.Err() != nil {
+		if pause.For(ctx, exchangeEvery) != nil {
 			return
 		}
 		s.exchangeOnce(ctx, t)

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/walhaven/walhaven/internal/pause"
 	"github.com/walhaven/walhaven/internal/pgdata"
 	"github.com/walhaven/walhaven/replication/consensus"
 	"github.com/walhaven/walhaven/wal"
@@ -114,7 +115,7 @@ func (c *check) insist(ctx context.Context, try func() error) error {
 		if r := judge(err); r != nil {
 			return r
 		}
-		if perr := pause(ctx, lookEvery); perr != nil {
+		if perr := pause.For(ctx, lookEvery); perr != nil {
 			return errors.Join(err, perr)
 		}
 	}

@@ -3,6 +3,8 @@ package walproposer
 import (
 	"context"
 	"time"
+
+	"github.com/walhaven/walhaven/internal/pause"
 )
 
 // canFollow refuses a directory that lacks WAL which nobody keeps any more.
@@ -38,7 +40,7 @@ func (c *check) silence(ctx context.Context, v view) (view, error) {
 				node, age.Round(time.Millisecond), v.Proof.Upto).
 				detail("This directory is a copy of the other's, or the other way round.").hint(hintRival)
 		}
-		if err := pause(ctx, max(lookEvery, min(c.o.TakeoverAfter-age, time.Second))); err != nil {
+		if err := pause.For(ctx, max(lookEvery, min(c.o.TakeoverAfter-age, time.Second))); err != nil {
 			return v, err
 		}
 		var err error

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/walhaven/walhaven/internal/pause"
 	"github.com/walhaven/walhaven/replication"
 )
 
@@ -58,7 +59,7 @@ func (s *session) watchServer(ctx context.Context) error {
 		select {
 		case <-next.C:
 		case <-probe:
-			if err := pause(ctx, max(0, probeAfter-time.Since(last))); err != nil {
+			if err := pause.For(ctx, max(0, probeAfter-time.Since(last))); err != nil {
 				return err
 			}
 		case <-giveUp:

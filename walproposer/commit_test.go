@@ -10,6 +10,7 @@ import (
 )
 
 func TestCommitIsAcknowledgedByAQuorum(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, computetest.Options{})
 	p := w.propose(w.options())
 	p.streams()

@@ -50,6 +50,7 @@ func get(t *testing.T, url string) (int, []byte) {
 }
 
 func TestProgramServesStatusAndEndsInOrder(t *testing.T) {
+	t.Parallel()
 	defer http.DefaultClient.CloseIdleConnections()
 	w := newWorld(t, computetest.Options{})
 	w.demandQuorum()
@@ -94,6 +95,7 @@ func TestProgramServesStatusAndEndsInOrder(t *testing.T) {
 
 // Service managers have to tell a refusal from what another start may mend.
 func TestRefusalHasItsOwnExitCode(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, computetest.Options{})
 	args := []string{
 		modeFlag(), "--postgres", w.pg.Conninfo(), "--safekeepers", strings.Join(w.addresses(), ","),

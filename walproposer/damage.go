@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/walhaven/walhaven/internal/pause"
 	"github.com/walhaven/walhaven/protocol"
 	"github.com/walhaven/walhaven/shmqueue"
 )
@@ -64,7 +65,7 @@ func (s *session) watchQueue(ctx context.Context) error {
 		if err != nil {
 			s.logger.Debug("the queue could not be checked", "err", err)
 		}
-		if err := pause(ctx, verifyEvery); err != nil {
+		if err := pause.For(ctx, verifyEvery); err != nil {
 			return err
 		}
 	}

@@ -24,6 +24,7 @@ func elsewhere(t *testing.T, dir string) {
 // A server without fsync leaves a directory that is good as long as the machine
 // does not crash, and then until it was written to disk.
 func TestDirectoryWithoutFsyncIsGoodUntilACrashOfTheMachine(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, computetest.Options{})
 	dir := w.pg.DataDir()
 	w.work(false, 1)
@@ -82,6 +83,7 @@ func (w *world) refusesDisposable(dir string) {
 // A server without fsync whose directory nobody could tell from a damaged one
 // after a crash gets no term.
 func TestServerWithoutFsyncNeedsItsMarker(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, computetest.Options{})
 	require.NoError(t, w.pg.Set(w.ctx(), map[string]string{"fsync": "off"}))
 	o := w.options()
@@ -110,6 +112,7 @@ func TestServerWithoutFsyncNeedsItsMarker(t *testing.T) {
 // A server that was started by hand after its machine had crashed gets no term,
 // with fsync and without the option either: its WAL may be whole and its pages not.
 func TestServerInACondemnedDirectoryGetsNoTerm(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, computetest.Options{})
 	elsewhere(t, w.pg.DataDir())
 	terms := w.terms()

@@ -26,6 +26,7 @@ func (w *world) diverge(dir string) *walproposer.Divergence {
 // A clone's WAL parts from the quorum's somewhere on the same timeline. That is
 // found to the byte, and terms are left alone.
 func TestDivergenceIsFoundToTheByte(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, computetest.Options{})
 	w.work(false, 1)
 	d := w.diverge(w.pg.DataDir())

@@ -59,6 +59,7 @@ var written = computetest.Options{Settings: map[string]string{
 // then, PostgreSQL's disk is behind: check says so, and following the safekeepers
 // brings everything back, what was acknowledged first of all.
 func TestEarlyPushIsAheadOfPostgreSQLsDisk(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, written)
 	p := w.propose(w.early())
 	p.streams()
@@ -171,6 +172,7 @@ func (w *world) forge(p *proposer) wal.LSN {
 // What was pushed early and is not what PostgreSQL sends ends the walproposer, and
 // the safekeepers' copy is not continued.
 func TestEarlyPushedWALMustBeSent(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, written)
 	p := w.propose(w.early())
 	p.streams()
@@ -195,6 +197,7 @@ func TestEarlyPushedWALMustBeSent(t *testing.T) {
 // Under load, with PostgreSQL killed in between and segments switched, what is
 // pushed early is what is sent, and most of it is.
 func TestEarlyPushUnderLoad(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, computetest.Options{})
 	p := w.propose(w.early())
 	p.streams()
@@ -239,6 +242,7 @@ func TestEarlyPushUnderLoad(t *testing.T) {
 
 // Where pg_wal is not at hand the stream does everything.
 func TestEarlyPushWithoutTheFiles(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, computetest.Options{})
 	text, err := os.ReadFile(filepath.Join(w.pg.DataDir(), "postmaster.pid"))
 	require.NoError(t, err)

@@ -34,6 +34,7 @@ func isRefused(t *testing.T, err error) *walproposer.Refusal {
 }
 
 func TestCloneIsRefusedBeforeAnyVote(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, computetest.Options{})
 	p := w.propose(w.options())
 	p.streams()
@@ -72,6 +73,7 @@ func TestCloneIsRefusedBeforeAnyVote(t *testing.T) {
 // A slot that the walproposer makes for a server says nothing about what a quorum
 // confirmed to it, in later sessions neither: all is compared again.
 func TestSlotMadeForAnUnknownServerConfirmsNothing(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, computetest.Options{})
 	p := w.propose(w.options())
 	p.streams()
@@ -96,6 +98,7 @@ func TestSlotMadeForAnUnknownServerConfirmsNothing(t *testing.T) {
 }
 
 func TestOldPrimaryRestartedInALoopChangesNoTerm(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, computetest.Options{})
 	p := w.propose(w.options())
 	p.streams()
@@ -121,6 +124,7 @@ func TestOldPrimaryRestartedInALoopChangesNoTerm(t *testing.T) {
 }
 
 func TestRestartedWalproposerTakesANewTerm(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, computetest.Options{})
 	p := w.propose(w.options())
 	p.streams()
@@ -141,6 +145,7 @@ func TestRestartedWalproposerTakesANewTerm(t *testing.T) {
 }
 
 func TestDeposedWalproposerEndsForGood(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, computetest.Options{})
 	o := w.options()
 	o.TakeoverAfter = 4 * time.Second // well above the pause between heartbeats
@@ -160,6 +165,7 @@ func TestDeposedWalproposerEndsForGood(t *testing.T) {
 }
 
 func TestServerRestartMeansANewProofAndANewTerm(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, computetest.Options{})
 	p := w.propose(w.options())
 	p.streams()
@@ -175,6 +181,7 @@ func TestServerRestartMeansANewProofAndANewTerm(t *testing.T) {
 }
 
 func TestServerStopsThoughTheQuorumIsLost(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, computetest.Options{})
 	o := w.options()
 	o.ShutdownGrace = time.Second
@@ -190,6 +197,7 @@ func TestServerStopsThoughTheQuorumIsLost(t *testing.T) {
 }
 
 func TestPromotedServerGoesOnOnTheNextTimeline(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, computetest.Options{})
 	p := w.propose(w.options())
 	p.streams()
@@ -209,6 +217,7 @@ func TestPromotedServerGoesOnOnTheNextTimeline(t *testing.T) {
 }
 
 func TestPromotionFarAheadOfTheQuorumIsCaughtUp(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, computetest.Options{})
 	p := w.propose(w.options())
 	p.streams()

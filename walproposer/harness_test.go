@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -98,8 +99,18 @@ func (l *logins) Authenticate(ctx context.Context, s *protocol.Session, ex proto
 	return i, err
 }
 
+// loopbacks counts the addresses that ownLoopback gave.
+var loopbacks atomic.Uint32
+
+// ownLoopback is an address of 127/8 that no other keeper has: while a keeper is
+// down, no other test can be given its port.
+func ownLoopback() string {
+	n := loopbacks.Add(1)
+	return fmt.Sprintf("127.%d.%d.%d", 1+os.Getpid()%254, n>>8&0xff, n&0xff)
+}
+
 func newKeeper(t testing.TB, id uint64, edit ...func(*keeper)) *keeper {
-	k := &keeper{t: t, id: id, dir: t.TempDir(), addr: "127.0.0.1:0", policy: auth.Policy{Tokens: auth.NewTokens()}}
+	k := &keeper{t: t, id: id, dir: t.TempDir(), addr: ownLoopback() + ":0", policy: auth.Policy{Tokens: auth.NewTokens()}}
 	for _, e := range edit {
 		e(k)
 	}
@@ -179,7 +190,9 @@ func (k *keeper) address() string {
 }
 
 func (k *keeper) conninfo() string {
-	return "host=127.0.0.1 port=" + strings.TrimPrefix(k.addr, "127.0.0.1:") + k.login
+	host, port, err := net.SplitHostPort(k.addr)
+	require.NoError(k.t, err)
+	return "host=" + host + " port=" + port + k.login
 }
 
 // query asks it about the world's timeline.

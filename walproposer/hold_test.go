@@ -12,6 +12,7 @@ import (
 // A held term keeps out the walproposer that it deposed, which is alive and would
 // come back after a sync; its commits wait. One that insists takes over.
 func TestHeldTermKeepsTheOldWriterOut(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, computetest.Options{})
 	p := w.propose(w.options())
 	p.streams()

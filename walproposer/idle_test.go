@@ -13,6 +13,7 @@ import (
 // A server that writes nothing is not ready either while its next commit would
 // wait, and says since when.
 func TestIdleServerWithoutAQuorumIsNotReady(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, computetest.Options{})
 	p := w.propose(w.options())
 	p.streams()

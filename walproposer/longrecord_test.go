@@ -38,6 +38,7 @@ func (w *world) catchesUp(member int, p *proposer) {
 }
 
 func TestRecordLongerThanTheQueue(t *testing.T) {
+	t.Parallel()
 	w, p := smallQueue(t, inProcess())
 	term := p.Status().Term
 	w.exec(longRecord)
@@ -53,6 +54,7 @@ func TestRecordLongerThanTheQueue(t *testing.T) {
 // A member that lags is fed as far as others have whole records, and gets the one
 // that is longer than the queue, of which it is needed for a quorum, from there.
 func TestLaggardIsNeededForARecordLongerThanTheQueue(t *testing.T) {
+	t.Parallel()
 	w, p := smallQueue(t, inProcess())
 	term := p.Status().Term
 	w.keepers[1].down()

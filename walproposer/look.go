@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/walhaven/walhaven/internal/pause"
 	"github.com/walhaven/walhaven/replication"
 	"github.com/walhaven/walhaven/replication/consensus"
 	"github.com/walhaven/walhaven/replication/headless"
@@ -118,25 +119,13 @@ func (s *session) mayCampaign(ctx context.Context) (view, error) {
 			s.state.set(stateWaiting, reason)
 			wait = max(lookEvery, min(s.o.TakeoverAfter-r.age, time.Second))
 		}
-		if err := pause(ctx, wait); err != nil {
+		if err := pause.For(ctx, wait); err != nil {
 			return v, err
 		}
 		// The server may have gone or moved on meanwhile.
 		if err := s.identify(ctx); err != nil {
 			return v, err
 		}
-	}
-}
-
-// pause waits for d or the end of ctx.
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
 }
 

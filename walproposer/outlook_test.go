@@ -13,6 +13,7 @@ import (
 // While no quorum takes WAL PostgreSQL keeps it: an operator is told for how long
 // it can, by /readyz, metrics and log.
 func TestQuorumLostSaysHowLongPostgreSQLLasts(t *testing.T) {
+	t.Parallel()
 	const unlimited, limited = -1, 96 << 20
 	w := newWorld(t, computetest.Options{Settings: map[string]string{"max_slot_wal_keep_size": "64MB"}})
 	p := w.propose(w.options())

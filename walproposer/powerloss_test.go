@@ -6,6 +6,7 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -22,9 +23,11 @@ import (
 // was acknowledged must be within what the quorum then settles on. Without the
 // fsyncs, its negative control, it must not.
 func TestPowerLoss(t *testing.T) {
+	t.Parallel()
 	for i, noSync := range []bool{false, true, false, true} {
 		early := i >= 2
 		t.Run(fmt.Sprintf("no-sync=%v early=%v", noSync, early), func(t *testing.T) {
+			t.Parallel()
 			acknowledged, settled := losePower(t, noSync, early)
 			t.Logf("acknowledged up to %s, settled at %s", acknowledged, settled)
 			if noSync {
@@ -42,7 +45,7 @@ func losePower(t *testing.T, noSync, early bool) (acknowledged, settled wal.LSN)
 	w := &world{t: t, pg: computetest.New(t, computetest.Options{}), id: wal.TTID{Tenant: wal.TenantID{1: 7}, Timeline: wal.TimelineID{2: 9}}}
 	var disks []*powerloss.FS
 	for id := range uint64(3) {
-		k := &keeper{t: t, id: id + 1, dir: t.TempDir(), addr: "127.0.0.1:0"}
+		k := &keeper{t: t, id: id + 1, dir: t.TempDir(), addr: ownLoopback() + ":0"}
 		disks = append(disks, k.upOn(noSync))
 		w.keepers = append(w.keepers, k)
 		t.Cleanup(k.cut)
@@ -62,7 +65,7 @@ func losePower(t *testing.T, noSync, early bool) (acknowledged, settled wal.LSN)
 		require.NoError(t, w.pg.Kill())
 	})
 	if early {
-		require.Positive(t, p.counter("walhaven_walproposer_early_bytes_total"))
+		require.Eventually(t, func() bool { return p.counter("walhaven_walproposer_early_bytes_total") > 0 }, patience, 10*time.Millisecond)
 	}
 	p.cancel()
 	_ = p.wait() // its server died: whatever it says of that is fine

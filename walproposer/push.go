@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/walhaven/walhaven/internal/invariant"
+	"github.com/walhaven/walhaven/internal/pause"
 	"github.com/walhaven/walhaven/protocol"
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/replication"
@@ -74,7 +75,7 @@ func (p *pusher) run(ctx context.Context) error {
 		if !p.t.quorum() {
 			wait = min(wait, reconnectUrgent)
 		}
-		if err := pause(ctx, wait); err != nil {
+		if err := pause.For(ctx, wait); err != nil {
 			return err
 		}
 		wait = min(2*wait, reconnectLast)

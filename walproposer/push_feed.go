@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/walhaven/walhaven/internal/pause"
 	"github.com/walhaven/walhaven/protocol"
 	"github.com/walhaven/walhaven/replication"
 	"github.com/walhaven/walhaven/replication/receiver"
@@ -92,7 +93,7 @@ func (c *pushConn) idle(ctx context.Context) error {
 	if err := c.beat(); err != nil {
 		return err
 	}
-	return pause(ctx, donorWait)
+	return pause.For(ctx, donorWait)
 }
 
 // feedFrom forwards a donor's WAL up to the target or what the donor had.

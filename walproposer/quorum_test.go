@@ -10,6 +10,7 @@ import (
 )
 
 func TestOneSafekeeperLessChangesNothing(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, computetest.Options{})
 	w.propose(w.options()).streams()
 	w.demandQuorum()
@@ -26,6 +27,7 @@ func TestOneSafekeeperLessChangesNothing(t *testing.T) {
 }
 
 func TestCommitsWaitForAQuorumAndGoOnSoon(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, computetest.Options{})
 	p := w.propose(w.options())
 	p.streams()
@@ -52,6 +54,7 @@ func TestCommitsWaitForAQuorumAndGoOnSoon(t *testing.T) {
 }
 
 func TestLaggardBelowTheFloorIsFedByADonor(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, computetest.Options{})
 	o := w.options()
 	o.QueueSize = 1
@@ -70,6 +73,7 @@ func TestLaggardBelowTheFloorIsFedByADonor(t *testing.T) {
 }
 
 func TestMemberWithoutDataJoinsAndDoesNotCount(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, computetest.Options{})
 	p := w.propose(w.options())
 	p.streams()

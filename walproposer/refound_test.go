@@ -17,6 +17,7 @@ import (
 // An operator who repeats CREATE TIMELINE after a member lost its disk neither
 // gets a voter without data nor stops the others, who refuse and go on.
 func TestRefoundedMemberDoesNotCount(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, computetest.Options{})
 	p := w.propose(w.options())
 	p.streams()
@@ -51,7 +52,7 @@ func (w *world) foundAgain() (codes []string) {
 	w.t.Helper()
 	st := w.statusesOf(0)[0]
 	ask := func(k *keeper, sql string) ([]replication.Row, error) {
-		return replication.Query(w.ctx(), "host=127.0.0.1 port="+strings.TrimPrefix(k.addr, "127.0.0.1:"), sql, replication.DialOptions{})
+		return replication.Query(w.ctx(), k.conninfo(), sql, replication.DialOptions{})
 	}
 	var members, incarnations []string
 	for _, k := range w.keepers {

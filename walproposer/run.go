@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/walhaven/walhaven/internal/pause"
 	"github.com/walhaven/walhaven/replication/consensus"
 )
 
@@ -67,7 +68,7 @@ func (w *sessions) run(ctx context.Context) error {
 		if time.Since(began) > sessionLast {
 			wait = sessionFirst
 		}
-		if err := pause(ctx, wait); err != nil {
+		if err := pause.For(ctx, wait); err != nil {
 			return nil //nolint:nilerr // The end was asked for.
 		}
 		wait = min(2*wait, sessionLast)

@@ -11,6 +11,7 @@ import (
 )
 
 func TestOtherSegmentSizes(t *testing.T) {
+	t.Parallel()
 	for _, size := range []wal.SegmentSize{1 << 20, 64 << 20} {
 		t.Run(size.String(), func(t *testing.T) {
 			w := newWorld(t, computetest.Options{SegmentSize: size})

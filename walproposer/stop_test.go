@@ -18,6 +18,7 @@ import (
 // TestServerStopsInOrder is `pg_ctl stop -m fast` with all safekeepers, with a
 // quorum, and with none: it ends, and when all are back nothing is lost.
 func TestServerStopsInOrder(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, computetest.Options{})
 	o := w.options()
 	if os.Getenv("WALHAVEN_TEST_LONG") == "" { // else what is deployed
@@ -50,6 +51,7 @@ func TestServerStopsInOrder(t *testing.T) {
 // The safekeepers hear of the last commit, that of the shutdown checkpoint, from
 // the walproposer: here nobody else would tell them.
 func TestLastCommitIsAnnounced(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, computetest.Options{})
 	w.propose(w.options()).streams()
 	w.demandQuorum()

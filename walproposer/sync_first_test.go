@@ -13,6 +13,7 @@ import (
 // An election that nobody followed up with bytes must not leave a timeline that
 // never commits anything.
 func TestTermWithoutBytes(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, computetest.Options{})
 	_, err := walproposer.Sync(w.ctx(), walproposer.SyncOptions{
 		Safekeepers: w.addresses(), Tenant: w.id.Tenant, Timeline: w.id.Timeline, Logger: testLogger(t),

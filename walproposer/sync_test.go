@@ -13,6 +13,7 @@ import (
 )
 
 func TestSyncSettlesTheEndOfWAL(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, computetest.Options{})
 	p := w.propose(w.options())
 	p.streams()
@@ -39,6 +40,7 @@ func TestSyncSettlesTheEndOfWAL(t *testing.T) {
 }
 
 func TestSyncBesideAWriterIsPassing(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, computetest.Options{})
 	p := w.propose(w.options())
 	p.streams()
@@ -56,6 +58,7 @@ func TestSyncBesideAWriterIsPassing(t *testing.T) {
 // A headless sync is no writer: the real one need not wait --takeover-after until
 // it may come back.
 func TestSyncDoesNotCountAsAWriter(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, computetest.Options{})
 	o := w.options()
 	o.TakeoverAfter = patience
@@ -73,6 +76,7 @@ func TestSyncDoesNotCountAsAWriter(t *testing.T) {
 }
 
 func TestFoundIsRepeatable(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, computetest.Options{})
 	w.found()
 	p := w.propose(w.options())
@@ -88,6 +92,7 @@ func TestFoundIsRepeatable(t *testing.T) {
 // A member that lost the timeline, but not its identity, may have voted and
 // acknowledged: founding again must not make a voter of it that holds nothing.
 func TestFoundingAgainMakesNoVoterWithoutItsPast(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, computetest.Options{})
 	p := w.propose(w.options())
 	p.streams()
@@ -112,6 +117,7 @@ func TestFoundingAgainMakesNoVoterWithoutItsPast(t *testing.T) {
 
 // While a member does not answer nobody knows whether the others have a past.
 func TestFoundingAgainAsksEveryone(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, computetest.Options{})
 	w.keepers[0].down()
 	w.keepers[2].down()
@@ -127,6 +133,7 @@ func TestFoundingAgainAsksEveryone(t *testing.T) {
 }
 
 func TestTimelineMayBeNamed(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, computetest.Options{})
 	o := w.options()
 	o.Timeline = "main"

@@ -17,6 +17,7 @@ import (
 // A member that lost its disk after the others had removed the timeline's first
 // segment cannot be filled. That is said, and does not hinder the others.
 func TestUnfillableMemberIsReported(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t, computetest.Options{})
 	p := w.propose(w.options())
 	p.streams()

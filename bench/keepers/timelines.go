@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/walhaven/walhaven/internal/pause"
 	"github.com/walhaven/walhaven/internal/procstat"
 	"github.com/walhaven/walhaven/wal"
 	"github.com/walhaven/walhaven/wal/walrecord/walrecordtest"
@@ -76,11 +77,11 @@ func (p plan) slowWriters(ctx context.Context, n int) (used, mib, p50 float64, e
 	for i, w := range writers[1:] {
 		group.Go(func() { w.slowly(ctx, time.Duration(i)*slowly/time.Duration(n), ends) })
 	}
-	if err := pause(ctx, p.seconds/4); err != nil {
+	if err := pause.For(ctx, p.seconds/4); err != nil {
 		return 0, 0, 0, err
 	}
 	before, err := cpu(k.pid())
-	err = errors.Join(err, pause(ctx, p.seconds))
+	err = errors.Join(err, pause.For(ctx, p.seconds))
 	after, cpuErr := cpu(k.pid())
 	peak, memErr := procstat.PeakMemory(k.pid())
 	if err = errors.Join(err, cpuErr, memErr); err != nil {
@@ -92,11 +93,11 @@ func (p plan) slowWriters(ctx context.Context, n int) (used, mib, p50 float64, e
 
 // slowly appends a record now and then, beginning after a while.
 func (p *proposer) slowly(ctx context.Context, after time.Duration, ends []wal.LSN) {
-	if pause(ctx, after) != nil {
+	if pause.For(ctx, after) != nil {
 		return
 	}
 	for _, end := range ends {
-		if p.append(end) != nil || pause(ctx, slowly) != nil {
+		if p.append(end) != nil || pause.For(ctx, slowly) != nil {
 			return
 		}
 	}
@@ -119,16 +120,4 @@ func (p *proposer) busily(d time.Duration, ends []wal.LSN) (float64, error) {
 	}
 	slices.Sort(took)
 	return took[len(took)/2].Seconds() * 1000, nil
-}
-
-// pause waits, or returns when ctx ends.
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }

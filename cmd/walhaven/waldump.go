@@ -6,6 +6,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/walhaven/walhaven/internal/pause"
 	"github.com/walhaven/walhaven/operator"
 	"github.com/walhaven/walhaven/wal"
 )
@@ -35,7 +36,7 @@ func (w *waldumpCmd) Run(ctx context.Context, c *cli) error {
 	if w.Path != "" {
 		o.Folder = w.Path
 		if w.Follow {
-			o.Follow = pause
+			o.Follow = func(ctx context.Context, _ wal.LSN) error { return pause.For(ctx, followInterval) }
 		}
 	} else {
 		stream, err := w.stream(ctx, c)
@@ -75,15 +76,4 @@ func (w *waldumpCmd) stream(ctx context.Context, c *cli) (*operator.StreamedWAL,
 		}
 	}
 	return nil, err
-}
-
-func pause(ctx context.Context, _ wal.LSN) error {
-	timer := time.NewTimer(followInterval)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/walhaven/walhaven/internal/pause"
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/replication"
 	"github.com/walhaven/walhaven/replication/receiver"
@@ -39,7 +40,7 @@ func (c *conn) fill(ctx context.Context) error {
 				c.d.Fail(errNoDonor)
 				return errNoDonor
 			}
-			if err := pause(ctx, donorWait); err != nil {
+			if err := pause.For(ctx, donorWait); err != nil {
 				return err
 			}
 			if err := c.beat(); err != nil {

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/walhaven/walhaven/internal/pause"
 	"github.com/walhaven/walhaven/protocol"
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/replication"
@@ -42,7 +43,7 @@ func (w *worker) run(ctx context.Context) error {
 		}
 		w.last = err
 		w.o.logger().Debug("no connection to a safekeeper", "safekeeper", w.o.Peers[w.peer].Name, "err", err)
-		if err := pause(ctx, reconnectEvery); err != nil {
+		if err := pause.For(ctx, reconnectEvery); err != nil {
 			return err
 		}
 	}
