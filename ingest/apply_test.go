@@ -215,25 +215,6 @@ func TestTruncationOfMultiXacts(t *testing.T) {
 
 func status(p *page.Page, xid int) int { return int(p[xid%32768/4]) >> (xid % 4 * 2) & 3 }
 
-// Operations of resource manager Transaction, and the bits of xinfo
-// (src/include/access/xact.h).
-const (
-	xactCommit         = 0x00
-	xactPrepare        = 0x10
-	xactAbort          = 0x20
-	xactCommitPrepared = 0x30
-	xactHasInfo        = 0x80
-
-	xinfoDBInfo       = 1 << 0
-	xinfoSubxacts     = 1 << 1
-	xinfoRelations    = 1 << 2
-	xinfoInvals       = 1 << 3
-	xinfoTwoPhase     = 1 << 4
-	xinfoOrigin       = 1 << 5
-	xinfoGID          = 1 << 7
-	xinfoDroppedStats = 1 << 8
-)
-
 func TestCommitAndAbort(t *testing.T) {
 	b := newRig(t, 15)
 	const top, sub1, sub2 = 32767, 32768, 32770
@@ -243,8 +224,8 @@ func TestCommitAndAbort(t *testing.T) {
 	b.take(made(other, walrecord.ForkMain, 0, 1))
 	before := b.tl.LastLSN()
 	end := b.take(walrecord.Record{
-		RMID: walrecord.RmgrTransaction, Info: xactCommit | xactHasInfo, XID: top,
-		MainData: join(put64(1000), put32(xinfoDBInfo|xinfoSubxacts|xinfoRelations|xinfoInvals|xinfoDroppedStats, 5, 1663, 2, sub1, sub2, 1), dropped,
+		RMID: walrecord.RmgrTransaction, Info: walrecord.XactCommit | walrecord.XactHasInfo, XID: top,
+		MainData: join(put64(1000), put32(walrecord.XinfoDBInfo|walrecord.XinfoSubxacts|walrecord.XinfoRelations|walrecord.XinfoInvals|walrecord.XinfoDroppedStats, 5, 1663, 2, sub1, sub2, 1), dropped,
 			put32(1), make([]byte, 12), put32(1), make([]byte, 16)),
 	})
 	p, _ := b.page(pagekey.SLRUPage(pagekey.CLOG, 0), end)
@@ -261,7 +242,7 @@ func TestCommitAndAbort(t *testing.T) {
 	require.False(t, ok, "what is dropped is gone, also for who takes its number")
 	require.GreaterOrEqual(t, b.in.state.storedXID, uint64(sub2+1))
 
-	end = b.take(walrecord.Record{RMID: walrecord.RmgrTransaction, Info: xactAbort, XID: 40000, MainData: put64(1)})
+	end = b.take(walrecord.Record{RMID: walrecord.RmgrTransaction, Info: walrecord.XactAbort, XID: 40000, MainData: put64(1)})
 	p, _ = b.page(pagekey.SLRUPage(pagekey.CLOG, 1), end)
 	require.Equal(t, 2, status(&p, 40000))
 }
@@ -269,14 +250,14 @@ func TestCommitAndAbort(t *testing.T) {
 func TestPreparedTransaction(t *testing.T) {
 	b := newRig(t, 15)
 	state := join(put32(0x57F94534, 72, 750), make([]byte, 60))
-	end := b.take(walrecord.Record{RMID: walrecord.RmgrTransaction, Info: xactPrepare, XID: 750, MainData: state})
+	end := b.take(walrecord.Record{RMID: walrecord.RmgrTransaction, Info: walrecord.XactPrepare, XID: 750, MainData: state})
 	require.Equal(t, state, b.value(pagekey.TwoPhase(750), end))
 	_, ok := b.page(pagekey.SLRUPage(pagekey.CLOG, 0), end)
 	require.False(t, ok)
 	// With the name that wal_level=logical writes, and an origin behind it.
 	end = b.take(walrecord.Record{
-		RMID: walrecord.RmgrTransaction, Info: xactCommitPrepared | xactHasInfo, HasOrigin: true, Origin: 3,
-		MainData: join(put64(1), put32(xinfoTwoPhase|xinfoGID|xinfoOrigin, 750), []byte("name\x00"), put64(0xAB00, 77)),
+		RMID: walrecord.RmgrTransaction, Info: walrecord.XactCommitPrepared | walrecord.XactHasInfo, HasOrigin: true, Origin: 3,
+		MainData: join(put64(1), put32(walrecord.XinfoTwoPhase|walrecord.XinfoGID|walrecord.XinfoOrigin, 750), []byte("name\x00"), put64(0xAB00, 77)),
 	})
 	require.Nil(t, b.value(pagekey.TwoPhase(750), end))
 	p, _ := b.page(pagekey.SLRUPage(pagekey.CLOG, 0), end)
@@ -352,7 +333,7 @@ func TestCommitTimestampsBeginAndEnd(t *testing.T) {
 		})
 	}
 	commit := func(xid uint32, at uint64) wal.LSN {
-		return b.take(walrecord.Record{RMID: walrecord.RmgrTransaction, Info: xactCommit, XID: xid, MainData: put64(at)})
+		return b.take(walrecord.Record{RMID: walrecord.RmgrTransaction, Info: walrecord.XactCommit, XID: xid, MainData: put64(at)})
 	}
 	key := pagekey.SLRUPage(pagekey.CommitTS, 0)
 	_, ok := b.page(key, commit(10, 1))
@@ -487,7 +468,7 @@ func TestBadRecordStops(t *testing.T) {
 	b := newRig(t, 15)
 	at := b.tl.LastLSN()
 	for range 2 {
-		_, err := b.try(walrecord.Record{RMID: walrecord.RmgrTransaction, Info: xactCommit | xactHasInfo, XID: 5, MainData: put64(1)})
+		_, err := b.try(walrecord.Record{RMID: walrecord.RmgrTransaction, Info: walrecord.XactCommit | walrecord.XactHasInfo, XID: 5, MainData: put64(1)})
 		require.ErrorIs(t, err, errTruncated)
 		require.ErrorContains(t, err, at.String())
 		require.Equal(t, at, b.tl.LastLSN())

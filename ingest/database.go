@@ -40,14 +40,14 @@ func (in *Ingester) database(r *walrecord.Record) error {
 		if b.Bad {
 			return errTruncated
 		}
-		in.eventDatabase(r, EventDatabaseCreated, place{space, db})
+		in.eventDatabase(r, EventDatabaseCreated, 0, place{space, db})
 		return in.copyDatabase(place{sourceSpace, sourceDB}, place{space, db}, r)
 	case databaseCreate:
 		db, space := b.U32(), b.U32()
 		if b.Bad {
 			return errTruncated
 		}
-		in.eventDatabase(r, EventDatabaseCreated, place{space, db})
+		in.eventDatabase(r, EventDatabaseCreated, 0, place{space, db})
 		in.add(pagekey.Database(space, db), r.End, pagestore.Image, nil)
 		return nil
 	case databaseDrop:
@@ -56,9 +56,9 @@ func (in *Ingester) database(r *walrecord.Record) error {
 		if b.Bad {
 			return errTruncated
 		}
-		for s := walrecord.NewCursor(spaces); len(s.Rest) > 0; {
+		for n, s := uint32(0), walrecord.NewCursor(spaces); len(s.Rest) > 0; n++ {
 			at := place{s.U32(), db}
-			in.eventDatabase(r, EventDatabaseDropped, at)
+			in.eventDatabase(r, EventDatabaseDropped, n, at)
 			in.dropDatabase(at, r.End)
 		}
 		return nil

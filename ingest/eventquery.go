@@ -46,7 +46,7 @@ func parseEvent(ref *pagekey.Ref, value []byte) (Event, error) {
 			e.Commits, e.Highest, err = parseCommits(Commit{LSN: e.LSN, Time: e.Time, XID: e.XID}, b.Rest)
 			return e, err
 		}
-	case EventDrop, EventTruncate, EventCreate, EventRelMap, EventDatabaseCreated, EventDatabaseDropped:
+	case EventDrop, EventTruncate, EventCreate, EventRelMap, EventDatabaseCreated, EventDatabaseDropped, EventCatalog:
 		for len(b.Rest) > 0 {
 			e.Rels = append(e.Rels, b.RelFile())
 		}

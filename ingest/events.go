@@ -1,8 +1,10 @@
 package ingest
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/walhaven/walhaven/pagekey"
 	"github.com/walhaven/walhaven/pagestore"
@@ -28,12 +30,13 @@ const (
 	EventTimeline        EventKind = 10 // recovery ended on a new TLI
 	EventDatabaseCreated EventKind = 11
 	EventDatabaseDropped EventKind = 12
-	lastEvent                      = EventDatabaseDropped
+	EventCatalog         EventKind = 13 // a commit that changed what the catalogs say of relations: Rels have database and OID
+	lastEvent                      = EventCatalog
 )
 
 var eventNames = [...]string{
 	"", "commit", "drop", "truncate", "cut", "create", "relation map", "restore point", "checkpoint", "gap", "timeline",
-	"create database", "drop database",
+	"create database", "drop database", "catalog",
 }
 
 func (k EventKind) String() string {
@@ -43,9 +46,17 @@ func (k EventKind) String() string {
 	return fmt.Sprintf("event %d", uint8(k))
 }
 
-// event adds an event. Its value is time i64, xid u32, then what its kind has:
-// relations of 12 bytes each, a name, or two numbers of 8 bytes.
+// event adds an event of a kind of which a record makes one.
 func (in *Ingester) event(kind EventKind, r *walrecord.Record, at wal.Timestamp, xid uint32, more func(b []byte) []byte) {
+	in.eventNumber(kind, 0, r, at, xid, more)
+}
+
+// eventNumber adds the nth event of a kind that a record makes. Its value is time
+// i64, xid u32, then what its kind has: relations of 12 bytes each, a name, or two
+// numbers of 8 bytes.
+func (in *Ingester) eventNumber(
+	kind EventKind, n uint32, r *walrecord.Record, at wal.Timestamp, xid uint32, more func(b []byte) []byte,
+) {
 	from := len(in.out.arena)
 	b := binary.LittleEndian.AppendUint64(in.out.arena, uint64(at))
 	b = binary.LittleEndian.AppendUint32(b, xid)
@@ -53,12 +64,6 @@ func (in *Ingester) event(kind EventKind, r *walrecord.Record, at wal.Timestamp,
 		b = more(b)
 	}
 	in.out.arena = b
-	n := uint32(0)
-	for i := len(in.out.entries) - 1; i >= 0 && in.out.entries[i].LSN == r.End; i-- {
-		if k := in.out.entries[i].Key; k == pagekey.Event(uint8(kind), r.End, n) {
-			n++ // Only Database/DROP has several.
-		}
-	}
 	in.addFrom(from, pagekey.Event(uint8(kind), r.End, n), r.End, pagestore.Image)
 }
 
@@ -66,8 +71,43 @@ func (in *Ingester) event(kind EventKind, r *walrecord.Record, at wal.Timestamp,
 func (in *Ingester) eventCommit(r *walrecord.Record, x *walrecord.TransactionEnd) {
 	in.state.commitTime = max(in.state.commitTime, x.Time)
 	in.commits = append(in.commits, Commit{LSN: r.End, Time: x.Time, XID: x.XID})
-	if len(x.Relations) > 0 {
-		in.event(EventDrop, r, x.Time, x.XID, func(b []byte) []byte { return append(b, x.Relations...) })
+	for n, rest := uint32(0), x.Relations; len(rest) > 0; n++ {
+		part := rest[:min(len(rest), eventRelations*walrecord.RelFileSize)]
+		in.eventNumber(EventDrop, n, r, x.Time, x.XID, func(b []byte) []byte { return append(b, part...) })
+		rest = rest[len(part):]
+	}
+	in.eventCatalog(r, x)
+}
+
+// eventRelations is how many relations one event has at most; the rest of a
+// record's are in further ones.
+const eventRelations = 8192
+
+// eventCatalog notes which relations a commit told other sessions to look up
+// anew: those that it made, changed or dropped, with storage or without. The
+// catalogs that all databases share are left out.
+func (in *Ingester) eventCatalog(r *walrecord.Record, x *walrecord.TransactionEnd) {
+	in.changed = in.changed[:0]
+	for m := x.Invalidations; len(m) >= walrecord.InvalSize; m = m[walrecord.InvalSize:] {
+		if db, oid, ok := walrecord.ChangedRelation(m); ok && db != 0 {
+			in.changed = append(in.changed, walrecord.RelFile{Database: db, Relation: oid})
+		}
+	}
+	slices.SortFunc(in.changed, func(a, b walrecord.RelFile) int {
+		return cmp.Or(cmp.Compare(a.Database, b.Database), cmp.Compare(a.Relation, b.Relation))
+	})
+	n := uint32(0)
+	for part := range slices.Chunk(slices.Compact(in.changed), eventRelations) {
+		in.eventNumber(EventCatalog, n, r, x.Time, x.XID, func(b []byte) []byte {
+			for _, rel := range part {
+				b = appendRel(b, rel)
+			}
+			return b
+		})
+		n++
+	}
+	if cap(in.changed) > eventRelations {
+		in.changed = nil
 	}
 }
 
@@ -89,12 +129,16 @@ func (in *Ingester) eventTruncate(r *walrecord.Record) error {
 	if b.Bad {
 		return errTruncated
 	}
-	in.event(EventTruncate, r, in.state.commitTime, r.XID, func(out []byte) []byte {
-		for o := walrecord.NewCursor(oids); len(o.Rest) > 0; {
-			out = appendRel(out, walrecord.RelFile{Database: db, Relation: o.U32()})
-		}
-		return out
-	})
+	number := uint32(0)
+	for part := range slices.Chunk(oids, 4*eventRelations) {
+		in.eventNumber(EventTruncate, number, r, in.state.commitTime, r.XID, func(out []byte) []byte {
+			for o := walrecord.NewCursor(part); len(o.Rest) > 0; {
+				out = appendRel(out, walrecord.RelFile{Database: db, Relation: o.U32()})
+			}
+			return out
+		})
+		number++
+	}
 	return nil
 }
 
@@ -114,8 +158,9 @@ func (in *Ingester) eventRelMap(r *walrecord.Record, p place) {
 	})
 }
 
-func (in *Ingester) eventDatabase(r *walrecord.Record, kind EventKind, p place) {
-	in.event(kind, r, in.state.commitTime, r.XID, func(b []byte) []byte {
+// eventDatabase has one event for each of a database's tablespaces.
+func (in *Ingester) eventDatabase(r *walrecord.Record, kind EventKind, n uint32, p place) {
+	in.eventNumber(kind, n, r, in.state.commitTime, r.XID, func(b []byte) []byte {
 		return appendRel(b, walrecord.RelFile{Tablespace: p.space, Database: p.db})
 	})
 }
@@ -160,7 +205,7 @@ func (in *Ingester) forgetEvents(lsn wal.LSN) error {
 	if found {
 		in.drop(pagekey.Events(uint8(EventCommit), 0, list.LSN-1), lsn)
 	}
-	for _, kind := range []EventKind{EventDrop, EventTruncate, EventCut, EventCreate, EventRelMap} {
+	for _, kind := range []EventKind{EventDrop, EventTruncate, EventCut, EventCreate, EventRelMap, EventCatalog} {
 		in.drop(pagekey.Events(uint8(kind), 0, cutoff), lsn)
 	}
 	in.forgotten = cutoff

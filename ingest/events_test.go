@@ -95,6 +95,38 @@ func highestOf(commits []Commit) (t wal.Timestamp) {
 	return t
 }
 
+// A commit says which relations it changed, once each and in order, in as many
+// events as it takes; so it does with the files that it removed.
+func TestEventsOfLargeCommits(t *testing.T) {
+	b := newRig(t, 15)
+	const relations = 20_000
+	var files, messages []byte
+	for i := range uint32(relations) {
+		files = append(files, put32(1663, 5, 16384+i)...)
+		for range 2 {
+			messages = append(messages, put32(0xFE, 5, 16384+relations-1-i, 0)...)
+		}
+		messages = append(messages, put32(0xFE, 0, 1262, 0)...) // shared
+		messages = append(messages, put32(54, 5, i, 0)...)      // of a system cache
+	}
+	end := b.take(walrecord.Record{
+		RMID: walrecord.RmgrTransaction, Info: walrecord.XactCommit | walrecord.XactHasInfo, XID: 71,
+		MainData: join(put64(99), put32(walrecord.XinfoRelations|walrecord.XinfoInvals, relations), files, put32(4*relations), messages),
+	})
+	for kind, space := range map[EventKind]uint32{EventDrop: 1663, EventCatalog: 0} {
+		var all []walrecord.RelFile
+		for _, e := range allEvents(t, b.tl, kind) {
+			require.Equal(t, Event{Kind: kind, LSN: end, XID: 71, Time: 99, Rels: e.Rels}, e)
+			require.LessOrEqual(t, len(e.Rels), eventRelations)
+			all = append(all, e.Rels...)
+		}
+		require.Len(t, all, relations, kind)
+		for i, rel := range all {
+			require.Equal(t, walrecord.RelFile{Tablespace: space, Database: 5, Relation: 16384 + uint32(i)}, rel)
+		}
+	}
+}
+
 func TestEventsOfRecords(t *testing.T) {
 	b := newRig(t, 15)
 	point := b.take(walrecord.Record{
@@ -110,8 +142,8 @@ func TestEventsOfRecords(t *testing.T) {
 	require.Equal(t, []Event{{Kind: EventCut, LSN: cut, Rels: []walrecord.RelFile{table}}}, allEvents(t, b.tl, EventCut))
 
 	drop := b.take(walrecord.Record{
-		RMID: walrecord.RmgrTransaction, Info: xactCommit | xactHasInfo, XID: 71,
-		MainData: join(put64(99), put32(xinfoRelations, 2), relBytes(table), relBytes(other)),
+		RMID: walrecord.RmgrTransaction, Info: walrecord.XactCommit | walrecord.XactHasInfo, XID: 71,
+		MainData: join(put64(99), put32(walrecord.XinfoRelations, 2), relBytes(table), relBytes(other)),
 	})
 	require.Equal(t, []Event{{Kind: EventDrop, LSN: drop, XID: 71, Time: 99, Rels: []walrecord.RelFile{table, other}}}, allEvents(t, b.tl, EventDrop))
 

@@ -64,6 +64,7 @@ type Ingester struct {
 	value      pagestore.Value // of lookups
 	customSeen bool
 	copyBytes  int // of a copied database are put at a time
+	changed    []walrecord.RelFile
 	rec        walrecord.Record
 }
 

@@ -46,7 +46,7 @@ func (c *Cluster) Window(ctx context.Context) (*Rows, error) {
 type FindOptions struct {
 	What    string // drop, truncate, restore-point
 	Pattern string // empty: all
-	Kinds   string // relkinds; empty: those with data
+	Kinds   string // relkinds; empty: all but indexes and TOAST
 	Limit   uint32
 }
 
@@ -76,7 +76,7 @@ var (
 	windowColumns = []string{
 		"oldest_lsn", "oldest_time", "newest_lsn", "newest_commit_lsn", "newest_commit_time", "restore_window", "oldest_wal_lsn", "pins",
 	}
-	findColumns = []string{"lsn", "before_lsn", "time", "xid", "event", "database", "schema", "name", "kind", "oid", "relation"}
+	findColumns = []string{"lsn", "before_lsn", "time", "xid", "event", "database", "schema", "name", "kind", "oid", "relation", "blocks"}
 )
 
 // askTimeout bounds one question about the past, which may read many pages.

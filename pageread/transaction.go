@@ -45,6 +45,11 @@ var (
 // It reads a page of the commit log at a number of LSNs that grows with the
 // logarithm of the WAL's length.
 func (r *Reader) CommitOf(ctx context.Context, xid uint32) (wal.LSN, error) {
+	return r.CommitAfter(ctx, xid, r.Floor())
+}
+
+// CommitAfter is CommitOf for a transaction that was running at an LSN.
+func (r *Reader) CommitAfter(ctx context.Context, xid uint32, running wal.LSN) (wal.LSN, error) {
 	committed := func(lsn wal.LSN) (bool, error) {
 		at, err := r.Exactly(ctx, lsn)
 		if err != nil {
@@ -56,7 +61,7 @@ func (r *Reader) CommitOf(ctx context.Context, xid uint32) (wal.LSN, error) {
 		}
 		return s == pagekey.StatusCommitted, err
 	}
-	lo, hi := r.Floor(), r.Last()
+	lo, hi := running, r.Last()
 	switch yes, err := committed(hi); {
 	case err != nil:
 		return 0, fmt.Errorf("transaction %d: %w", xid, err)

@@ -23,7 +23,20 @@ const (
 	findRestorePoint = "restore-point"
 )
 
-const defaultFindLimit = 100
+// findKinds are the kinds of events that tell.
+var findKinds = map[string][]ingest.EventKind{
+	findDrop:         {ingest.EventCatalog, ingest.EventDatabaseDropped},
+	findTruncate:     {ingest.EventCatalog, ingest.EventCut},
+	findRestorePoint: {ingest.EventRestorePoint},
+}
+
+const (
+	defaultFindLimit = 100
+	// kindDatabase stands for databases among relkinds; none is called so.
+	kindDatabase = 'd'
+	// defaultFindKinds are databases and all relkinds but indexes and TOAST.
+	defaultFindKinds = "rpmvfScd"
+)
 
 // findCommands are the commands about what happened.
 func (s *Server) findCommands() []admin.Command {
@@ -33,10 +46,10 @@ func (s *Server) findCommands() []admin.Command {
 		Args: []admin.Arg{
 			{Name: "what", Help: "'drop', 'truncate' or 'restore-point'."},
 			{Name: "pattern", Keyword: "NAMED", Optional: true, Help: "Name, with * and ?; with a full stop it is compared with schema.name."},
-			{Name: "kinds", Keyword: "KINDS", Optional: true, Help: "relkinds to list, 'rmS' by default: tables, materialised views, sequences."},
+			{Name: "kinds", Keyword: "KINDS", Optional: true, Help: "relkinds to list, and d for databases; all but indexes and TOAST by default: 'rpmvfScd'."},
 			{Name: "limit", Keyword: "LIMIT", Kind: admin.KindUint32, Optional: true, Help: "Rows at most (100)."},
 		},
-		Columns: admin.Text("lsn", "before_lsn", "time", "xid", "event", "database", "schema", "name", "kind", "oid", "relation"),
+		Columns: admin.Text("lsn", "before_lsn", "time", "xid", "event", "database", "schema", "name", "kind", "oid", "relation", "blocks"),
 		Handler: s.onPast(find),
 	}}
 }
@@ -51,8 +64,8 @@ type finding struct {
 
 func find(ctx context.Context, p past, call *admin.Call, emit admin.Emit) error {
 	f := finding{
-		past: p, what: call.Args["what"], pattern: cmp.Or(call.Args["pattern"], "*"), kinds: cmp.Or(call.Args["kinds"], "rmS"),
-		left: defaultFindLimit, emit: emit,
+		past: p, what: call.Args["what"], pattern: cmp.Or(call.Args["pattern"], "*"),
+		kinds: cmp.Or(call.Args["kinds"], defaultFindKinds), left: defaultFindLimit, emit: emit,
 	}
 	if _, err := path.Match(f.pattern, ""); err != nil {
 		return protocol.Errorf(protocol.CodeInvalidParameter, "invalid pattern %q", f.pattern)
@@ -60,178 +73,210 @@ func find(ctx context.Context, p past, call *admin.Call, emit admin.Emit) error 
 	if text := call.Args["limit"]; text != "" {
 		f.left, _ = strconv.Atoi(text) // The table has checked it.
 	}
-	var kinds []ingest.EventKind
-	switch f.what {
-	case findDrop:
-		kinds = []ingest.EventKind{ingest.EventDrop, ingest.EventDatabaseDropped}
-	case findTruncate:
-		kinds = []ingest.EventKind{ingest.EventDrop}
-	case findRestorePoint:
-		kinds = []ingest.EventKind{ingest.EventRestorePoint}
-	default:
+	kinds, ok := findKinds[f.what]
+	if !ok {
 		return protocol.Errorf(protocol.CodeInvalidParameter, "%q cannot be looked for", f.what).
 			WithHint("'drop', 'truncate' or 'restore-point' can.")
 	}
-	events, err := f.events(ctx, kinds)
-	if err != nil {
-		return err
-	}
-	for i := range events {
-		if f.left <= 0 {
-			break
+	return f.backwards(ctx, kinds)
+}
+
+// occasion is an LSN at which events of a kind are.
+type occasion struct {
+	lsn  wal.LSN
+	kind ingest.EventKind
+}
+
+// The events are looked through in stretches of WAL, from the newest on, so that
+// neither their number nor the length of the window takes memory.
+const (
+	firstStretch = 64 << 20 // bytes of WAL
+	leastStretch = 1 << 20
+	maxOccasions = 1 << 17 // of a stretch; one of the least length cannot have as many
+)
+
+// backwards looks at all events of some kinds, newest first, until there are
+// enough rows.
+func (f *finding) backwards(ctx context.Context, kinds []ingest.EventKind) error {
+	stretch := wal.LSN(firstStretch)
+	floor := f.reader.Floor()
+	for upTo := f.reader.Last(); upTo > floor && f.left > 0; {
+		after := floor
+		if upTo-floor > stretch {
+			after = upTo - stretch
 		}
-		if err := f.event(ctx, &events[i]); err != nil {
+		found, all, err := f.occasions(ctx, kinds, after, upTo)
+		if err != nil {
 			return err
+		}
+		if !all && stretch > leastStretch {
+			stretch /= 4
+			continue
+		}
+		for _, m := range found {
+			if f.left <= 0 {
+				break
+			}
+			if err := f.occasion(ctx, m); err != nil {
+				return err
+			}
+		}
+		upTo = after
+		if len(found) < maxOccasions/64 {
+			stretch *= 4
 		}
 	}
 	return nil
 }
 
-// maxEvents bounds what one FIND looks through.
-const maxEvents = 1 << 20
-
-// events are those of some kinds within the window, newest first.
-func (f *finding) events(ctx context.Context, kinds []ingest.EventKind) (all []ingest.Event, err error) {
+// occasions are those in (after, upTo], newest first; all is false when there are
+// more than a stretch should have.
+func (f *finding) occasions(ctx context.Context, kinds []ingest.EventKind, after, upTo wal.LSN) (list []occasion, all bool, err error) {
 	for _, kind := range kinds {
-		err := ingest.Events(ctx, f.tl, kind, f.reader.Floor(), f.reader.Last(), func(e ingest.Event) bool {
-			all = append(all, e)
-			return len(all) <= maxEvents
+		err := ingest.Events(ctx, f.tl, kind, after, upTo, func(e ingest.Event) bool {
+			m := occasion{e.LSN, kind}
+			// A record may have several events of a kind.
+			if (len(list) == 0 || list[len(list)-1] != m) && (kind != ingest.EventCut || mayBeTruncate(&e)) {
+				list = append(list, m)
+			}
+			return len(list) <= maxOccasions
 		})
-		if err != nil {
-			return nil, err
+		if err != nil || len(list) > maxOccasions {
+			return list, false, err
 		}
 	}
-	if len(all) > maxEvents {
-		return nil, protocol.Errorf(protocol.CodeProgramLimit, "there are more than %d events in the window", maxEvents)
-	}
-	slices.SortFunc(all, func(a, b ingest.Event) int { return cmp.Compare(b.LSN, a.LSN) })
-	// A database has an event for each of its tablespaces.
-	return slices.CompactFunc(all, func(a, b ingest.Event) bool { return a.LSN == b.LSN && a.Kind == b.Kind }), nil
+	slices.SortFunc(list, func(a, b occasion) int {
+		return cmp.Or(cmp.Compare(b.lsn, a.lsn), cmp.Compare(a.kind, b.kind))
+	})
+	return list, true, nil
 }
 
-func (f *finding) event(ctx context.Context, e *ingest.Event) error {
-	if e.Kind == ingest.EventRestorePoint {
+// occasion reports what happened at one.
+func (f *finding) occasion(ctx context.Context, m occasion) error {
+	var e ingest.Event // All of the record's in one.
+	err := ingest.Events(ctx, f.tl, m.kind, m.lsn-1, m.lsn, func(part ingest.Event) bool {
+		part.Rels = append(e.Rels, part.Rels...)
+		e = part
+		return true
+	})
+	if err != nil {
+		return err
+	}
+	switch m.kind {
+	case ingest.EventRestorePoint:
 		if !matches(f.pattern, "", e.Name) {
 			return nil
 		}
 		f.left--
-		return f.emit(e.LSN, e.LSN, timeText(e.Time), nil, f.what, nil, nil, e.Name, nil, nil, nil)
+		return f.emit(e.LSN, e.LSN, timeText(e.Time), nil, f.what, nil, nil, e.Name, nil, nil, nil, nil)
+	case ingest.EventCut:
+		return f.truncatedAsNew(ctx, &e)
+	case ingest.EventDatabaseDropped:
+		return f.database(ctx, &e)
 	}
-	before, err := f.reader.Exactly(ctx, e.LSN-1)
-	if err != nil {
-		return err
-	}
-	if e.Kind == ingest.EventDatabaseDropped {
-		return f.database(ctx, e, before)
-	}
-	after, err := f.reader.Exactly(ctx, e.LSN)
-	if err != nil {
-		return err
-	}
-	for _, db := range databasesOf(e.Rels) {
-		if err := f.relations(ctx, e, db, before, after); err != nil {
+	for rels := range byDatabase(e.Rels) {
+		c, err := f.change(ctx, &e, rels)
+		switch {
+		case err != nil:
+			return err
+		case f.what == findDrop:
+			err = c.dropped(ctx)
+		default:
+			err = c.truncated(ctx)
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func databasesOf(rels []walrecord.RelFile) (dbs []uint32) {
-	for _, r := range rels {
-		if r.Database != 0 && !slices.Contains(dbs, r.Database) {
-			dbs = append(dbs, r.Database)
+// byDatabase cuts a sorted list into one for each database.
+func byDatabase(rels []walrecord.RelFile) func(yield func([]walrecord.RelFile) bool) {
+	return func(yield func([]walrecord.RelFile) bool) {
+		for len(rels) > 0 {
+			n := 1
+			for n < len(rels) && rels[n].Database == rels[0].Database {
+				n++
+			}
+			if !yield(rels[:n]) {
+				return
+			}
+			rels = rels[n:]
 		}
 	}
-	return dbs
 }
 
 // database reports a database that was dropped.
-func (f *finding) database(ctx context.Context, e *ingest.Event, before pageread.At) error {
+func (f *finding) database(ctx context.Context, e *ingest.Event) error {
+	if strings.IndexByte(f.kinds, kindDatabase) < 0 {
+		return nil
+	}
 	db := e.Rels[0].Database
-	name, err := f.reader.DatabaseName(ctx, db, before)
+	catalog, err := f.catalog(ctx, db, e.LSN-1)
 	if err != nil {
 		return err
 	}
-	if !matches(f.pattern, "", name) {
-		return nil
+	name, err := catalog.DatabaseName(ctx)
+	if err != nil || !matches(f.pattern, "", name) {
+		return err
 	}
 	restore, err := f.restoreTo(ctx, e.LSN)
 	if err != nil {
 		return err
 	}
 	f.left--
-	return f.emit(e.LSN, restore, timeText(e.Time), e.XID, "drop database", name, nil, name, nil, db, nil)
+	return f.emit(e.LSN, restore, timeText(e.Time), e.XID, "drop database", name, nil, name, nil, db, nil, nil)
 }
 
-// relations reports what happened to the relations of a database whose files a
-// commit removed: those that are gone were dropped, those that have other files
-// were rewritten, and truncated if there is nothing in the new ones.
-func (f *finding) relations(ctx context.Context, e *ingest.Event, db uint32, before, after pageread.At) error {
-	gone, err := f.reader.Classes(ctx, db, before, func(c *pageread.Class) bool {
-		return slices.Contains(e.Rels, c.File) && strings.IndexByte(f.kinds, c.Kind) >= 0
-	})
-	if err != nil || len(gone) == 0 {
+func (f *finding) catalog(ctx context.Context, db uint32, lsn wal.LSN) (*pageread.Catalog, error) {
+	at, err := f.reader.Exactly(ctx, lsn)
+	if err != nil {
+		return nil, err
+	}
+	return f.reader.Catalog(ctx, db, at)
+}
+
+// relation reports what happened to a relation, as the catalog knew it.
+func (f *finding) relation(ctx context.Context, e *ingest.Event, catalog *pageread.Catalog, c *pageread.Class) error {
+	if strings.IndexByte(f.kinds, c.Kind) < 0 {
+		return nil
+	}
+	schema, err := catalog.Schema(ctx, c.Namespace)
+	if err != nil || !matches(f.pattern, schema, c.Name) {
 		return err
 	}
-	now := map[uint32]walrecord.RelFile{}
-	_, err = f.reader.Classes(ctx, db, after, func(c *pageread.Class) bool {
-		if slices.ContainsFunc(gone, func(g pageread.Class) bool { return g.OID == c.OID }) {
-			now[c.OID] = c.File
-		}
-		return false
-	})
+	name, err := catalog.DatabaseName(ctx)
 	if err != nil {
 		return err
 	}
-	for i := range gone {
-		c := &gone[i]
-		file, exists := now[c.OID]
-		if f.left <= 0 || !matches(f.pattern, c.Schema, c.Name) || exists != (f.what == findTruncate) {
-			continue
-		}
-		if exists {
-			if emptied, err := f.emptied(ctx, c.File, file, before, after); err != nil || !emptied {
-				if err != nil {
-					return err
-				}
-				continue
-			}
-		}
-		if err := f.relation(ctx, e, db, c, before); err != nil {
+	var restore, file, blocks any
+	if e.Kind != ingest.EventCut {
+		if restore, err = f.restoreTo(ctx, e.LSN); err != nil {
 			return err
 		}
 	}
-	return nil
-}
-
-// emptied says whether a relation had blocks in its old file and has none in the
-// new one.
-func (f *finding) emptied(ctx context.Context, old, fresh walrecord.RelFile, before, after pageread.At) (bool, error) {
-	size := func(rel walrecord.RelFile, at pageread.At) (uint32, error) {
-		if exists, err := f.reader.Exists(ctx, rel, walrecord.ForkMain, at); err != nil || !exists {
-			return 0, err
+	if c.File.Relation != 0 {
+		at, err := f.reader.Exactly(ctx, e.LSN-1)
+		if err != nil {
+			return err
 		}
-		return f.reader.Size(ctx, rel, walrecord.ForkMain, at)
-	}
-	had, err := size(old, before)
-	if err != nil || had == 0 {
-		return false, err
-	}
-	has, err := size(fresh, after)
-	return has == 0, err
-}
-
-func (f *finding) relation(ctx context.Context, e *ingest.Event, db uint32, c *pageread.Class, before pageread.At) error {
-	name, err := f.reader.DatabaseName(ctx, db, before)
-	if err != nil {
-		return err
-	}
-	restore, err := f.restoreTo(ctx, e.LSN)
-	if err != nil {
-		return err
+		size, err := f.blocks(ctx, c.File, at)
+		if err != nil {
+			return err
+		}
+		file, blocks = c.File.String(), size
 	}
 	f.left--
-	return f.emit(e.LSN, restore, timeText(e.Time), e.XID, f.what, name, c.Schema, c.Name, string(c.Kind), c.OID, c.File.String())
+	return f.emit(e.LSN, restore, timeText(e.Time), e.XID, f.what, name, schema, c.Name, string(c.Kind), c.OID, file, blocks)
+}
+
+// blocks is the length of a relation, 0 for one without files.
+func (f *finding) blocks(ctx context.Context, rel walrecord.RelFile, at pageread.At) (uint32, error) {
+	if exists, err := f.reader.Exists(ctx, rel, walrecord.ForkMain, at); err != nil || !exists {
+		return 0, err
+	}
+	return f.reader.Size(ctx, rel, walrecord.ForkMain, at)
 }
 
 // restoreTo is the position to go back to before what a commit did: the end of

@@ -60,7 +60,7 @@ func (w *windowCmd) Run(ctx context.Context, c *cli) error {
 type findCmd struct {
 	What    string `arg:"" enum:"drop,truncate,restore-point" help:"drop, truncate or restore-point."`
 	Pattern string `arg:"" optional:"" help:"Name, with * and ?; with a full stop it is compared with schema.name."`
-	Kinds   string `help:"relkinds to list, as in pg_class: 'rmSit' adds indexes and TOAST." default:"rmS"`
+	Kinds   string `help:"relkinds to list, as in pg_class, and d for databases; by default all but indexes (i, I) and TOAST (t)." default:"rpmvfScd"`
 	Limit   uint32 `help:"Rows at most." default:"100"`
 	Output  string `short:"o" help:"table, json or jsonl." enum:"table,json,jsonl" default:"table"`
 }

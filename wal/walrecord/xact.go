@@ -11,25 +11,39 @@ import (
 // Operations of resource manager Transaction, and the bits of xinfo
 // (src/include/access/xact.h).
 const (
-	xactCommit         = 0x00
-	xactPrepare        = 0x10
-	xactAbort          = 0x20
-	xactCommitPrepared = 0x30
-	xactAbortPrepared  = 0x40
-	xactMask           = 0x70
-	xactHasInfo        = 0x80
+	XactCommit         = 0x00
+	XactPrepare        = 0x10
+	XactAbort          = 0x20
+	XactCommitPrepared = 0x30
+	XactAbortPrepared  = 0x40
+	xactMask           = 0x70 // of the info byte: the operation
+	XactHasInfo        = 0x80
 
-	xinfoDBInfo       = 1 << 0
-	xinfoSubxacts     = 1 << 1
-	xinfoRelations    = 1 << 2
-	xinfoInvals       = 1 << 3
-	xinfoTwoPhase     = 1 << 4
-	xinfoOrigin       = 1 << 5
-	xinfoGID          = 1 << 7
-	xinfoDroppedStats = 1 << 8
-
-	invalSize = 16
+	XinfoDBInfo       = 1 << 0
+	XinfoSubxacts     = 1 << 1
+	XinfoRelations    = 1 << 2
+	XinfoInvals       = 1 << 3
+	XinfoTwoPhase     = 1 << 4
+	XinfoOrigin       = 1 << 5
+	XinfoGID          = 1 << 7
+	XinfoDroppedStats = 1 << 8
 )
+
+// InvalSize is the size of an invalidation message in a record, in bytes
+// (SharedInvalidationMessage).
+const InvalSize = 16
+
+// ChangedRelation reads an invalidation message. ok says that it is about one
+// relation, of which anything in the catalogs may have changed, its existence
+// too; db is 0 for a relation that all databases share.
+func ChangedRelation(message []byte) (db, oid uint32, ok bool) {
+	const relcache = -2 // SHAREDINVALRELCACHE_ID
+	if len(message) < InvalSize || int8(message[0]) != relcache {
+		return 0, 0, false
+	}
+	db, oid = binary.LittleEndian.Uint32(message[4:]), binary.LittleEndian.Uint32(message[8:])
+	return db, oid, oid != 0 // 0 is every relation.
+}
 
 // RelFileSize is the size of a relation file locator in a record, in bytes.
 const RelFileSize = 12
@@ -46,6 +60,9 @@ type TransactionEnd struct {
 	Time      wal.Timestamp
 	Subxids   []byte // u32 each, little-endian
 	Relations []byte // RelFileSize each: files that go
+	// Invalidations are what other sessions must forget of the catalogs: InvalSize
+	// each; see [ChangedRelation].
+	Invalidations []byte
 
 	HasOrigin  bool
 	OriginLSN  wal.LSN
@@ -57,38 +74,38 @@ type TransactionEnd struct {
 // record.
 func ParseTransactionEnd(r *Record) (x TransactionEnd, ok bool, err error) {
 	op := r.Info & xactMask
-	if r.RMID != RmgrTransaction || (op != xactCommit && op != xactCommitPrepared && op != xactAbort && op != xactAbortPrepared) {
+	if r.RMID != RmgrTransaction || (op != XactCommit && op != XactCommitPrepared && op != XactAbort && op != XactAbortPrepared) {
 		return x, false, nil
 	}
 	b := NewCursor(r.MainData)
-	x.XID, x.Committed = r.XID, op == xactCommit || op == xactCommitPrepared
+	x.XID, x.Committed = r.XID, op == XactCommit || op == XactCommitPrepared
 	x.Time = b.Time()
 	var info uint32
-	if r.Info&xactHasInfo != 0 {
+	if r.Info&XactHasInfo != 0 {
 		info = b.U32()
 	}
-	if info&xinfoDBInfo != 0 {
+	if info&XinfoDBInfo != 0 {
 		b.Bytes(8)
 	}
-	if info&xinfoSubxacts != 0 {
+	if info&XinfoSubxacts != 0 {
 		x.Subxids = b.Counted(4)
 	}
-	if info&xinfoRelations != 0 {
+	if info&XinfoRelations != 0 {
 		x.Relations = b.Counted(RelFileSize)
 	}
-	if info&xinfoDroppedStats != 0 {
+	if info&XinfoDroppedStats != 0 {
 		b.Counted(droppedStatsSize(r.Major))
 	}
-	if info&xinfoInvals != 0 {
-		b.Counted(invalSize)
+	if info&XinfoInvals != 0 {
+		x.Invalidations = b.Counted(InvalSize)
 	}
-	if info&xinfoTwoPhase != 0 {
+	if info&XinfoTwoPhase != 0 {
 		x.Prepared, x.XID = true, b.U32()
-		if info&xinfoGID != 0 {
+		if info&XinfoGID != 0 {
 			b.Bytes(bytes.IndexByte(b.Rest, 0) + 1)
 		}
 	}
-	if info&xinfoOrigin != 0 {
+	if info&XinfoOrigin != 0 {
 		x.HasOrigin, x.OriginLSN, x.OriginTime = true, b.LSN(), b.Time()
 	}
 	if b.Bad {
@@ -101,7 +118,7 @@ func ParseTransactionEnd(r *Record) (x TransactionEnd, ok bool, err error) {
 // other record.
 func ParsePrepare(r *Record) (xid uint32, ok bool, err error) {
 	const xidAt = 8 // in xl_xact_prepare
-	if r.RMID != RmgrTransaction || r.Info&xactMask != xactPrepare {
+	if r.RMID != RmgrTransaction || r.Info&xactMask != XactPrepare {
 		return 0, false, nil
 	}
 	if len(r.MainData) < xidAt+4 {
