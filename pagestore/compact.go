@@ -22,13 +22,30 @@ func (t *Timeline) Compact(ctx context.Context) error {
 }
 
 // CompactIfWorthwhile does one compaction if there are many runs, or garbage
-// among the old ones; it says whether it did.
+// among the old ones; it says whether it did. While much is put, it leaves the
+// processors to the puts until runs are very many: it is then worth more, too.
 func (t *Timeline) CompactIfWorthwhile(ctx context.Context) (bool, error) {
-	done, err := t.compact(ctx, t.s.o.choose)
+	o := &t.s.o
+	done, err := t.compact(ctx, func(runs []*run, cutoff wal.LSN) (lo, hi int) {
+		if len(runs) < manyRuns*o.CompactRuns && t.hurries() {
+			return 0, 0
+		}
+		return o.choose(runs, cutoff)
+	})
 	if err != nil {
 		return false, fmt.Errorf("compact timeline %s: %w", t.id, err)
 	}
 	return done, nil
+}
+
+// hurry is in how short a time an in-memory layer fills when much is put, and how
+// long that is remembered.
+const hurry = 5 * time.Second
+
+// hurries says whether much is being put.
+func (t *Timeline) hurries() bool {
+	at := t.hurried.Load()
+	return at != 0 && t.s.o.Now().UnixNano()-at < int64(hurry)
 }
 
 // choose picks neighbouring runs to merge, lo == hi for none.
@@ -62,29 +79,56 @@ func chooseGarbage(runs []*run, cutoff wal.LSN, sizes []uint64, percent int) int
 	return lo
 }
 
-// similarRuns is how many runs of like size are worth merging.
-const similarRuns = 4
+// manyRuns times CompactRuns are merged whatever their sizes and whatever else there
+// is to do.
+const manyRuns = 3
 
-// chooseSimilar is size-tiered compaction: of at least limit runs, newest first,
-// it picks neighbours of which none is larger than all newer ones of the group
-// together, so that an entry is rewritten a logarithmic number of times. If
-// there are none, it picks the newest ones, enough to get below the limit.
+// chooseSimilar is size-tiered compaction: of runs, newest first, it picks at least
+// limit neighbours of which the largest is at most 2/limit of all together, so that
+// an entry is rewritten a logarithmic number of times. Among several it takes those
+// with the smallest runs. Where there are none, and many runs, it picks the limit
+// neighbours that come nearest to that.
 func chooseSimilar(sizes []uint64, limit int) (lo, hi int) {
-	n := len(sizes)
-	if n < limit {
+	if len(sizes) < limit {
 		return 0, 0
 	}
-	for lo := range n - 1 {
-		total, hi := sizes[lo], lo+1
-		for hi < n && sizes[hi] <= total+total/8 {
-			total += sizes[hi]
-			hi++
-		}
-		if hi-lo >= min(similarRuns, limit) {
+	for _, largest := range slices.Compact(slices.Sorted(slices.Values(sizes))) {
+		if lo, hi := stretch(sizes, limit, largest); lo < hi {
 			return lo, hi
 		}
 	}
-	return 0, n - limit + 2
+	if len(sizes) < manyRuns*limit {
+		return 0, 0
+	}
+	best := -1.0
+	for at := range len(sizes) - limit + 1 {
+		group := sizes[at : at+limit]
+		if gain := float64(sum(group)) / float64(max(slices.Max(group), 1)); gain > best {
+			best, lo = gain, at
+		}
+	}
+	return lo, lo + limit
+}
+
+// stretch finds the first neighbours none of which is larger than largest, at least
+// limit of them, that are together limit/2 times as large.
+func stretch(sizes []uint64, limit int, largest uint64) (lo, hi int) {
+	for ; lo < len(sizes); lo = hi + 1 {
+		for hi = lo; hi < len(sizes) && sizes[hi] <= largest; hi++ {
+			continue
+		}
+		if hi-lo >= limit && 2*sum(sizes[lo:hi]) >= uint64(limit)*largest {
+			return lo, hi
+		}
+	}
+	return 0, 0
+}
+
+func sum(sizes []uint64) (total uint64) {
+	for _, size := range sizes {
+		total += size
+	}
+	return total
 }
 
 // compact merges the runs that choose picks.

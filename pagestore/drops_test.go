@@ -1,6 +1,7 @@
 package pagestore
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -80,10 +81,44 @@ func TestChooseSimilar(t *testing.T) {
 		{[]uint64{1, 1, 1}, 0, 0},
 		{[]uint64{1, 1, 1, 1}, 0, 4},
 		{[]uint64{1, 1, 1, 1, 100}, 0, 4},
-		{[]uint64{1, 10, 10, 10, 10, 1000}, 1, 5},
-		{[]uint64{1, 10, 100, 1000, 10000}, 0, 3},
+		{[]uint64{1, 10, 10, 10, 10, 1000}, 0, 5},
+		{[]uint64{1, 10, 10, 10, 1, 10, 1000}, 0, 6},
+		{[]uint64{20, 10, 10, 1, 1, 1, 1, 10}, 3, 7},
+		{[]uint64{3, 10, 100, 1000, 10000}, 0, 0},
+		{[]uint64{1, 4, 16, 64, 256, 1024, 1500, 4096, 16384, 65536, 262144, 1048576}, 3, 7}, // Many.
 	} {
 		lo, hi := chooseSimilar(c.sizes, 4)
 		require.Equal(t, [2]int{c.lo, c.hi}, [2]int{lo, hi}, c.sizes)
+	}
+}
+
+// However much has been put, an entry is rewritten a logarithmic number of times,
+// and runs stay few.
+func TestRewritesAreFew(t *testing.T) {
+	const limit, flushes = 8, 5000
+	for name, size := range map[string]func(i int) uint64{
+		"equal":   func(int) uint64 { return 1000 },
+		"rising":  func(i int) uint64 { return uint64(i + 1) },
+		"falling": func(i int) uint64 { return uint64(flushes - i) },
+		"mixed":   func(i int) uint64 { return []uint64{1, 1000, 30, 5, 700, 2, 900}[i%7] },
+		"empty":   func(i int) uint64 { return uint64(i % 2) },
+	} {
+		var runs []uint64
+		var put, written uint64
+		for i := range flushes {
+			put += size(i)
+			runs = slices.Insert(runs, 0, size(i))
+			for {
+				lo, hi := chooseSimilar(runs, limit)
+				if lo == hi {
+					break
+				}
+				merged := sum(runs[lo:hi])
+				written += merged
+				runs = slices.Replace(runs, lo, hi, merged)
+			}
+			require.Less(t, len(runs), manyRuns*limit, name)
+		}
+		require.Less(t, written, 6*put, name)
 	}
 }

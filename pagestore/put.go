@@ -114,6 +114,9 @@ func (t *Timeline) freezeFull() (frozen int, err error) {
 		return min(frozen, t.s.o.MaxFrozen), nil
 	}
 	if frozen < t.s.o.MaxFrozen {
+		if now := t.s.o.Now(); now.Sub(m.mems[0].since) < hurry {
+			t.hurried.Store(now.UnixNano())
+		}
 		t.freeze()
 	}
 	return frozen + 1, nil

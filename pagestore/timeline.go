@@ -25,6 +25,7 @@ type Timeline struct {
 	open      atomic.Uint64 // LSN of which a part was put, 0 without one; set by Put
 	flushed   atomic.Uint64 // the index's
 	nextLayer atomic.Uint64
+	hurried   atomic.Int64 // Unix time in ns of the last layer that filled in a hurry, 0 before
 
 	putMu    sync.Mutex // held by Put and whatever ends a memLayer
 	mapMu    sync.Mutex // held to replace current

@@ -248,9 +248,10 @@ func (c *CopyStream) Send(parts ...[]byte) error {
 	return c.send(parts, false)
 }
 
-// SendKept is Send for frames that others follow at once: big parts, too, are
-// copied and kept until Flush or until the buffer is full, which makes one system
-// call of several frames.
+// SendKept is Send for frames that others follow at once: big parts, too, are kept
+// until Flush, a Send with big parts or until there are many, which makes one
+// system call of several frames. They are not copied and must not change until
+// then.
 func (c *CopyStream) SendKept(parts ...[]byte) error {
 	return c.send(parts, true)
 }
@@ -262,10 +263,7 @@ func (c *CopyStream) send(parts [][]byte, keep bool) error {
 	if c.sent != sendOpen {
 		return errWriterClosed
 	}
-	if keep {
-		return c.sendFailure(out.copyWhole(parts))
-	}
-	return c.sendFailure(out.copyData(parts))
+	return c.sendFailure(out.copyData(parts, keep))
 }
 
 // Flush writes what Send kept.

@@ -16,6 +16,8 @@ const (
 	// inlinePart is the size up to which part of a frame is copied next to its
 	// header; anything bigger is written from where it lies.
 	inlinePart = 4 << 10
+	// keptBytes of big parts wait for others before they are written.
+	keptBytes = 256 << 10
 )
 
 var errWriterClosed = errors.New("send on a stream that was closed for sending")
@@ -31,8 +33,10 @@ type frameWriter struct {
 	arm func() error
 
 	gather  bool        // conn takes several buffers in one system call
-	pieces  net.Buffers // scratch, emptied after each write
-	backing [][]byte    // what pieces is cut from, so that it can be reused
+	pieces  net.Buffers // what comes before buf[mark:]: parts of buf, and big parts of frames
+	mark    int
+	kept    int      // bytes of the big parts in pieces
+	backing [][]byte // what pieces is cut from, so that it can be reused
 }
 
 func newFrameWriter(conn net.Conn) *frameWriter {
@@ -69,8 +73,11 @@ func (w *frameWriter) flush() error {
 }
 
 func (w *frameWriter) flushLocked() error {
-	if w.err != nil || len(w.buf) == 0 {
+	switch {
+	case w.err != nil || len(w.buf) == 0:
 		return w.err
+	case len(w.pieces) > 0:
+		return w.writePieces()
 	}
 	if w.err = w.ready(); w.err != nil {
 		return w.err
@@ -82,7 +89,7 @@ func (w *frameWriter) flushLocked() error {
 
 // release empties the buffer and lets go of one that a long message blew up.
 func (w *frameWriter) release() {
-	w.buf = w.buf[:0]
+	w.buf, w.mark = w.buf[:0], 0
 	if cap(w.buf) > 4*writeBuffer {
 		w.buf = nil
 	}
@@ -95,92 +102,68 @@ func (w *frameWriter) ready() error {
 	return w.arm()
 }
 
-// copyData writes or keeps one CopyData message made of parts.
-func (w *frameWriter) copyData(parts [][]byte) error {
+// copyData keeps one CopyData message made of parts if all of them are small, and
+// else writes it, with what was kept before. keep has it keep big parts, too: by
+// reference, or copied for a connection that cannot gather.
+func (w *frameWriter) copyData(parts [][]byte, keep bool) error {
 	if w.err != nil {
 		return w.err
 	}
-	total, inline := 0, 0
+	total := 0
 	for _, p := range parts {
 		total += len(p)
-		if len(p) <= inlinePart {
-			inline += len(p)
+	}
+	limit := inlinePart
+	if keep && !w.gather && frameHeader+total <= writeBuffer {
+		limit = writeBuffer
+	}
+	small := frameHeader
+	for _, p := range parts {
+		if len(p) <= limit {
+			small += len(p)
 		}
 	}
 	if cap(w.buf) < writeBuffer {
 		w.buf = append(make([]byte, 0, writeBuffer), w.buf...)
 	}
-	// Without room for the small parts they could move the buffer while
-	// pieces of it are queued, so it is emptied first.
-	if len(w.buf)+frameHeader+inline > cap(w.buf) {
+	if len(w.buf)+small > cap(w.buf) {
 		if err := w.flushLocked(); err != nil {
 			return err
 		}
 	}
-	copyAll := frameHeader+inline > cap(w.buf)
 	w.buf = append(w.buf, 'd', 0, 0, 0, 0)
 	binary.BigEndian.PutUint32(w.buf[len(w.buf)-4:], uint32(4+total))
-	return w.parts(parts, copyAll, inline == total)
-}
-
-// copyWhole keeps one CopyData message in the buffer, which is written first
-// when there is no room; one that does not fit at all is written as copyData does.
-func (w *frameWriter) copyWhole(parts [][]byte) error {
-	total := frameHeader
+	many := small > writeBuffer // Then even they are written from where they lie.
 	for _, p := range parts {
-		total += len(p)
-	}
-	if total > writeBuffer {
-		return w.copyData(parts)
-	}
-	if cap(w.buf) < writeBuffer {
-		w.buf = append(make([]byte, 0, writeBuffer), w.buf...)
-	}
-	if len(w.buf)+total > cap(w.buf) {
-		if err := w.flushLocked(); err != nil {
-			return err
+		if len(p) <= limit && !many {
+			w.buf = append(w.buf, p...)
+		} else {
+			w.refer(p)
 		}
 	}
-	if w.err != nil {
-		return w.err
-	}
-	w.buf = append(w.buf, 'd', 0, 0, 0, 0)
-	binary.BigEndian.PutUint32(w.buf[len(w.buf)-4:], uint32(total-1))
-	for _, p := range parts {
-		w.buf = append(w.buf, p...)
+	if w.kept > 0 && (many || !keep || w.kept >= keptBytes) {
+		return w.writePieces()
 	}
 	return nil
 }
 
-// parts queues the parts behind their header. separate forces big and small
-// ones alike out of the buffer, whole says that all are small.
-func (w *frameWriter) parts(parts [][]byte, separate, whole bool) error {
-	if whole && !separate {
-		for _, p := range parts {
-			w.buf = append(w.buf, p...)
-		}
-		return nil
+// refer has p written behind what is in the buffer.
+func (w *frameWriter) refer(p []byte) {
+	if w.pieces == nil {
+		w.pieces, w.backing = w.backing[:0], nil
 	}
-	w.pieces, w.backing = w.backing[:0], nil
-	mark := 0
-	for _, p := range parts {
-		if len(p) <= inlinePart && !separate {
-			w.buf = append(w.buf, p...)
-			continue
-		}
-		if len(w.buf) > mark {
-			w.pieces = append(w.pieces, w.buf[mark:])
-			mark = len(w.buf)
-		}
-		w.pieces = append(w.pieces, p)
+	if len(w.buf) > w.mark {
+		w.pieces = append(w.pieces, w.buf[w.mark:])
+		w.mark = len(w.buf)
 	}
-	if len(w.buf) > mark {
-		w.pieces = append(w.pieces, w.buf[mark:])
-	}
-	return w.writePieces()
+	w.pieces = append(w.pieces, p)
+	w.kept += len(p)
 }
 
 func (w *frameWriter) writePieces() error {
+	if len(w.buf) > w.mark {
+		w.pieces = append(w.pieces, w.buf[w.mark:])
+	}
 	w.backing = w.pieces
 	if w.err = w.ready(); w.err == nil {
 		if own, ok := w.conn.(*ownthread.Conn); ok {
@@ -192,7 +175,7 @@ func (w *frameWriter) writePieces() error {
 		}
 	}
 	clear(w.backing)
-	w.pieces = nil
+	w.pieces, w.kept = nil, 0
 	w.release()
 	return w.err
 }

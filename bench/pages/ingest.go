@@ -45,14 +45,17 @@ type ingested struct {
 	turns    []turn
 }
 
-// turn is what both did in a round.
-type turn struct{ standby, pageserver taken }
+// turn is what both did in a round: the standby before the pageserver, and again
+// after it.
+type turn struct{ standby, pageserver, again taken }
 
 // taken is how a system took WAL.
 type taken struct {
 	rate  float64 // bytes a second
 	cpu   float64 // seconds of the process, or of all of the server's, for each byte
 	space float64 // layer bytes for each byte of WAL
+	// written is what was written of layers for each byte of WAL, merged ones too.
+	written float64
 }
 
 // progress is how far a system was when, and what it had used.
@@ -137,8 +140,12 @@ func (w *world) ingest(ctx context.Context, l load) (in ingested, err error) {
 		if t.pageserver, err = w.pageserver(ctx, pages, in); err != nil {
 			return in, fmt.Errorf("pageserver: %w", err)
 		}
-		say(fmt.Sprintf("round %d, %s, %d MiB: standby %.0f MB/s, %.2f ns/B of CPU; pageserver %.0f MB/s, %.2f ns/B, %.2f bytes of layers for each",
-			round+1, l.name, (in.to-in.from)>>20, t.standby.rate/1e6, t.standby.cpu*1e9, t.pageserver.rate/1e6, t.pageserver.cpu*1e9, t.pageserver.space))
+		if t.again, err = w.standby(ctx, base, in); err != nil {
+			return in, fmt.Errorf("standby: %w", err)
+		}
+		say(fmt.Sprintf("round %d, %s, %d MiB: standby %.0f and %.0f MB/s, %.2f and %.2f ns/B of CPU; pageserver %.0f MB/s, %.2f ns/B, %.2f bytes of layers for each, %.2f written",
+			round+1, l.name, (in.to-in.from)>>20, t.standby.rate/1e6, t.again.rate/1e6, t.standby.cpu*1e9, t.again.cpu*1e9,
+			t.pageserver.rate/1e6, t.pageserver.cpu*1e9, t.pageserver.space, t.pageserver.written))
 		in.turns = append(in.turns, t)
 	}
 	return in, nil
@@ -218,12 +225,14 @@ func (w *world) pageserver(ctx context.Context, pages string, in ingested) (t ta
 	durable := float64(last.lsn("pages_flushed_lsn_bytes")-first.lsn("pages_flushed_lsn_bytes")) / float64(in.to-in.from)
 	t = takenOf(seen)
 	t.rate *= min(durable, 1)
-	if err := poll(ctx, "layers to hold all WAL", func() (bool, error) {
-		last, err = w.metrics(ctx)
-		return err == nil && last.lsn("pages_flushed_lsn_bytes") >= in.to, err
-	}); err != nil {
+	if err := w.flushed(ctx, in.to); err != nil {
 		return t, err
 	}
-	t.space = (last[prefix+"timeline_layer_bytes"] - first[prefix+"timeline_layer_bytes"]) / float64(in.to-in.from)
+	if last, err = w.metrics(ctx); err != nil {
+		return t, err
+	}
+	grown := func(name string) float64 { return (last[prefix+name] - first[prefix+name]) / float64(in.to-in.from) }
+	t.space = grown("timeline_layer_bytes")
+	t.written = grown("store_flushed_bytes_total") + grown("store_compaction_written_bytes_total")
 	return t, nil
 }

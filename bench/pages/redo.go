@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/walhaven/walhaven/pagekey"
 	"github.com/walhaven/walhaven/redo"
 	"github.com/walhaven/walhaven/redo/page"
 	"github.com/walhaven/walhaven/wal"
@@ -25,6 +26,7 @@ const maxRecords = 1_000_000
 type applied struct {
 	records   int
 	perSecond float64
+	decoded   float64 // a second, with the decoding of the record as it is stored
 	allocs    float64 // for each record
 }
 
@@ -33,17 +35,16 @@ type step struct {
 	record walrecord.Record
 	block  int
 	page   *page.Page
+	stored []byte // the record as layers hold it
 }
 
 // measureRedo applies records of the heap and of B-trees to their pages, decoded
-// before. Pages that are not known, for want of an image, are left out.
+// before, and then as layers hold them. Pages that are not known, for want of an
+// image, are left out.
 func measureRedo(dir string, from wal.LSN, major int) (a applied, err error) {
 	steps, pages, err := collect(dir, from, major)
 	if err != nil {
 		return a, err
-	}
-	for at, before := range pages {
-		*at = *before
 	}
 	// Page by page, as requests have it.
 	order := map[*page.Page]int{}
@@ -53,6 +54,23 @@ func measureRedo(dir string, from wal.LSN, major int) (a applied, err error) {
 		}
 	}
 	slices.SortStableFunc(steps, func(a, b step) int { return cmp.Compare(order[a.page], order[b.page]) })
+	a.records = len(steps)
+	a.perSecond, a.allocs, err = timeSteps(steps, pages, func(s *step) error {
+		return redo.Apply(s.page, &s.record, s.block, redo.Options{})
+	})
+	if err != nil {
+		return a, err
+	}
+	var r pagekey.Replayer
+	a.decoded, _, err = timeSteps(steps, pages, func(s *step) error { return r.Apply(s.page, s.stored, s.record.End) })
+	return a, err
+}
+
+// timeSteps does something to each step, whose pages are as before the first one.
+func timeSteps(steps []step, pages map[*page.Page]*page.Page, f func(s *step) error) (perSecond, allocs float64, err error) {
+	for at, before := range pages {
+		*at = *before
+	}
 	var m runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&m)
@@ -61,22 +79,24 @@ func measureRedo(dir string, from wal.LSN, major int) (a applied, err error) {
 	defer runtime.UnlockOSThread()
 	begin := threadTime()
 	for i := range steps {
-		s := &steps[i]
-		if err := redo.Apply(s.page, &s.record, s.block, redo.Options{}); err != nil {
-			return a, err
+		if err := f(&steps[i]); err != nil {
+			return 0, 0, err
 		}
 	}
 	took := threadTime() - begin
 	runtime.ReadMemStats(&m)
-	a.records = len(steps)
-	a.perSecond, a.allocs = float64(len(steps))/took.Seconds(), float64(m.Mallocs-mallocs)/float64(len(steps))
-	return a, nil
+	return float64(len(steps)) / took.Seconds(), float64(m.Mallocs-mallocs) / float64(len(steps)), nil
 }
 
+// ownTime is the processor time of this process.
+func ownTime() time.Duration { return usedBy(unix.RUSAGE_SELF) }
+
 // threadTime is the processor time of this thread.
-func threadTime() time.Duration {
+func threadTime() time.Duration { return usedBy(unix.RUSAGE_THREAD) }
+
+func usedBy(who int) time.Duration {
 	var u unix.Rusage
-	_ = unix.Getrusage(unix.RUSAGE_THREAD, &u) // It cannot fail with these arguments.
+	_ = unix.Getrusage(who, &u) // It cannot fail with these arguments.
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
@@ -159,7 +179,7 @@ func (c *collector) block(r *walrecord.Record, i int) error {
 	}
 	switch r.RMID {
 	case walrecord.RmgrHeap, walrecord.RmgrHeap2, walrecord.RmgrBtree:
-		c.steps = append(c.steps, step{record: *r, block: i, page: p})
+		c.steps = append(c.steps, step{record: *r, block: i, page: p, stored: pagekey.AppendRecord(nil, r, i, redo.Options{})})
 	default: // It is part of what later steps find.
 		delete(c.pages, name)
 	}

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/walhaven/walhaven/internal/conninfo"
+	"github.com/walhaven/walhaven/internal/procstat"
 	"github.com/walhaven/walhaven/protocol"
 	"github.com/walhaven/walhaven/protocol/pagestream"
 	"github.com/walhaven/walhaven/replication"
@@ -23,7 +24,10 @@ import (
 type served struct {
 	cached, cold quantiles
 	pipelined    float64 // a second
+	serverCPU    float64 // seconds of the pageserver for each of these
+	clientCPU    float64 // seconds of this process
 	records      float64 // replayed for each cold page
+	layers       float64 // read for each cold page
 	bytes        float64 // of the database's layers
 }
 
@@ -35,8 +39,8 @@ func quantilesOf(all []time.Duration) quantiles {
 	return quantiles{all[len(all)/2], all[len(all)*99/100]}
 }
 
-// table is a relation that pages are asked of.
-type table struct {
+// relation is one that pages are asked of.
+type relation struct {
 	tablespace, database, relation, blocks uint32
 }
 
@@ -56,14 +60,17 @@ func (w *world) requests(ctx context.Context) (s served, err error) {
 	if err != nil {
 		return s, err
 	}
+	if err := w.flushed(ctx, at); err != nil { // Else they would come from memory.
+		return s, err
+	}
 	if err := errors.Join(w.stop(ctx), w.start(ctx)); err != nil {
 		return s, err
 	}
-	chains, err := w.table(ctx, "chains")
+	chains, err := w.relation(ctx, "chains")
 	if err != nil {
 		return s, err
 	}
-	accounts, err := w.table(ctx, "pgbench_accounts")
+	accounts, err := w.relation(ctx, "pgbench_accounts")
 	if err != nil {
 		return s, err
 	}
@@ -83,32 +90,50 @@ func (w *world) requests(ctx context.Context) (s served, err error) {
 	if err != nil {
 		return s, err
 	}
-	s.records = (after[prefix+"page_records_replayed_total"] - before[prefix+"page_records_replayed_total"]) / float64(chains.blocks)
+	grown := func(name string) float64 { return after[prefix+name] - before[prefix+name] }
+	s.records = grown("page_records_replayed_total") / float64(chains.blocks)
+	s.layers = grown("store_get_layers_sum") / grown("store_get_layers_count")
 	s.bytes = after[prefix+"timeline_layer_bytes"]
-	if s.cached, s.pipelined, err = w.fromCache(ctx, c, accounts, at); err != nil {
+	if err := w.fromCache(ctx, c, accounts, at, &s); err != nil {
 		return s, err
 	}
-	say(fmt.Sprintf("page requests: cold p50 %v, p99 %v, %.1f records each; cached p50 %v, p99 %v; %.0f/s pipelined",
-		s.cold.p50, s.cold.p99, s.records, s.cached.p50, s.cached.p99, s.pipelined))
+	say(fmt.Sprintf("page requests: cold p50 %v, p99 %v, %.1f records each; cached p50 %v, p99 %v; %.0f/s pipelined, %.1f us of CPU there and %.1f here",
+		s.cold.p50, s.cold.p99, s.records, s.cached.p50, s.cached.p99, s.pipelined, s.serverCPU*1e6, s.clientCPU*1e6))
 	return s, nil
 }
 
 // fromCache asks for pages that were made before.
-func (w *world) fromCache(ctx context.Context, c *client, t table, at wal.LSN) (q quantiles, perSecond float64, err error) {
+func (w *world) fromCache(ctx context.Context, c *client, t relation, at wal.LSN, s *served) (err error) {
 	pages := rand.Perm(int(t.blocks)) //nolint:gosec // An order of pages.
 	pages = pages[:min(len(pages), cachedPages)]
 	if _, err := c.oneAtATime(t, pages); err != nil {
-		return q, 0, err
+		return err
 	}
 	many := make([]int, w.plan.requests)
 	for i := range many {
 		many[i] = pages[rand.IntN(len(pages))] //nolint:gosec // As above.
 	}
-	if q, err = c.oneAtATime(t, many); err != nil {
-		return q, 0, err
+	if s.cached, err = c.oneAtATime(t, many); err != nil {
+		return err
 	}
+	server, err := procstat.CPU(w.cluster.PID(daemon))
+	if err != nil {
+		return err
+	}
+	begin, own := time.Now(), ownTime()
+	if err := w.pipelined(ctx, t, many, at); err != nil {
+		return err
+	}
+	took, asked := time.Since(begin), float64(connections*len(many))
+	s.clientCPU = (ownTime() - own).Seconds() / asked
+	after, err := procstat.CPU(w.cluster.PID(daemon))
+	s.pipelined, s.serverCPU = asked/took.Seconds(), (after-server).Seconds()/asked
+	return err
+}
+
+// pipelined asks for all blocks on each of the connections.
+func (w *world) pipelined(ctx context.Context, t relation, blocks []int, at wal.LSN) error {
 	var g errgroup.Group
-	begin := time.Now()
 	for range connections {
 		g.Go(func() error {
 			c, err := w.dial(ctx, at)
@@ -116,15 +141,14 @@ func (w *world) fromCache(ctx context.Context, c *client, t table, at wal.LSN) (
 				return err
 			}
 			defer c.close()
-			return c.pipelined(t, many)
+			return c.pipelined(t, blocks)
 		})
 	}
-	err = g.Wait()
-	return q, connections * float64(len(many)) / time.Since(begin).Seconds(), err
+	return g.Wait()
 }
 
-// table looks a relation up in the primary.
-func (w *world) table(ctx context.Context, name string) (t table, err error) {
+// relation looks a relation up in the primary.
+func (w *world) relation(ctx context.Context, name string) (t relation, err error) {
 	text, err := w.primary.QueryValue(ctx, fmt.Sprintf(`SELECT concat_ws(' ', d.dattablespace, d.oid, pg_relation_filenode('%s'),
 		pg_relation_size('%s') / 8192) FROM pg_database d WHERE datname = current_database()`, name, name))
 	if err != nil {
@@ -158,7 +182,7 @@ func (w *world) dial(ctx context.Context, since wal.LSN) (*client, error) {
 
 func (c *client) close() { _ = c.stream.Close() } // Answers were read.
 
-func (c *client) send(t table, block int) error {
+func (c *client) send(t relation, block int) error {
 	c.buf = pagestream.AppendRequest(c.buf[:0], pagestream.Version3, &pagestream.Request{
 		Kind: pagestream.GetPage, ID: uint64(block), LSN: pagestream.Latest, NotModifiedSince: c.since,
 		Tablespace: t.tablespace, Database: t.database, Relation: t.relation, Block: uint32(block),
@@ -183,7 +207,7 @@ func (c *client) receive(block int) error {
 	return nil
 }
 
-func (c *client) oneAtATime(t table, blocks []int) (quantiles, error) {
+func (c *client) oneAtATime(t relation, blocks []int) (quantiles, error) {
 	all := make([]time.Duration, len(blocks))
 	for i, block := range blocks {
 		begin := time.Now()
@@ -197,7 +221,7 @@ func (c *client) oneAtATime(t table, blocks []int) (quantiles, error) {
 
 // pipelined keeps requests on their way, half of them being answered while the
 // other half is asked.
-func (c *client) pipelined(t table, blocks []int) error {
+func (c *client) pipelined(t relation, blocks []int) error {
 	const half = pipeline / 2
 	for asked, answered := 0, 0; answered < len(blocks); {
 		for range half {

@@ -139,6 +139,14 @@ func (w *world) settle(ctx context.Context) error {
 	})
 }
 
+// flushed waits until layers hold all WAL up to an LSN.
+func (w *world) flushed(ctx context.Context, lsn wal.LSN) error {
+	return poll(ctx, "layers to hold all WAL", func() (bool, error) {
+		m, err := w.metrics(ctx)
+		return err == nil && m.lsn("pages_flushed_lsn_bytes") >= lsn, nil
+	})
+}
+
 // pollEvery is seldom enough for asking not to be what is measured.
 const pollEvery = 50 * time.Millisecond
 
@@ -198,6 +206,7 @@ func (w *world) metrics(ctx context.Context) (samples, error) {
 	if err != nil {
 		return nil, err
 	}
+	req.Header.Set("Accept-Encoding", "identity") // Packing them is not what is measured.
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return nil, err
