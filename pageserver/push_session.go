@@ -14,17 +14,13 @@ import (
 	"github.com/walhaven/walhaven/wal"
 )
 
-const (
-	// pusherSilence is how long a pusher may say nothing; it sends a heartbeat
-	// every 500 ms.
-	pusherSilence = 10 * time.Second
+// pusherSilence is how long a pusher may say nothing; it sends a heartbeat every
+// 500 ms.
+const pusherSilence = 10 * time.Second
 
-	// syncEvery bounds the bytes that one sync covers while frames keep coming.
-	syncEvery = 8 << 20
-)
-
-// pushSession is one connected pusher. It belongs to its session's goroutine;
-// what others read of it is guarded by the timeline's lock.
+// pushSession is one connected pusher. It belongs to its session's goroutine, out
+// to the flusher while that runs; what others read of it is guarded by the
+// timeline's lock.
 type pushSession struct {
 	server   *Server
 	stream   *protocol.CopyStream
@@ -35,7 +31,6 @@ type pushSession struct {
 	timeline *timeline
 	frame    pushwal.AppendRequest
 	out      []byte
-	unsynced int
 }
 
 // name is what logs and SHOW RECEIVERS call the pusher.
@@ -66,11 +61,18 @@ func (s *pushSession) run(ctx context.Context) error {
 	if err := s.report(); err != nil {
 		return err
 	}
-	for {
-		if err := s.next(); err != nil {
-			return s.ended(ctx, err)
+	f := newFlusher(t.sync, s.report, s.stream.Abort)
+	refused, err := s.takeAll(f)
+	if f.stop() > 0 {
+		if failed := t.sync(); failed != nil {
+			return failed
 		}
 	}
+	if refused {
+		// The pusher gets the alarm as feedback too, before the error.
+		return errors.Join(err, s.report())
+	}
+	return s.ended(ctx, err)
 }
 
 // greet takes the pusher's greeting, finds or founds the timeline, and answers
@@ -105,32 +107,23 @@ func (s *pushSession) greet() error {
 	return errors.Join(s.stream.Send(s.codec.AppendAcceptorGreeting(nil, &answer)), s.stream.Flush())
 }
 
-// next takes one frame and, when no further one waits, makes all that was
-// taken durable and reports it.
-func (s *pushSession) next() error {
-	msg, err := s.stream.Receive()
-	if err != nil {
-		return err
-	}
-	if err := s.codec.DecodeAppendRequest(msg, &s.frame); err != nil {
-		return protocol.Errorf(protocol.CodeProtocolViolation, "%w", err)
-	}
-	n, err := s.timeline.take(s, &s.frame, time.Now())
-	if err != nil {
-		// The pusher gets the alarm as feedback too, before the error.
-		return errors.Join(err, s.report())
-	}
-	s.unsynced += n
-	if s.stream.Buffered() && s.unsynced < syncEvery {
-		return nil
-	}
-	if s.unsynced > 0 {
-		s.unsynced = 0
-		if err := s.timeline.sync(); err != nil {
-			return err
+// takeAll takes frames until there are no more, or one is refused.
+func (s *pushSession) takeAll(f *flusher) (refused bool, err error) {
+	for {
+		msg, err := s.stream.Receive()
+		if err != nil {
+			return false, err
 		}
+		if err := s.codec.DecodeAppendRequest(msg, &s.frame); err != nil {
+			return false, protocol.Errorf(protocol.CodeProtocolViolation, "%w", err)
+		}
+		n, err := s.timeline.take(s, &s.frame, time.Now())
+		if err != nil {
+			return true, err
+		}
+		// A pusher that has more to send sends it at once.
+		f.take(n, s.stream.Buffered() || len(s.frame.WAL) > 0 && s.frame.End < s.frame.CommitLSN)
 	}
-	return s.report()
 }
 
 // report sends the positions, and whether this pusher is the active one.
@@ -170,11 +163,8 @@ func (s *pushSession) report() error {
 	return nil
 }
 
-// ended makes what was taken durable and tells an orderly end from a failure.
+// ended tells an orderly end from a failure.
 func (s *pushSession) ended(ctx context.Context, err error) error {
-	if s.unsynced > 0 {
-		err = errors.Join(err, s.timeline.sync())
-	}
 	switch {
 	case errors.Is(err, io.EOF), errors.Is(err, protocol.ErrPeerClosed):
 		return nil
