@@ -115,6 +115,20 @@ type MemberChange struct {
 	Timeout time.Duration
 	// Progress hears each address and statement before it is run; may be nil.
 	Progress func(string)
+
+	// back leaves a joint configuration for its old members.
+	back bool
+}
+
+func (o MemberChange) withProgress() MemberChange {
+	if o.Progress == nil {
+		o.Progress = func(string) {}
+	}
+	return o
+}
+
+func (o MemberChange) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, o.Timeout, fmt.Errorf("not done within %s; the same command goes on", o.Timeout))
 }
 
 // ErrChangedOtherwise says that the membership has changed in another way meanwhile.
@@ -131,10 +145,8 @@ const (
 
 // ChangeMembers makes a change and returns the membership that came of it.
 func (c *Cluster) ChangeMembers(ctx context.Context, o MemberChange) (*Members, error) {
-	if o.Progress == nil {
-		o.Progress = func(string) {}
-	}
-	ctx, cancel := context.WithTimeoutCause(ctx, o.Timeout, fmt.Errorf("not done within %s; the same command goes on", o.Timeout))
+	o = o.withProgress()
+	ctx, cancel := o.bounded(ctx)
 	defer cancel()
 	now, err := c.settledMembers(ctx, o)
 	if err != nil {
@@ -164,6 +176,9 @@ func (c *Cluster) settledMembers(ctx context.Context, o MemberChange) (*Members,
 	if err != nil || !now.Joint {
 		return now, err
 	}
+	if o.takesBack(now.view.Config) {
+		return c.goBack(ctx, o, now)
+	}
 	o.Progress(fmt.Sprintf("generation %d is joint: a change that was begun comes first", now.Generation))
 	return c.drive(ctx, o, now, pushwal.Configuration{Generation: now.view.Config.Generation - 1, Members: now.view.Config.NewMembers})
 }
@@ -171,8 +186,7 @@ func (c *Cluster) settledMembers(ctx context.Context, o MemberChange) (*Members,
 // drive asks for the members until they are in force, and a majority of them says
 // so.
 func (c *Cluster) drive(ctx context.Context, o MemberChange, now *Members, want pushwal.Configuration) (*Members, error) {
-	statement := fmt.Sprintf("CHANGE MEMBERS (generation '%d', members '%s', incarnations '%s')", want.Generation,
-		replication.FormatMembers(want.Members), replication.FormatIncarnations(want.Members))
+	statement := changeStatement(want)
 	addresses := now.at
 	for _, m := range want.Members {
 		if !slices.Contains(addresses, addressOf(m)) {
@@ -199,7 +213,7 @@ func (c *Cluster) drive(ctx context.Context, o MemberChange, now *Members, want 
 			if m.written() {
 				say(statement)
 				c.ask(ctx, m, statement)
-			} else if err := c.changeHeadless(ctx, m, want, say); err != nil {
+			} else if err := c.changeHeadless(ctx, o, m, want, say); err != nil {
 				say(err.Error())
 			}
 		} else {
@@ -209,6 +223,11 @@ func (c *Cluster) drive(ctx context.Context, o MemberChange, now *Members, want 
 			return nil, err
 		}
 	}
+}
+
+func changeStatement(want pushwal.Configuration) string {
+	return fmt.Sprintf("CHANGE MEMBERS (generation '%d', members '%s', incarnations '%s')", want.Generation,
+		replication.FormatMembers(want.Members), replication.FormatIncarnations(want.Members))
 }
 
 // reached says whether the members are in force and established.
@@ -260,7 +279,7 @@ func (c *Cluster) ask(ctx context.Context, m *Members, statement string) {
 }
 
 // changeHeadless changes the members while nobody writes.
-func (c *Cluster) changeHeadless(ctx context.Context, m *Members, want pushwal.Configuration, say func(string)) error {
+func (c *Cluster) changeHeadless(ctx context.Context, o MemberChange, m *Members, want pushwal.Configuration, say func(string)) error {
 	say("no writer is heard: this command campaigns in its place")
 	ctx, cancel := context.WithTimeout(ctx, headlessSlice)
 	defer cancel()
@@ -274,6 +293,9 @@ func (c *Cluster) changeHeadless(ctx context.Context, m *Members, want pushwal.C
 			return err
 		}
 		h.Peers = append(h.Peers, headless.Peer{Name: address, Conninfo: conninfo})
+	}
+	if o.back {
+		return headless.GoBack(ctx, h, m.view)
 	}
 	return headless.Change(ctx, h, m.view, want)
 }

@@ -25,11 +25,11 @@ func (c *Cluster) surveyMembers(ctx context.Context, addresses []string) ([]stri
 }
 
 func (c *Cluster) askMembers(ctx context.Context, addresses []string) []replication.Answer {
-	return replication.Ask(len(addresses), func(i int) (replication.Status, error) {
+	return replication.Ask(ctx, len(addresses), func(ctx context.Context, i int) (replication.Status, error) {
 		ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 		defer cancel()
 		return c.timelineStatus(ctx, Node{PG: addresses[i]})
-	})
+	}, nil)
 }
 
 // withMembers adds the addresses of members that no answer came from.

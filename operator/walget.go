@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/walhaven/walhaven/protocol/pushwal"
@@ -86,18 +85,22 @@ type nodeView struct {
 	err    error
 }
 
-// look asks all safekeepers and needs a majority of them.
+// look asks all safekeepers and needs a majority of them. One that hangs is not
+// waited for when there is one.
 func (c *Cluster) look(ctx context.Context) (quorumView, error) {
-	answers := make([]nodeView, len(c.Safekeepers))
-	var wg sync.WaitGroup
-	for i, n := range c.Safekeepers {
-		wg.Go(func() {
-			answers[i].Node = n
-			answers[i].status, answers[i].err = c.timelineStatus(ctx, n)
-		})
+	view := func(answers []replication.Answer) (quorumView, error) {
+		nodes := make([]nodeView, len(answers))
+		for i, a := range answers {
+			nodes[i] = nodeView{Node: c.Safekeepers[i], status: a.Status, err: a.Err}
+		}
+		return viewOf(nodes)
 	}
-	wg.Wait()
-	return viewOf(answers)
+	return view(replication.Ask(ctx, len(c.Safekeepers), func(ctx context.Context, i int) (replication.Status, error) {
+		return c.timelineStatus(ctx, c.Safekeepers[i])
+	}, func(answers []replication.Answer) bool {
+		_, err := view(answers)
+		return err == nil
+	}))
 }
 
 // viewOf is what the answers of members amount to. A node that joins, or that

@@ -10,6 +10,7 @@ import (
 
 	"github.com/walhaven/walhaven/internal/pause"
 	"github.com/walhaven/walhaven/internal/pgdata"
+	"github.com/walhaven/walhaven/replication"
 	"github.com/walhaven/walhaven/replication/consensus"
 	"github.com/walhaven/walhaven/wal"
 )
@@ -124,14 +125,19 @@ func (c *check) insist(ctx context.Context, try func() error) error {
 // look asks the quorum. The directory's own timeline history is judged apart from
 // it, since one that is behind may well be on an older timeline.
 func (c *check) look(ctx context.Context) (v view, err error) {
-	err = c.insist(ctx, func() error {
-		v = view{all: c.peers.statuses(ctx)}
-		var err error
-		v.Survey, err = consensus.Evaluate(consensus.ProposerConfig{
-			ID: wal.TTID{Tenant: c.peers.tenant, Timeline: c.timeline}, Peers: len(v.all), Headless: true,
+	evaluate := func(all []replication.Answer) (consensus.Survey, error) {
+		return consensus.Evaluate(consensus.ProposerConfig{
+			ID: wal.TTID{Tenant: c.peers.tenant, Timeline: c.timeline}, Peers: len(all), Headless: true,
 			SystemID: c.dir.SystemID, PGVersion: uint32(c.dir.Major) * 10000, SegmentSize: c.dir.SegmentSize,
-		}, looksOf(v.all))
-		if err != nil {
+		}, looksOf(all))
+	}
+	err = c.insist(ctx, func() error {
+		v = view{all: c.peers.statuses(ctx, func(all []replication.Answer) bool {
+			s, err := evaluate(all)
+			return err == nil && s.Quorum
+		})}
+		var err error
+		if v.Survey, err = evaluate(v.all); err != nil {
 			return err
 		}
 		if !v.Quorum {

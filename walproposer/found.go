@@ -99,7 +99,7 @@ func existing(ctx context.Context, p *peers, o FoundOptions) (*foundation, error
 	var found *foundation
 	answered := 0
 	var failures []error
-	for _, s := range p.statuses(ctx) {
+	for _, s := range p.statuses(ctx, nil) {
 		switch {
 		case s.Err == nil:
 			answered++
@@ -182,7 +182,7 @@ func (p *peers) member(ctx context.Context, peer int) (m pushwal.Member, err err
 
 // create founds the timeline wherever it is missing.
 func create(ctx context.Context, p *peers, f *foundation, say func(string)) error {
-	all := p.statuses(ctx)
+	all := p.statuses(ctx, nil)
 	past := pastOf(all, len(f.config.Members))
 	done := 0
 	var failures []error

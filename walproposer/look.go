@@ -29,9 +29,16 @@ type view struct {
 // errNoQuorum says that too few safekeepers answered.
 var errNoQuorum = headless.ErrNoQuorum
 
-// look asks everyone once, touching no term.
+// look asks everyone once, touching no term. It waits for a safekeeper that hangs
+// only after a campaign that came to nothing, or was ended by a higher term: it may be
+// the one whose term or WAL was missing in the last look, and without its answer the
+// next campaign would end there as well.
 func (s *session) look(ctx context.Context) (view, error) {
-	v := view{all: s.peers.statuses(ctx)}
+	enough := s.enough
+	if s.patient {
+		enough = nil
+	}
+	v := view{all: s.peers.statuses(ctx, enough)}
 	for range maxFollows {
 		changed, err := s.peers.follow(v.all)
 		if err != nil {
@@ -41,11 +48,10 @@ func (s *session) look(ctx context.Context) (view, error) {
 			break
 		}
 		s.logger.Warn("--safekeepers is not the membership, whose nodes are taken instead", "safekeepers", s.peers.addresses())
-		v.all = s.peers.statuses(ctx)
+		v.all = s.peers.statuses(ctx, enough)
 	}
-	looks := looksOf(v.all)
 	var err error
-	if v.Survey, err = consensus.Evaluate(s.config(consensus.Survey{}), looks); err != nil {
+	if v.Survey, err = s.evaluate(v.all); err != nil {
 		if r := judge(err); r != nil {
 			return v, r
 		}
@@ -55,6 +61,16 @@ func (s *session) look(ctx context.Context) (view, error) {
 		return v, tooFew(s.peers, v.all)
 	}
 	return v, nil
+}
+
+func (s *session) evaluate(all []replication.Answer) (consensus.Survey, error) {
+	return consensus.Evaluate(s.config(consensus.Survey{}), looksOf(all))
+}
+
+// enough says whether answers are those of a quorum that would do.
+func (s *session) enough(all []replication.Answer) bool {
+	v, err := s.evaluate(all)
+	return err == nil && v.Quorum
 }
 
 // tooFew explains why there is no quorum.

@@ -1,6 +1,7 @@
 package walproposer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -104,6 +105,7 @@ type roll struct {
 
 	mu    sync.Mutex
 	stop  map[int]context.CancelFunc // by peer
+	came  map[int]pushwal.NodeID     // who is to be behind a peer that was called
 	spawn func(func() error)         // runs a worker, and waits for it in the end
 }
 
@@ -114,7 +116,7 @@ var errTooManyPeers = errors.New("the membership has too many nodes")
 const dismissAfter = 5 * time.Second
 
 func newRoll(s *session) *roll {
-	return &roll{s: s, news: make(chan pushwal.Configuration, 1), stop: map[int]context.CancelFunc{}}
+	return &roll{s: s, news: make(chan pushwal.Configuration, 1), stop: map[int]context.CancelFunc{}, came: map[int]pushwal.NodeID{}}
 }
 
 // hear takes a membership; an older one that was not looked at yet is void.
@@ -162,7 +164,7 @@ func (r *roll) run(ctx context.Context) error {
 			}
 			dismiss = time.After(dismissAfter)
 		case <-dismiss:
-			r.dismiss(r.s.term.d.Configuration())
+			r.dismiss(r.s.term.d.Configuration(), now)
 			dismiss = nil
 		case <-ctx.Done():
 			return context.Cause(ctx)
@@ -193,6 +195,9 @@ func (r *roll) call(ctx context.Context, c pushwal.Configuration) error {
 		}
 		r.s.peers.add(one)
 		peer := r.s.term.d.AddPeer()
+		r.mu.Lock()
+		r.came[peer] = m.ID
+		r.mu.Unlock()
 		r.s.logger.Info("a member joins", "node", uint64(m.ID), "safekeeper", r.s.peers.address(peer))
 		r.start(ctx, peer)
 	}
@@ -215,15 +220,17 @@ func (r *roll) reached(m pushwal.Member) bool {
 	return false
 }
 
-// dismiss ends the workers of nodes that are no members.
-func (r *roll) dismiss(c pushwal.Configuration) {
+// dismiss ends the workers of nodes that are neither members nor wanted, as the last
+// news say: one that is being filled, or does not answer yet, is waited for as long as
+// it is wanted.
+func (r *roll) dismiss(c, wanted pushwal.Configuration) {
 	if c.Joint() {
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for peer, stop := range r.stop {
-		if id := r.s.term.d.NodeOf(peer); id != 0 && (!isMember(c, id) || r.moved(peer, id)) {
+		if id := cmp.Or(r.s.term.d.NodeOf(peer), r.came[peer]); id != 0 && (!isMember(c, id) && !isMember(wanted, id) || r.moved(peer, id)) {
 			r.s.logger.Info("no member any more", "node", uint64(id), "safekeeper", r.s.peers.address(peer))
 			stop()
 			delete(r.stop, peer)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/walhaven/walhaven/replication"
 	"github.com/walhaven/walhaven/wal"
@@ -16,14 +17,29 @@ func (p *peers) resolve(ctx context.Context) (wal.TimelineID, error) {
 	}
 	answered := 0
 	var failures []error
+	var asked sync.WaitGroup
+	defer asked.Wait()
+	asking, cancel := context.WithCancel(ctx)
+	defer cancel() // Whoever hangs is not needed.
+	type answer struct {
+		all []listed
+		err error
+	}
+	answers := make(chan answer, len(p.all()))
 	for peer := range p.all() {
-		all, err := p.list(ctx, peer)
-		if err != nil {
-			failures = append(failures, err)
+		asked.Go(func() {
+			all, err := p.list(asking, peer)
+			answers <- answer{all, err}
+		})
+	}
+	for range p.all() {
+		a := <-answers
+		if a.err != nil {
+			failures = append(failures, a.err)
 			continue
 		}
 		answered++
-		for _, t := range all {
+		for _, t := range a.all {
 			if t.name == p.timeline {
 				return t.id.Timeline, nil
 			}

@@ -137,9 +137,9 @@ func (p *peers) status(ctx context.Context, peer int) (replication.Status, error
 }
 
 // statuses asks all safekeepers at once. The answers are in the order of the
-// list.
-func (p *peers) statuses(ctx context.Context) []replication.Answer {
-	return replication.Ask(len(p.all()), func(i int) (replication.Status, error) { return p.status(ctx, i) })
+// list. With enough, one that hangs is not waited for: see replication.Ask.
+func (p *peers) statuses(ctx context.Context, enough func([]replication.Answer) bool) []replication.Answer {
+	return replication.Ask(ctx, len(p.all()), p.status, enough)
 }
 
 func looksOf(all []replication.Answer) (looks []consensus.Look) {

@@ -8,7 +8,7 @@ import (
 // found makes the timeline on a member that has lost it, so that it can be fed.
 // It will not count until the members have accepted it.
 func (t *term) found(ctx context.Context, peer int) error {
-	for _, s := range t.peers.statuses(ctx) {
+	for _, s := range t.peers.statuses(ctx, nil) {
 		if s.Err != nil || s.Joining {
 			continue
 		}

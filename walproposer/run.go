@@ -40,11 +40,14 @@ func (w *sessions) run(ctx context.Context) error {
 	watcher.Go(func() { w.state.outlook.watch(watching, w.o, w.logger, w.metrics, w.state.acknowledged) })
 	defer watcher.Wait()
 	defer stop()
-	wait, deposed, takeover := sessionFirst, false, w.o.Takeover
+	wait, deposed, patient, takeover := sessionFirst, false, false, w.o.Takeover
 	for {
 		began := time.Now()
 		w.metrics.sessions.Inc()
-		s := &session{o: w.o, logger: w.logger, metrics: w.metrics, state: w.state, crew: w.crew, ledger: w.ledger, elected: w.elected, takeover: takeover, deposed: deposed}
+		s := &session{
+			o: w.o, logger: w.logger, metrics: w.metrics, state: w.state, crew: w.crew, ledger: w.ledger, elected: w.elected,
+			takeover: takeover, deposed: deposed, patient: patient,
+		}
 		err := s.run(ctx)
 		if ctx.Err() != nil {
 			w.logger.Info("walproposer stops")
@@ -62,8 +65,9 @@ func (w *sessions) run(ctx context.Context) error {
 			w.logger.Info("session ended before an election", "err", err)
 		}
 		// Who never asked for a vote was not deposed, it only looked too early.
-		deposed = s.term != nil && s.term.d.Term() != 0 &&
-			(errors.Is(err, consensus.ErrHigherTerm) || errors.Is(err, consensus.ErrRival))
+		another := errors.Is(err, consensus.ErrHigherTerm) || errors.Is(err, consensus.ErrRival)
+		deposed = s.term != nil && s.term.d.Term() != 0 && another
+		patient = s.term != nil && (another || s.term.d.Election() == nil)
 		w.state.set(stateWaiting, fmt.Sprint(err))
 		if time.Since(began) > sessionLast {
 			wait = sessionFirst

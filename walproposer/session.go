@@ -26,9 +26,11 @@ type session struct {
 	ledger  *ledger
 	elected func()
 	// takeover campaigns in spite of another writer; deposed says that the last
-	// session ended by a higher term.
+	// session ended by a higher term, patient that it did, or ended between its look and
+	// its election.
 	takeover bool
 	deposed  bool
+	patient  bool
 
 	client    *replication.Client
 	server    server

@@ -18,6 +18,7 @@ type memberCmd struct {
 	Add     memberAddCmd     `cmd:"" help:"Make a safekeeper a member, once it has all WAL. PostgreSQL does not notice."`
 	Remove  memberRemoveCmd  `cmd:"" help:"Let a member go; its data directory may be deleted afterwards."`
 	Replace memberReplaceCmd `cmd:"" help:"Put a safekeeper in the place of a member, or of the data directory that the member has lost."`
+	Abort   memberAbortCmd   `cmd:"" help:"Take a change back that was begun and has not come through; stop the command that began it first."`
 	Force   memberForceCmd   `cmd:"" name:"force-quorum" help:"Go on with the members that are left when a majority is gone for good. Says first what is lost by it."`
 }
 
@@ -40,6 +41,10 @@ type memberAddCmd struct {
 
 type memberRemoveCmd struct {
 	ID uint64 `arg:"" name:"id" help:"Node ID, see member list."`
+	memberFlags
+}
+
+type memberAbortCmd struct {
 	memberFlags
 }
 
@@ -69,19 +74,32 @@ func (m *memberRemoveCmd) Run(ctx context.Context, c *cli) error {
 	return m.change(ctx, c, operator.MemberChange{Remove: pushwal.NodeID(m.ID)})
 }
 
+// Run takes a change back.
+func (m *memberAbortCmd) Run(ctx context.Context, c *cli) error {
+	return m.apply(c, operator.MemberChange{}, func(cluster *operator.Cluster, o operator.MemberChange) (*operator.Members, error) {
+		return cluster.AbortChange(ctx, o)
+	})
+}
+
 // Run replaces a member.
 func (m *memberReplaceCmd) Run(ctx context.Context, c *cli) error {
 	return m.change(ctx, c, operator.MemberChange{Add: m.Address, Remove: pushwal.NodeID(m.ID)})
 }
 
 func (f *memberFlags) change(ctx context.Context, c *cli, o operator.MemberChange) error {
+	return f.apply(c, o, func(cluster *operator.Cluster, o operator.MemberChange) (*operator.Members, error) {
+		return cluster.ChangeMembers(ctx, o)
+	})
+}
+
+func (f *memberFlags) apply(c *cli, o operator.MemberChange, do func(*operator.Cluster, operator.MemberChange) (*operator.Members, error)) error {
 	cluster, err := c.cluster(f.Dir)
 	if err != nil {
 		return err
 	}
 	o.Timeout = f.Timeout
 	o.Progress = func(text string) { fmt.Fprintln(os.Stderr, text) }
-	members, err := cluster.ChangeMembers(ctx, o)
+	members, err := do(cluster, o)
 	return printMembers(members, f.Output, err)
 }
 

@@ -28,6 +28,9 @@ type ProposerConfig struct {
 	// Headless proposes nothing of its own: no proof, no WAL. It makes the
 	// quorum hold and commit what its best voter has.
 	Headless bool
+	// Back is the generation of a joint configuration that is to be left for its old
+	// members, 0 for none: an operator takes the change back. See Reconfigure.
+	Back pushwal.Generation
 }
 
 // phase is how far a proposer has come; it only goes forward.
@@ -78,6 +81,7 @@ type Proposer struct {
 	caught   wal.LSN                // where its new members have to be before anything changes
 	pending  *pushwal.Configuration // accepted in an earlier term: has to be proposed before any other
 	proposal pushwal.Configuration  // proposed in this term; Generation 0 = none
+	back     pushwal.Generation     // of a joint configuration that is left for its old members
 	reach    wal.LSN                // in a joint configuration: what both sets must hold before it ends
 	reached  wal.LSN                // what a quorum of the configuration in force holds, by its own count
 }
@@ -128,7 +132,7 @@ func (c *ProposerConfig) own() *wal.TimelineHistory {
 // NewProposer returns a proposer that waits for greetings.
 func NewProposer(c ProposerConfig) *Proposer {
 	return &Proposer{
-		c: c, conf: c.Members, patience: tickPatience,
+		c: c, conf: c.Members, patience: tickPatience, back: c.Back,
 		peers: make([]peer, c.Peers), nodes: make(map[pushwal.NodeID]*node),
 	}
 }

@@ -21,21 +21,36 @@ import (
 // generation and is in this term, which is (a) and (c) for both sets; and what was
 // committed when the joint one came into force is by then held by a majority of each,
 // which is (b): nobody but this proposer commits in its term.
+//
+// Which set that is, is open until then: a change is taken back by leaving the joint
+// one for the old members, under the same conditions and by the same two majorities.
+// So whoever goes on and whoever goes back meet, and the term decides between them.
 
-// want takes an operator's wish.
+// want takes an operator's wish: for other members, for those in force, which takes
+// back one that nothing has come of yet, or, in a joint configuration, for one of its
+// sets. What is proposed already, or may have been chosen, comes first; the wish is
+// void then.
 func (p *Proposer) want(e *ProposerEffects, c pushwal.Configuration) {
-	if p.phase != leading || c.Generation != p.conf.Generation || p.conf.Joint() || sameMembers(c.Members, p.conf.Members) {
+	if p.phase != leading || c.Generation != p.conf.Generation || p.proposal.Generation != 0 || p.pending != nil {
 		return
 	}
-	next := p.joint(c.Members)
-	if checkSuccessor(p.conf, next) != nil || p.target != nil && sameMembers(p.target.Members, c.Members) {
+	switch {
+	case p.conf.Joint() && sameMembers(c.Members, p.conf.Members):
+		p.back = c.Generation
+	case p.conf.Joint():
 		return
+	case sameMembers(c.Members, p.conf.Members):
+		if p.target != nil {
+			p.target, e.Members = nil, &c
+		}
+	default:
+		next := p.joint(c.Members)
+		if checkSuccessor(p.conf, next) != nil || p.target != nil && sameMembers(p.target.Members, c.Members) {
+			return
+		}
+		p.target, p.caught = &c, max(p.commit, p.start)
+		e.Members = &next
 	}
-	if p.proposal.Generation != 0 || p.pending != nil {
-		return // that one comes first, and this wish is void then
-	}
-	p.target, p.caught = &c, max(p.commit, p.start)
-	e.Members = &next
 }
 
 func (p *Proposer) joint(members []pushwal.Member) pushwal.Configuration {
@@ -98,6 +113,9 @@ func (p *Proposer) next() (next pushwal.Configuration, ready bool) {
 		next = *p.pending
 	case p.conf.Joint():
 		next = pushwal.Configuration{Generation: p.conf.Generation + 1, Members: p.conf.NewMembers}
+		if p.back == p.conf.Generation {
+			next.Members = p.conf.Members
+		}
 	case p.target != nil:
 		next = p.joint(p.target.Members)
 	default:

@@ -37,6 +37,9 @@ type Options struct {
 	// instance is the one of a Holding; zero = pushwal.Headless, which does not
 	// count as a writer.
 	instance pushwal.Instance
+	// back is the generation of a joint configuration that is left for its old
+	// members; 0 = none.
+	back pushwal.Generation
 }
 
 // View is what the safekeepers said at one moment.
@@ -45,10 +48,18 @@ type View struct {
 	consensus.Survey
 }
 
-// Look asks all safekeepers once, touching no term. An error says why the run
-// could not succeed: ErrNoQuorum, or a *consensus.Error.
+// Look asks all safekeepers once, touching no term. It does not wait for one that
+// hangs when the others are a quorum. An error says why the run could not succeed:
+// ErrNoQuorum, or a *consensus.Error.
 func Look(ctx context.Context, o Options) (View, error) {
-	return Evaluate(o.ID, replication.Ask(len(o.Peers), func(i int) (replication.Status, error) { return o.status(ctx, i) }))
+	return o.look(ctx, func(answers []replication.Answer) bool {
+		_, err := Evaluate(o.ID, answers)
+		return err == nil
+	})
+}
+
+func (o Options) look(ctx context.Context, enough func([]replication.Answer) bool) (View, error) {
+	return Evaluate(o.ID, replication.Ask(ctx, len(o.Peers), o.status, enough))
 }
 
 // Evaluate judges answers that the caller has collected, as Look does.
@@ -77,7 +88,7 @@ func Evaluate(id wal.TTID, answers []replication.Answer) (View, error) {
 func (v View) config(o Options) consensus.ProposerConfig {
 	c := consensus.ProposerConfig{
 		ID: o.ID, Peers: len(v.Answers), Headless: true, Instance: o.instance,
-		MinTerm: v.MaxTerm, Members: v.Config, TLIHistory: v.Proof.TLIHistory,
+		MinTerm: v.MaxTerm, Members: v.Config, TLIHistory: v.Proof.TLIHistory, Back: o.back,
 	}
 	if c.Instance.IsZero() {
 		c.Instance = pushwal.Headless

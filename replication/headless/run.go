@@ -33,10 +33,12 @@ func Sync(ctx context.Context, o Options) (wal.LSN, error) {
 	return end, err
 }
 
-// insist looks and tries until it works, or another look would not help.
+// insist looks and tries until it works, or another look would not help. From the
+// second time on a safekeeper that hangs is waited for: it may be the one whose term
+// or WAL was missing in the first look, and would be again.
 func (o Options) insist(ctx context.Context, try func(View) error) error {
-	for {
-		v, err := Look(ctx, o)
+	for look := Look; ; look = patientLook {
+		v, err := look(ctx, o)
 		if err == nil {
 			err = try(v)
 		}
@@ -49,6 +51,8 @@ func (o Options) insist(ctx context.Context, try func(View) error) error {
 		}
 	}
 }
+
+func patientLook(ctx context.Context, o Options) (View, error) { return o.look(ctx, nil) }
 
 // Passing says that another look may find a way: another proposer was quicker, or
 // the only holder of the best position went.

@@ -133,14 +133,7 @@ func killedMember(t *testing.T, c *cluster.Cluster, args ...string) {
 // record to where all of them know it to be committed.
 func sameBytes(t *testing.T, c *cluster.Cluster) {
 	t.Helper()
-	ask := func(n operator.Node, sql string) []replication.Row {
-		conninfo := fmt.Sprintf("host=127.0.0.1 port=%s user=%s password=%s", portOf(t, n.PG), c.User, password(t, c))
-		rows, err := replication.Query(context.Background(), conninfo, sql, replication.DialOptions{
-			Timeout: cluster.Deadline, Params: map[string]string{"options": fmt.Sprintf("-c tenant_id=%s -c timeline_id=%s", c.Tenant, c.Timeline)},
-		})
-		require.NoError(t, err)
-		return rows
-	}
+	ask := func(n operator.Node, sql string) []replication.Row { return askTimeline(t, c, n.PG, sql) }
 	var start, end wal.LSN
 	for i, n := range c.Safekeepers {
 		status, err := replication.ParseStatus(ask(n, "TIMELINE_STATUS")[0])
