@@ -97,13 +97,23 @@ func (p *Proposer) appended(e *ProposerEffects, i int, r *pushwal.AppendResponse
 	if r.FlushLSN > n.flush {
 		o.starves = false
 	}
-	// The end of a record of XLOG_SWITCH is the next segment, whose padding may
-	// not have come yet: it counts once it has.
-	n.flush = max(n.flush, min(r.FlushLSN, p.available))
+	n.flush = max(n.flush, p.countable(r.FlushLSN))
 	n.durable = max(n.flush, min(r.DurableLSN, p.available))
 	n.persisted = max(n.persisted, r.CommitLSN)
 	p.advance(e)
 	return nil
+}
+
+// countable is how much of what a node acknowledges counts. The end of a record of
+// XLOG_SWITCH is the next segment, whose padding may not have come yet: it counts
+// as far as it has. The bytes that align any other record are few, and a commit
+// position is the end of one (C2): the acknowledgement of the last of them counts.
+func (p *Proposer) countable(flush wal.LSN) wal.LSN {
+	const alignment = 8
+	if p.available < flush && flush-p.available < alignment {
+		return 0
+	}
+	return min(flush, p.available)
 }
 
 // plausible is the furthest position that an acceptor can reach with the WAL

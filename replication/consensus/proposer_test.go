@@ -174,6 +174,16 @@ func TestAcknowledgementsBeyondTheWALDoNotCount(t *testing.T) {
 	require.Equal(t, wal.LSN(end), p.CommitLSN())
 }
 
+// A record ends behind the bytes that align it; the socket may have given the server's
+// WAL up to any byte.
+func TestC2CommitIsTheEndOfARecord(t *testing.T) {
+	p := leader(t)
+	end := uint64(testStart + 10000)
+	require.Equal(t, wal.LSN(end-80), run(t, p, ack(1, 5, end-80), ack(2, 5, end-80)).Commit)
+	require.Zero(t, run(t, p, ack(1, 5, end+3), ack(2, 5, end+3)).Commit, "three bytes of its alignment have not come")
+	require.Equal(t, wal.LSN(end+3), run(t, p, &Available{End: wal.LSN(end + 3)}, ack(1, 5, end+3), ack(2, 5, end+3)).Commit)
+}
+
 func TestAcknowledgementsOfDisconnectedNodesStay(t *testing.T) {
 	p := leader(t)
 	run(t, p, ack(1, 5, start+300), &Disconnected{0})

@@ -22,24 +22,26 @@ func (wd *World) truthUpto(t wal.Term, l wal.LSN) []byte {
 // was ever committed (S4), and its own WAL is what it was elected on (invariant
 // 4 of the design).
 func (wd *World) checkElected(w *writer, e *consensus.Election) {
-	if wd.leaders[e.Term] != nil {
+	if wd.broken(s1, wd.leaders[e.Term] != nil) {
 		wd.fail("S1: term %d was won twice", e.Term)
 		return
 	}
 	voters := wd.truthUpto(e.History[len(e.History)-2].Term, e.Start)
-	if all := w.wal(); len(all) < len(voters) || !bytes.Equal(all[:len(voters)], voters) {
+	all := w.wal()
+	if wd.broken(divergence, len(all) < len(voters) || !bytes.Equal(all[:len(voters)], voters)) {
 		wd.fail("invariant 4: the proposer of term %d was elected though its WAL differs from the quorum's below %s", e.Term, e.Start)
 		return
 	}
 	wd.leaders[e.Term], wd.starts[e.Term] = w, e.Start
 	c := wd.committedBelow(e.Term)
-	if c > e.Start {
+	if wd.broken(s4, c > e.Start) {
 		wd.fail("S4: the proposer of term %d starts at %s, committed in lower terms is %s", e.Term, e.Start, c)
 		return
 	}
-	if !bytes.Equal(w.wal()[:c-base], wd.committed[:c-base]) {
+	if wd.broken(s4, !bytes.Equal(w.wal()[:c-base], wd.committed[:c-base])) {
 		wd.fail("S4: the WAL of the proposer of term %d contradicts what was committed", e.Term)
 	}
+	wd.checkBallots(w, e)
 }
 
 // committedBelow is what proposers of terms below t have committed. A proposer
@@ -65,25 +67,43 @@ func (wd *World) checkCommit(w *writer, c wal.LSN) {
 		wd.fail("the proposer of term %d commits %s, its WAL ends at %s", w.election.Term, c, base+wal.LSN(len(all)))
 		return
 	}
+	if wd.broken(r3, c < w.election.Start && !wd.cfg.Break.OldTermCommit) {
+		wd.fail("R3: the proposer of term %d commits %s, its term starts at %s", w.election.Term, c, w.election.Start)
+		return
+	}
 	for t, start := range wd.starts {
-		if t > w.election.Term && c > start {
+		if wd.broken(oneWriter, t > w.election.Term && c > start) {
 			wd.fail("invariant 2: the proposer of term %d commits %s after term %d was won at %s", w.election.Term, c, t, start)
 			return
 		}
 	}
 	m := min(n, len(wd.committed))
-	if !bytes.Equal(all[:m], wd.committed[:m]) {
+	if wd.broken(s4, !bytes.Equal(all[:m], wd.committed[:m])) {
 		wd.fail("S4: the proposer of term %d commits other WAL below %s than was committed before", w.election.Term, c)
 		return
 	}
 	if n > m {
 		wd.committed = append(wd.committed[:m:m], all[m:n]...)
+		err := wd.scan.Feed(base+wal.LSN(m), all[m:n])
+		// Behind XLOG_SWITCH nothing comes up to the end of the segment.
+		if end := wd.scan.RecordEnd(); wd.broken(c2, err != nil || end != c && (end < c || end%base != 0)) {
+			wd.fail("C2: the proposer of term %d commits %s, the record in front of it ends at %s: %v", w.election.Term, c, end, err)
+		}
+	}
+}
+
+// checkTermRead: what leaves a donor for a proposer is that proposer's WAL (C9). Were it
+// not, the laggard's log would most often refuse it, for records link back.
+func (wd *World) checkTermRead(n *node, w *writer, at wal.LSN, b []byte) {
+	want, from, to := w.wal(), int(at-base), int(at-base)+len(b)
+	if wd.broken(c9, len(want) < to || !bytes.Equal(want[from:to], b)) {
+		wd.fail("C9: node %d gives the proposer of term %d other WAL behind %s than that proposer has", n.id, w.p.Term(), at)
 	}
 }
 
 // checkTruncate is C4, and that what it promises is so.
 func (wd *World) checkTruncate(w *writer, l wal.LSN) {
-	if l < w.truncate || l > max(w.p.CommitLSN(), w.election.Start) {
+	if wd.broken(c4, l < w.truncate || l > max(w.p.CommitLSN(), w.election.Start)) {
 		wd.fail("C4: the proposer of term %d says truncate %s after %s, commit %s", w.election.Term, l, w.truncate, w.p.CommitLSN())
 	}
 	w.truncate = l
@@ -91,10 +111,10 @@ func (wd *World) checkTruncate(w *writer, l wal.LSN) {
 		return
 	}
 	for _, n := range wd.nodes {
-		if n.disk == nil || n.life > 0 || !named(w.p.Configuration(), n) {
-			continue // one that came later takes the others' word for it
+		if n.disk == nil || !wd.always(n, w.p.Configuration().Generation) {
+			continue // one that came, or came back, takes the others' word for it
 		}
-		if m := n.disk.view(); !n.wiped && max(m.flushed, wd.start) < l {
+		if m := n.disk.view(); wd.broken(c4, !n.wiped && max(m.flushed, wd.start) < l) {
 			wd.fail("C4: truncate %s, node %d holds %s", l, n.id, m.flushed)
 		}
 	}
@@ -106,7 +126,7 @@ func (wd *World) checkTruncation(n *node, t *consensus.Truncation) {
 	if t.To < m.end() {
 		wd.stats.count("node: WAL cut", 1)
 	}
-	if c := m.state.CommitLSN; t.To < c && c > wd.start {
+	if c := m.state.CommitLSN; wd.broken(c3, t.To < c && c > wd.start) {
 		wd.fail("C3: node %d is to cut its WAL at %s, it knew %s to be committed", n.id, t.To, c)
 	}
 	if t.Prefix {
@@ -118,19 +138,19 @@ func (wd *World) checkTruncation(n *node, t *consensus.Truncation) {
 func (wd *World) checkNode(n *node) {
 	m := n.disk.view()
 	a := n.acceptor
-	if !wd.cfg.Break.AckBeforeSync && a.FlushLSN() > max(m.flushed, wd.start) {
+	if wd.broken(c5, !wd.cfg.Break.AckBeforeSync && a.FlushLSN() > max(m.flushed, wd.start)) {
 		wd.fail("C5: node %d says that %s is durable, but only %s is", n.id, a.FlushLSN(), m.flushed)
 	}
 	c := a.CommitLSN()
-	if c > a.FlushLSN() || c < n.commit || c < m.state.CommitLSN {
+	if wd.broken(c1, c > a.FlushLSN() || c < n.commit || c < m.state.CommitLSN) {
 		wd.fail("C1: node %d is at commit %s after %s, persisted %s, durable %s", n.id, c, n.commit, m.state.CommitLSN, a.FlushLSN())
 	}
 	n.commit = c
 	if g := m.state.Configuration.Generation; g > 0 {
 		wd.inForce(m.state.Configuration)
 	}
-	if int(c-base) > len(wd.committed) {
-		wd.fail("node %d knows %s to be committed, nobody committed it", n.id, c)
+	if wd.broken(samePrefix, int(c-base) > len(wd.committed)) {
+		wd.fail("invariant 3: node %d knows %s to be committed, nobody committed it", n.id, c)
 	} else if c > wd.start && !bytes.Equal(m.upto(c), wd.committed[:c-base]) {
 		wd.fail("invariant 3: node %d holds other WAL below its commit position %s", n.id, c)
 	}
@@ -142,6 +162,7 @@ func (wd *World) checkLog(n *node) {
 	m := n.disk.view()
 	h := m.state.History
 	flush := max(m.flushed, wd.start)
+	wd.checkStarts(n, h)
 	for i, e := range h {
 		if e.LSN > flush {
 			break
@@ -155,7 +176,7 @@ func (wd *World) checkLog(n *node) {
 			continue
 		}
 		want := wd.truthUpto(e.Term, end)
-		if len(want) < int(end-base) || !bytes.Equal(m.bytes[e.LSN-base:end-base], want[e.LSN-base:]) {
+		if wd.broken(s3, len(want) < int(end-base) || !bytes.Equal(m.bytes[e.LSN-base:end-base], want[e.LSN-base:])) {
 			wd.fail("S3: node %d claims that %s..%s is of term %d, it is not", n.id, e.LSN, end, e.Term)
 			return
 		}
@@ -195,7 +216,7 @@ func (wd *World) checkQuorums() {
 		if count != k/2+1 {
 			continue
 		}
-		if int(best.flushed-base) < len(wd.committed) || !bytes.Equal(best.upto(base+wal.LSN(len(wd.committed))), wd.committed) {
+		if wd.broken(durability, int(best.flushed-base) < len(wd.committed) || !bytes.Equal(best.upto(base+wal.LSN(len(wd.committed))), wd.committed)) {
 			wd.fail("invariant 1: a quorum would elect WAL up to %s of term %d; acknowledged was %s",
 				best.flushed, bestTerm, base+wal.LSN(len(wd.committed)))
 			return

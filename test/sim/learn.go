@@ -41,6 +41,9 @@ func (wd *World) learn() {
 		}
 		if l, ok := consensus.Learn(own.look(), peer.look()); ok {
 			wd.stats.count("peers: begins to learn", 1)
+			if wd.broken(c11, l.Term > 0 && wd.leaders[l.Term] == nil) {
+				wd.fail("C11: node %d learns from node %d in term %d, which nobody won", own.id, peer.id, l.Term)
+			}
 			wd.nextConn++
 			wd.lessons = append(wd.lessons, &learning{
 				own: own, peer: peer, life: own.acceptor, lesson: l,
@@ -73,6 +76,7 @@ func (wd *World) tell(l *learning, m pushwal.ProposerMessage) bool {
 		wd.stats.count("peers: refused: "+cause(err), 1)
 		return false
 	}
+	wd.checkStep(l.own, m, e)
 	l.own.run(l.link, e, false)
 	return l.alive()
 }

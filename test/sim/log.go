@@ -34,20 +34,19 @@ type model struct {
 }
 
 func newModel(s consensus.State) *model {
-	m := &model{start: s.Start, state: s}
-	m.rescan()
-	return m
+	return &model{start: s.Start, state: s, scan: *newScanner(s.TLIHistory), flushed: base}
 }
 
 func (m *model) view() *model { return m }
 func (m *model) close()       {}
 func (m *model) end() wal.LSN { return base + wal.LSN(len(m.bytes)) }
 
-func (m *model) rescan() {
-	m.scan = *newScanner(base, m.state.TLIHistory)
+func (m *model) rescan() error {
+	m.scan = *newScanner(m.state.TLIHistory)
 	if err := m.scan.Feed(base, m.bytes); err != nil {
-		panic(fmt.Sprintf("sim: WAL in the log cannot be read: %v", err))
+		return violation("S3: WAL in the log is not what the PostgreSQL history says: %v", err)
 	}
+	return nil
 }
 
 // recordEnd is the end of the last whole record written; before the timeline's
@@ -97,7 +96,9 @@ func (m *model) truncate(to wal.LSN, h wal.TimelineHistory) error {
 	}
 	m.bytes, m.durable = m.bytes[:n:n], n
 	m.state.TLIHistory = h
-	m.rescan()
+	if err := m.rescan(); err != nil {
+		return err
+	}
 	m.flushed = m.recordEnd()
 	if to > m.start && m.flushed != to {
 		return fmt.Errorf("truncate to %s, the record in front of it ends at %s", to, m.flushed)
@@ -115,19 +116,21 @@ func (m *model) save(s consensus.State) error {
 }
 
 func (m *model) crash(r *rand.Rand) error {
-	m.recover(m.durable + r.IntN(len(m.bytes)-m.durable+1))
-	return nil
+	return m.recover(m.durable + r.IntN(len(m.bytes)-m.durable+1))
 }
 
 // recover is a start with n bytes in the log: it ends at a whole record.
-func (m *model) recover(n int) {
+func (m *model) recover(n int) error {
 	m.bytes = m.bytes[:n:n]
-	m.rescan()
+	if err := m.rescan(); err != nil {
+		return err
+	}
 	end := m.recordEnd()
 	if end > m.end() { // XLOG_SWITCH without its padding
 		m.bytes = append(m.bytes, make([]byte, end-m.end())...)
 	}
 	m.bytes = m.bytes[: end-base : end-base]
-	m.rescan()
+	err := m.rescan()
 	m.durable, m.flushed = len(m.bytes), m.recordEnd()
+	return err
 }

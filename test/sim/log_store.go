@@ -112,7 +112,9 @@ func (l *storeLog) crash(r *rand.Rand) error {
 	} else {
 		m.bytes = m.bytes[:n:n]
 	}
-	m.recover(len(m.bytes))
+	if err := m.recover(len(m.bytes)); err != nil {
+		return err
+	}
 	if err := m.state.UnmarshalBinary(store.Control().State); err != nil {
 		return violation("the control file lost the state: %v", err)
 	}

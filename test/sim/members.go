@@ -93,7 +93,9 @@ func (wd *World) newOperator(n *node) {
 		members = members[wd.rng.IntN(len(members)):]
 	}
 	wd.stats.count("membership: operator", 1)
-	wd.operators = append(wd.operators, &operator{pushwal.Configuration{Generation: c.Generation, Members: members}})
+	want := pushwal.Configuration{Generation: c.Generation, Members: members}
+	wd.operators = append(wd.operators, &operator{want})
+	wd.wishes = append(wd.wishes, want)
 }
 
 // join makes an empty data directory that is told the membership as some member
@@ -159,11 +161,13 @@ func (wd *World) lookMembers() (wal.Term, pushwal.Configuration) {
 // for each generation (S5).
 func (wd *World) inForce(c pushwal.Configuration) {
 	known, ok := wd.configs[c.Generation]
-	if ok && !reflect.DeepEqual(known, c) {
+	if wd.broken(s5, ok && !reflect.DeepEqual(known, c)) {
 		wd.fail("S5: generation %d is in force with %s and with %s", c.Generation, show(known), show(c))
 	}
 	if !ok {
 		wd.configs[c.Generation], wd.newest = c, max(wd.newest, c.Generation)
+		wd.committedAt[c.Generation] = base + wal.LSN(len(wd.committed))
+		wd.checkFinal(c)
 		wd.stats.count("membership: generations in force", 1)
 	}
 }
@@ -171,28 +175,34 @@ func (wd *World) inForce(c pushwal.Configuration) {
 // spared says whether a node may lose its data directory without a majority of any
 // set having lost theirs: of each configuration from the newest that a majority of
 // its own members knows, which is what an operator waits for before anything is
-// thrown away, and of the one before, in which a proposer may still be.
+// thrown away, and of the one before, in which a proposer may still be; and of those
+// that somebody wished for since, for a proposer may be about to install them.
 func (wd *World) spared(n *node) bool {
 	oldest := wd.newest
 	for oldest > 1 && !wd.established(wd.configs[oldest]) {
 		oldest--
 	}
-	for g := max(oldest, 2) - 1; g <= wd.newest; g++ {
-		c := wd.configs[g]
-		for _, set := range [][]pushwal.Member{c.Members, c.NewMembers} {
-			lost, hit := 0, 0
-			for _, m := range set {
-				o := wd.nodes[m.ID-1]
-				gone := o.disk == nil || o.disk.view().state.Incarnation != m.Incarnation
-				hit += boolInt(o == n && !gone)
-				lost += boolInt(gone || o == n)
-			}
-			if hit > 0 && lost > (len(set)-1)/2 {
-				return false
-			}
+	oldest = max(oldest, 2) - 1
+	for g := oldest; g <= wd.newest; g++ {
+		if c := wd.configs[g]; wd.needs(c.Members, n) || wd.needs(c.NewMembers, n) {
+			return false
 		}
 	}
-	return true
+	return !slices.ContainsFunc(wd.wishes, func(c pushwal.Configuration) bool {
+		return c.Generation >= oldest && wd.needs(c.Members, n)
+	})
+}
+
+// needs says whether a set has no majority left without a node's data directory.
+func (wd *World) needs(set []pushwal.Member, n *node) bool {
+	lost, hit := 0, 0
+	for _, m := range set {
+		o := wd.nodes[m.ID-1]
+		gone := o.disk == nil || o.disk.view().state.Incarnation != m.Incarnation
+		hit += boolInt(o == n && !gone)
+		lost += boolInt(gone || o == n)
+	}
+	return hit > 0 && lost > (len(set)-1)/2
 }
 
 // established says whether a majority of each set knows the configuration.
@@ -226,6 +236,17 @@ func named(c pushwal.Configuration, n *node) bool {
 	return slices.ContainsFunc(slices.Concat(c.Members, c.NewMembers), func(m pushwal.Member) bool {
 		return m.ID == n.id && m.Incarnation == n.disk.view().state.Incarnation
 	})
+}
+
+// always says whether a data directory has been a member ever since the timeline was
+// founded, up to a generation.
+func (wd *World) always(n *node, g pushwal.Generation) bool {
+	for ; g > 0; g-- {
+		if !named(wd.configs[g], n) {
+			return false
+		}
+	}
+	return true
 }
 
 // quorums are the sets of nodes, as bits, that could elect a proposer in a
@@ -266,12 +287,12 @@ func (wd *World) checkElectable() {
 	end := base + wal.LSN(len(wd.committed))
 	for i, a := range all {
 		for _, b := range all[:i] {
-			if a&b == 0 {
+			if wd.broken(quorumsMeet, a&b == 0) {
 				wd.fail("two quorums could vote without each other: nodes %b and %b", a, b)
 				return
 			}
 		}
-		if best, t := wd.best(a); int(best.flushed-base) < len(wd.committed) || !bytes.Equal(best.upto(end), wd.committed) {
+		if best, t := wd.best(a); wd.broken(durability, int(best.flushed-base) < len(wd.committed) || !bytes.Equal(best.upto(end), wd.committed)) {
 			wd.fail("invariant 1: nodes %b would elect WAL up to %s of term %d; acknowledged was %s", a, best.flushed, t, end)
 			return
 		}

@@ -47,10 +47,13 @@ func boolInt(b bool) int {
 }
 
 // deliver moves one message of a random link.
-func (wd *World) deliver() {
+func (wd *World) deliver() { wd.deliverOf(nil, nil) }
+
+// deliverOf moves one message of a random link between a writer and a node, nil = any.
+func (wd *World) deliverOf(w *writer, n *node) {
 	var ready []*link
 	for _, l := range wd.links {
-		if !wd.cut[[2]int{l.w.id, int(l.n.id)}] && l.n.up && (len(l.toNode) > 0 || len(l.toProp) > 0) {
+		if (w == nil || l.w == w) && (n == nil || l.n == n) && !wd.cut[[2]int{l.w.id, int(l.n.id)}] && l.n.up && (len(l.toNode) > 0 || len(l.toProp) > 0) {
 			ready = append(ready, l)
 		}
 	}

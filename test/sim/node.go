@@ -19,18 +19,24 @@ type node struct {
 	wiped    bool // and, while the membership stays as it is, out for good
 	life     byte // data directories that it has had
 	needSync bool
-	commit   wal.LSN // highest seen in this life
+	commit   wal.LSN  // highest seen in this life
+	cutIn    wal.Term // in which the log was last cut in this life
+	promised wal.Term // highest ever persisted in this data directory
+	votedIn  wal.Term // highest that this data directory gave its vote in
 }
 
 // start brings a node up from what is on its disk.
 func (n *node) start() {
 	m := n.disk.view()
 	n.acceptor = consensus.NewAcceptor(n.id, m.state, consensus.Positions{Write: m.end(), FlushRecord: m.flushed})
-	n.up, n.needSync, n.commit = true, false, 0
-	if err := n.acceptor.Err(); err != nil {
+	n.up, n.needSync, n.commit, n.cutIn = true, false, 0, 0
+	if err := n.acceptor.Err(); n.wd.broken(c6, err != nil) {
 		n.wd.fail("C6: %v", err)
 	}
 }
+
+// peer is its place in the list that writers have.
+func (n *node) peer() int { return int(n.id) - 1 }
 
 // crash takes it down; connections are gone at once.
 func (n *node) crash() {
@@ -46,6 +52,16 @@ func (n *node) crash() {
 	}
 }
 
+// rebuild is what the driver does when a write or a sync failed: it makes everything
+// anew from what is on disk, as after a crash. What was not synced may be there or
+// not.
+func (n *node) rebuild() {
+	n.crash()
+	if n.wd.err == nil {
+		n.start()
+	}
+}
+
 // handle steps the acceptor and does what it says.
 func (n *node) handle(l *link, m pushwal.ProposerMessage) {
 	e, err := n.acceptor.Step(l.conn, m)
@@ -53,6 +69,7 @@ func (n *node) handle(l *link, m pushwal.ProposerMessage) {
 		n.refuse(l, err)
 		return
 	}
+	n.wd.checkStep(n, m, e)
 	_, vote := m.(*pushwal.VoteRequest)
 	n.run(l, e, vote)
 }
@@ -75,6 +92,23 @@ func cause(err error) string {
 // run does the effects in order. Each part may be the last thing that this life
 // does.
 func (n *node) run(l *link, e consensus.Effects, vote bool) {
+	if !n.persist(e, vote) || n.wd.crashes(n) {
+		return
+	}
+	if e.Append != nil && !n.append(l, e.Append) {
+		return
+	}
+	n.needSync = n.needSync || e.NeedSync
+	n.send(e.Send)
+	n.wd.checkNode(n)
+	if n.wd.cfg.Break.AckBeforeSync && n.needSync {
+		n.acknowledge()
+	}
+}
+
+// persist does the effects that are durable when they are done, and says whether this
+// life goes on behind them.
+func (n *node) persist(e consensus.Effects, vote bool) bool {
 	broken := n.wd.cfg.Break
 	var parts []func() error
 	if e.SyncFirst {
@@ -93,35 +127,48 @@ func (n *node) run(l *link, e consensus.Effects, vote bool) {
 	case e.Save != nil && !(vote && broken.VoteNotSaved):
 		parts = append(parts, save)
 	}
+	if e.Truncate != nil && n == n.wd.victim {
+		n.wd.nervous = n
+		defer func() { n.wd.nervous = nil }()
+	}
 	for _, do := range parts {
 		if n.wd.crashes(n) {
-			return
+			return false
+		}
+		if n.wd.chance(n.wd.cfg.Disk) {
+			n.wd.stats.count("disk: control file or truncation failed", 1)
+			n.rebuild()
+			return false
 		}
 		if err := do(); err != nil {
 			n.wd.failErr(err)
-			return
+			return false
 		}
 	}
-	if n.wd.crashes(n) {
-		return
+	n.promised = max(n.promised, n.disk.view().state.Term)
+	if e.Truncate != nil {
+		n.cutIn = e.Save.Term
 	}
-	if e.Append != nil {
-		if err := n.disk.append(e.Append.TLI, e.Append.Begin, e.Append.WAL); err != nil {
-			if isViolation(err) {
-				n.wd.failErr(err)
-			}
-			n.refuse(l, err)
-			return
+	return true
+}
+
+// append writes WAL, and says whether the log took it.
+func (n *node) append(l *link, a *pushwal.AppendRequest) bool {
+	if n.wd.chance(n.wd.cfg.Disk) {
+		n.wd.stats.count("disk: full", 1)
+		n.refuse(l, errors.New("no space left"))
+		return false
+	}
+	if err := n.disk.append(a.TLI, a.Begin, a.WAL); err != nil {
+		if isViolation(err) {
+			n.wd.failErr(err)
 		}
-		m := n.disk.view()
-		n.acceptor.Appended(m.end(), m.recordEnd())
+		n.refuse(l, err)
+		return false
 	}
-	n.needSync = n.needSync || e.NeedSync
-	n.send(e.Send)
-	n.wd.checkNode(n)
-	if broken.AckBeforeSync && n.needSync {
-		n.acknowledge()
-	}
+	m := n.disk.view()
+	n.acceptor.Appended(m.end(), m.recordEnd())
+	return true
 }
 
 // syncLog makes the log durable.
@@ -133,6 +180,11 @@ func (n *node) syncLog() error {
 // sync is the group commit.
 func (n *node) sync() {
 	if !n.needSync || n.wd.crashes(n) {
+		return
+	}
+	if n.wd.chance(n.wd.cfg.Disk) {
+		n.wd.stats.count("disk: fsync failed", 1)
+		n.rebuild()
 		return
 	}
 	if err := n.syncLog(); err != nil {
@@ -161,6 +213,9 @@ func (n *node) acknowledge() {
 // send queues answers on the connections that are still used.
 func (n *node) send(out []consensus.Outgoing) {
 	for _, o := range out {
+		if v, ok := o.Msg.(*pushwal.VoteResponse); ok {
+			n.wd.checkVote(n, v)
+		}
 		for _, l := range n.wd.links {
 			if l.conn == o.Conn && l.open {
 				l.toProp = append(l.toProp, encode(o.Msg))
@@ -174,6 +229,7 @@ func (n *node) wipe() {
 	n.crash()
 	n.disk.close()
 	n.wiped = true
+	n.promised, n.votedIn = 0, 0
 	n.wd.stats.count("node: wiped", 1)
 	if n.wd.cfg.Spares > 0 && !n.wd.cfg.Break.JoiningCounts {
 		n.disk = nil // until an operator, or a proposer, has it join

@@ -23,13 +23,14 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // server is a PostgreSQL as far as WAL goes: it appends valid records to a byte
 // stream that begins at base.
 type server struct {
-	name string
-	wal  []byte
-	prev wal.LSN   // start of the last record
-	ends []wal.LSN // of the records written by itself
-	tli  wal.TimelineHistory
-	rest int    // bytes of the record being written
-	seq  uint32 // makes records of different servers and times differ
+	name       string
+	wal        []byte
+	prev       wal.LSN   // start of the last record
+	ends       []wal.LSN // of the records written by itself
+	tli        wal.TimelineHistory
+	overwrites bool   // the next page replaces the continuation of a record
+	rest       int    // bytes of the record being written
+	seq        uint32 // makes records of different servers and times differ
 }
 
 func newServer(name string, seq uint32) *server {
@@ -40,6 +41,20 @@ func (s *server) end() wal.LSN { return base + wal.LSN(len(s.wal)) }
 
 // upto returns the WAL in front of l.
 func (s *server) upto(l wal.LSN) []byte { return s.wal[:l-base] }
+
+// work writes a few records, seldom a long one, and ends the segment now and then
+// if it may.
+func (s *server) work(r *rand.Rand, switches bool) {
+	for range r.IntN(4) {
+		s.message(r.IntN(300))
+	}
+	if r.IntN(40) == 0 {
+		s.message(r.IntN(2 * wal.BlockSize))
+	}
+	if switches && r.IntN(60) == 0 {
+		s.switchSegment()
+	}
+}
 
 // record appends one record of n payload bytes.
 func (s *server) record(rmid, info byte, n int) {
@@ -53,6 +68,11 @@ func (s *server) record(rmid, info byte, n int) {
 	if n == 0 {
 		payload = nil
 	}
+	s.emit(rmid, info, payload)
+}
+
+// emit appends a record.
+func (s *server) emit(rmid, info byte, payload []byte) {
 	if len(s.wal)%wal.BlockSize == 0 {
 		s.pageHeader()
 	}
@@ -92,6 +112,9 @@ func (s *server) pageHeader() {
 	if s.rest > 0 {
 		flags |= 1
 	}
+	if s.overwrites {
+		flags |= 8
+	}
 	long := len(s.wal)%int(segment) == 0
 	if long {
 		flags |= 2
@@ -114,7 +137,7 @@ func (s *server) pageHeader() {
 func restored(name string, b []byte, tli wal.TimelineHistory, seq uint32) *server {
 	s := newServer(name, seq)
 	s.wal, s.tli = append([]byte(nil), b...), tli
-	scan := newScanner(base, tli)
+	scan := newScanner(tli)
 	if err := scan.Feed(base, s.wal); err != nil {
 		panic("sim: a server restored from WAL that cannot be read: " + err.Error())
 	}
@@ -140,8 +163,31 @@ func (s *server) torn(r *rand.Rand, seq uint32) *server {
 	return restored(s.name, s.upto(s.ends[r.IntN(len(s.ends))]), s.tli, seq)
 }
 
-func newScanner(at wal.LSN, h wal.TimelineHistory) *walrecord.Scanner {
+// interrupted returns the server as it comes back from a crash in the middle of its
+// last record: the pages that were whole stay, and a record says that the rest never
+// comes. It is nil when it has written none that a page ends within.
+func (s *server) interrupted(r *rand.Rand, seq uint32) *server {
+	first := s.prev.PageStart() + wal.BlockSize
+	if len(s.ends) == 0 || first >= s.end() {
+		return nil
+	}
+	pages := int(s.end()-first-1)/wal.BlockSize + 1
+	cut := first + wal.LSN(r.IntN(pages))*wal.BlockSize
+	lost := s.prev
+	n := restored(s.name, s.upto(cut), s.tli, seq)
+	if n.prev == lost {
+		return nil // it was whole: what follows an XLOG_SWITCH is none of it
+	}
+	n.overwrites = true
+	n.pageHeader()
+	n.overwrites = false
+	payload := binary.LittleEndian.AppendUint64([]byte{255, 16}, uint64(lost))
+	n.emit(0, 0xD0, append(payload, make([]byte, 8)...)) // OVERWRITE_CONTRECORD, at no time
+	return n
+}
+
+func newScanner(h wal.TimelineHistory) *walrecord.Scanner {
 	return walrecord.NewScanner(walrecord.ScannerOptions{
-		Start: at, SegmentSize: segment, PGVersion: pgVersion, SystemID: systemID, TLI: 1, MaxTLI: h.Last,
+		Start: base, SegmentSize: segment, PGVersion: pgVersion, SystemID: systemID, TLI: 1, MaxTLI: h.Last,
 	})
 }

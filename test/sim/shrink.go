@@ -51,9 +51,12 @@ var simplifications = []func(*Config){
 	func(c *Config) { c.Switches = false },
 	func(c *Config) { c.Disorder = 0 },
 	func(c *Config) { c.Crash = 0 },
+	func(c *Config) { c.Disk = 0 },
+	func(c *Config) { c.Scenes = 0 },
 	func(c *Config) { c.Strife = 1 },
 	func(c *Config) { c.Strife = 2 },
 	func(c *Config) { c.MaxWAL = 4 << 10 },
+	func(c *Config) { c.Queue = 1 << 20 },
 	func(c *Config) { c.Store = false },
 }
 

@@ -70,6 +70,9 @@ func TestSchedules(t *testing.T) {
 
 // expected is what a thousand schedules must have met, or they show little.
 var expected = []string{
+	"clock: jumped", "disk: fsync failed", "disk: full", "disk: control file or truncation failed",
+	"laggard: fed by a donor", "laggard: donor is in another term", "laggard: ends the term, nobody feeds it", "queue: full",
+	"scene: played", "server: cloned", "server: crashed inside a record",
 	"network: connection broken", "network: duplicated", "network: partition changed", "network: reordered",
 	"node refuses: WAL position does not fit", "node refuses: protocol violation",
 	"node: WAL cut", "node: crash", "node: crash between effects", "node: sync", "node: wiped",

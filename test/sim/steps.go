@@ -17,7 +17,19 @@ func (wd *World) next() {
 	if wd.cfg.Spares > 0 && r.IntN(5) == 0 {
 		wd.operate()
 	}
-	switch x := r.IntN(1000 + 10*wd.cfg.Strife); {
+	if wd.scene != nil && r.IntN(8) > 0 {
+		wd.play()
+		wd.tidy()
+		return
+	}
+	if wd.scene == nil && wd.chance(wd.cfg.Scenes) {
+		wd.begin()
+	}
+	kinds := 1000 + 10*wd.cfg.Strife
+	if wd.scene != nil {
+		kinds = 966 // Nobody else campaigns, no writer is killed, no link given up.
+	}
+	switch x := r.IntN(kinds); {
 	case x >= 1000:
 		wd.strife()
 	case x < 600:
@@ -37,6 +49,10 @@ func (wd *World) next() {
 	case x < 890:
 		if w := wd.writer(); w != nil {
 			w.step(&consensus.Tick{})
+			for i := 0; i < 20 && wd.chance(4); i++ {
+				wd.stats.count("clock: jumped", boolInt(i == 0))
+				w.step(&consensus.Tick{})
+			}
 		}
 	case x < 930:
 		if w := wd.writer(); w != nil {
@@ -49,6 +65,11 @@ func (wd *World) next() {
 	default:
 		wd.disturb(x - 960)
 	}
+	wd.tidy()
+}
+
+// tidy forgets what has ended.
+func (wd *World) tidy() {
 	wd.sweep()
 	wd.writers = slices.DeleteFunc(wd.writers, func(w *writer) bool { return w.dead })
 }
@@ -146,11 +167,19 @@ func (wd *World) startWriter() {
 	if slices.ContainsFunc(wd.writers, func(w *writer) bool { return w.server == s }) {
 		return
 	}
-	seq := uint32(wd.nextWriter+2) * 1000
-	switch r.IntN(8) {
+	seq := wd.newSeq()
+	switch r.IntN(10) {
 	case 0:
 		wd.stats.count("server: lost its latest records", 1)
 		wd.adopt(s, s.torn(r, seq))
+	case 8:
+		if len(s.wal) < wd.cfg.MaxWAL && r.IntN(2) == 0 {
+			s.message(wal.BlockSize + r.IntN(2*wal.BlockSize)) // written to the server's own disk only
+		}
+		if n := s.interrupted(r, seq); n != nil {
+			wd.stats.count("server: crashed inside a record", 1)
+			wd.adopt(s, n)
+		}
 	case 1:
 		wd.stats.count("server: wrote alone", 1)
 		for range 1 + r.IntN(3) {
@@ -160,7 +189,11 @@ func (wd *World) startWriter() {
 	case 2:
 		wd.stats.count("server: promoted", 1)
 		wd.adopt(nil, promoted("promoted", s, wd.newTLI(s), seq))
-	case 3, 4:
+	case 3:
+		// A copy of the data directory is started beside the server, or in its place.
+		wd.stats.count("server: cloned", 1)
+		wd.adopt(nil, restored("clone", s.wal, s.tli, seq))
+	case 4:
 		wd.newWriter(nil)
 	case 5:
 		if tli, b := wd.restorable(); b != nil {
@@ -182,8 +215,17 @@ func (wd *World) newTLI(s *server) wal.TLI {
 	return wd.lastTLI
 }
 
+// newSeq makes the records of another server, or another time, differ.
+func (wd *World) newSeq() uint32 { return uint32(wd.nextWriter+2) * 1000 }
+
 // adopt replaces a server, or adds one, and starts a writer for it.
 func (wd *World) adopt(old, s *server) {
+	wd.keep(old, s)
+	wd.newWriter(s)
+}
+
+// keep replaces a server, or adds one.
+func (wd *World) keep(old, s *server) {
 	if i := slices.Index(wd.servers, old); i >= 0 {
 		wd.servers[i] = s
 	} else if len(wd.servers) < 4 {
@@ -191,7 +233,6 @@ func (wd *World) adopt(old, s *server) {
 	} else {
 		wd.servers[wd.rng.IntN(len(wd.servers))] = s
 	}
-	wd.newWriter(s)
 }
 
 // restorable returns what a restored server begins with: the WAL of a node up
@@ -201,10 +242,14 @@ func (wd *World) restorable() (wal.TimelineHistory, []byte) {
 	if !n.up || n.acceptor.CommitLSN() <= wd.start {
 		return wal.TimelineHistory{}, nil
 	}
-	h := n.acceptor.State().TLIHistory
 	c := n.acceptor.CommitLSN()
+	return historyUpto(n.acceptor.State().TLIHistory, c), n.disk.view().upto(c)
+}
+
+// historyUpto is the history of a server whose WAL ends at c.
+func historyUpto(h wal.TimelineHistory, c wal.LSN) wal.TimelineHistory {
 	if i := slices.IndexFunc(h.Ancestors, func(e wal.HistoryEntry) bool { return e.Switch >= c }); i >= 0 {
 		h, _ = h.Upto(h.Ancestors[i].TLI)
 	}
-	return h, n.disk.view().upto(c)
+	return h
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/replication/consensus"
 	"github.com/walhaven/walhaven/wal"
+	"github.com/walhaven/walhaven/wal/walrecord"
 )
 
 // Config says what a run is like. Random fills it from a seed.
@@ -18,10 +19,13 @@ type Config struct {
 	Store    bool // the real walstore instead of the model alone
 	Switches bool // servers switch segments now and then
 	MaxWAL   int  // bytes that a server writes at most
+	Queue    int  // bytes that a writer keeps in memory; older ones come from a donor
 	Crash    int  // one in so many effects is followed by a crash, 0 = none
 	Disorder int  // one in so many messages is reordered or duplicated, 0 = none
+	Disk     int  // one in so many syncs and appends finds the disk failing or full, 0 = none
 	Wipe     bool // a minority of nodes may lose its data directory
 	Spares   int  // nodes besides that may become members; 0 = the membership stays as it is
+	Scenes   int  // one in so many steps begins a scene, 0 = none
 	Strife   int  // how often writers come, go and lose sight of nodes: 1 is seldom
 	Break    Break
 }
@@ -35,6 +39,7 @@ type Break struct {
 	QuorumOfOne             bool // the proposer is told of one member only
 	JoiningCounts           bool // a wiped node comes back as if nothing had happened
 	OldTermCommit           bool // WAL of older terms is committed by counting copies
+	AnyTermRead             bool // a donor gives WAL to a proposer whose term it is not in
 	ProposedInForce         bool // members take what a peer has accepted for what is in force
 }
 
@@ -49,8 +54,15 @@ func Random(seed uint64) Config {
 	if r.IntN(2) == 0 {
 		c.Disorder = 10 + r.IntN(60)
 	}
+	if r.IntN(3) == 0 {
+		c.Disk = 20 + r.IntN(200)
+	}
+	if r.IntN(3) > 0 {
+		c.Scenes = 50 + r.IntN(400)
+	}
+	c.Queue = 1<<10 + r.IntN(40<<10)
 	if r.IntN(25) == 0 {
-		c.Switches, c.MaxWAL = true, 3<<20
+		c.Switches, c.MaxWAL, c.Queue = true, 3<<20, 1<<20
 	}
 	return c
 }
@@ -62,7 +74,7 @@ func RandomMembers(seed uint64) Config {
 	c := Random(seed)
 	c.Nodes, c.Spares, c.Steps, c.Strife = 3, 1+r.IntN(3), 800+r.IntN(1600), 1+r.IntN(2)
 	c.Wipe = r.IntN(2) == 0
-	c.Switches, c.MaxWAL = false, 30<<10
+	c.Switches, c.MaxWAL, c.Scenes = false, 30<<10, 0
 	return c
 }
 
@@ -81,8 +93,12 @@ type World struct {
 	cut     map[[2]int]bool // writer, node: no message passes
 	servers []*server       // that a writer can be started for
 	lessons []*learning
+	scene   *scene
+	nervous *node // crashes more often than the others, while it is cut
+	victim  *node // that a scene has cut soon
 
 	operators []*operator
+	wishes    []pushwal.Configuration // of all operators, ever
 	// configs are those that came into force, by generation.
 	configs map[pushwal.Generation]pushwal.Configuration
 	newest  pushwal.Generation
@@ -94,9 +110,13 @@ type World struct {
 
 	leaders   map[wal.Term]*writer
 	starts    map[wal.Term]wal.LSN
-	committed []byte // everything that was acknowledged to anyone
-	step      int
-	err       error
+	committed []byte             // everything that was acknowledged to anyone
+	scan      *walrecord.Scanner // of that
+	// committedAt is where that ended when a generation came into force.
+	committedAt map[pushwal.Generation]wal.LSN
+	checks      [statements]int
+	step        int
+	err         error
 }
 
 // Violation is a broken invariant, or anything else that must not happen.
@@ -130,6 +150,7 @@ func Run(cfg Config) (Stats, error) {
 	if wd.err == nil && cfg.Break == (Break{}) {
 		wd.converge()
 	}
+	wd.report()
 	return wd.stats, wd.err
 }
 
@@ -138,7 +159,8 @@ func newWorld(cfg Config) *World {
 		cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 1)), stats: Stats{},
 		ttid: wal.TTID{Tenant: wal.TenantID{1}, Timeline: wal.TimelineID{2}},
 		cut:  map[[2]int]bool{}, leaders: map[wal.Term]*writer{}, starts: map[wal.Term]wal.LSN{},
-		configs: map[pushwal.Generation]pushwal.Configuration{},
+		configs:     map[pushwal.Generation]pushwal.Configuration{},
+		committedAt: map[pushwal.Generation]wal.LSN{}, scan: newScanner(wal.TimelineHistory{}),
 	}
 	s := newServer("origin", 1)
 	for range 5 + wd.rng.IntN(60) {
@@ -147,6 +169,9 @@ func newWorld(cfg Config) *World {
 	wd.origin = restored("origin", s.wal, s.tli, 100)
 	wd.start = s.end()
 	wd.committed = s.wal
+	if err := wd.scan.Feed(base, s.wal); err != nil {
+		panic(fmt.Sprintf("sim: WAL of the origin cannot be read: %v", err))
+	}
 	wd.servers = []*server{restored("first", s.wal, s.tli, 1000)}
 	for id := 1; id <= cfg.Nodes; id++ {
 		n := &node{wd: wd, id: pushwal.NodeID(id)}
@@ -200,7 +225,7 @@ func (wd *World) crashes(n *node) bool {
 	if wd.err != nil {
 		return true
 	}
-	if !wd.chance(wd.cfg.Crash * 4) {
+	if !wd.chance(wd.cfg.Crash*4) && !(n == wd.nervous && wd.chance(3)) {
 		return false
 	}
 	wd.stats.count("node: crash between effects", 1)

@@ -3,6 +3,7 @@ package sim
 import (
 	"bytes"
 	"errors"
+	"maps"
 	"slices"
 
 	"github.com/walhaven/walhaven/protocol/pushwal"
@@ -21,8 +22,13 @@ type writer struct {
 	at       []wal.LSN // where the stream to a peer stands, 0 = none
 	proving  *consensus.ProofRequest
 	election *consensus.Election
-	truth    []byte // WAL up to the start, for headless ones
+	end      wal.LSN // of what came from the server in this term
+	held     wal.LSN // what a quorum has on disk
+	starving int     // how often nobody had what is needed for a quorum
+	truth    []byte  // WAL up to the start, for headless ones
 	acked    map[pushwal.NodeID]wal.LSN
+	ballots  map[pushwal.NodeID]ballot // votes given,
+	counted  map[pushwal.NodeID]ballot // and those that the proof was asked for
 	commit   wal.LSN
 	truncate wal.LSN
 	synced   bool
@@ -34,7 +40,7 @@ func (wd *World) newWriter(s *server) *writer {
 	wd.nextWriter++
 	w := &writer{
 		wd: wd, id: wd.nextWriter, server: s, links: make([]*link, len(wd.nodes)), at: make([]wal.LSN, len(wd.nodes)),
-		acked: map[pushwal.NodeID]wal.LSN{},
+		acked: map[pushwal.NodeID]wal.LSN{}, ballots: map[pushwal.NodeID]ballot{},
 	}
 	c := consensus.ProposerConfig{
 		ID: wd.ttid, SystemID: systemID, PGVersion: pgVersion, SegmentSize: segment, Peers: len(wd.nodes),
@@ -86,7 +92,13 @@ func (w *writer) handle(l *link, m pushwal.AcceptorMessage) {
 		}
 		w.step(&consensus.Greeted{Peer: l.peer, Greeting: m})
 	case *pushwal.VoteResponse:
-		w.step(&consensus.Voted{Peer: l.peer, Response: m})
+		before := w.ballots[l.n.id]
+		if m.VoteGiven && m.Term == w.p.Term() {
+			w.ballots[l.n.id] = ballot{m, l.n.disk.view().state.Incarnation}
+		}
+		if !w.step(&consensus.Voted{Peer: l.peer, Response: m}) {
+			w.ballots[l.n.id] = before
+		}
 	case *pushwal.AppendResponse:
 		if m.Term == w.p.Term() && (!l.n.wiped || w.wd.cfg.Spares > 0) {
 			w.acked[l.n.id] = max(w.acked[l.n.id], m.FlushLSN)
@@ -97,9 +109,10 @@ func (w *writer) handle(l *link, m pushwal.AcceptorMessage) {
 	}
 }
 
-func (w *writer) step(ev consensus.Event) {
+// step says whether the proposer took the event.
+func (w *writer) step(ev consensus.Event) bool {
 	if w.dead {
-		return
+		return true
 	}
 	before := w.p.Term()
 	e, err := w.p.Step(ev)
@@ -109,9 +122,10 @@ func (w *writer) step(ev consensus.Event) {
 		if i := peerOf(ev); i >= 0 && w.links[i] != nil {
 			w.wd.breakLink(w.links[i], w.wd.rng.IntN(2) == 0)
 		}
-		return
+		return false
 	}
 	w.run(e)
+	return true
 }
 
 func peerOf(ev consensus.Event) int {
@@ -140,7 +154,7 @@ func (w *writer) run(e consensus.ProposerEffects) {
 		l.toNode = append(l.toNode, encode(m.Msg))
 	}
 	if e.Prove != nil {
-		w.proving = e.Prove
+		w.proving, w.counted = e.Prove, maps.Clone(w.ballots)
 	}
 	for _, s := range e.Stream {
 		w.at[s.Peer] = s.At
@@ -161,6 +175,7 @@ func (w *writer) run(e consensus.ProposerEffects) {
 			w.pump(i, 0)
 		}
 	}
+	w.held = max(w.held, e.Held)
 	if e.Truncate != 0 {
 		w.wd.checkTruncate(w, e.Truncate)
 	}
@@ -191,6 +206,7 @@ func (w *writer) commitOfAnyTerm() wal.LSN {
 
 func (w *writer) elected(e *consensus.Election) {
 	w.election = e
+	w.end = e.Start
 	w.wd.stats.count("proposer: elected", 1)
 	if w.server == nil {
 		w.truth = slices.Clone(w.wd.truthUpto(e.History[len(e.History)-2].Term, e.Start))
@@ -233,36 +249,38 @@ func lastTerm(h pushwal.TermHistory) wal.Term {
 	return h[len(h)-1].Term
 }
 
-// pump sends a peer up to n bytes, cut anywhere, or a heartbeat.
+// pump sends a peer up to n bytes, cut anywhere, or a heartbeat. What is not in
+// memory comes from a donor.
 func (w *writer) pump(peer, n int) {
 	l, at := w.links[peer], w.at[peer]
 	if w.dead || l == nil || at == 0 {
 		return
 	}
-	all := w.wal()
-	end := min(at+wal.LSN(min(n, pushwal.MaxAppend)), max(base+wal.LSN(len(all)), at))
-	end = w.p.Bound(at, end)
+	end := w.p.Bound(at, at+wal.LSN(min(n, pushwal.MaxAppend)))
 	var b []byte
-	if end > at {
-		b = all[at-base : end-base]
+	switch {
+	case n == 0:
+	case at < w.floor() && (w.server == nil || at >= w.wd.start): // the server has its first segment
+		if b = w.fetch(peer, at, min(end, w.floor())); w.dead {
+			return
+		}
+	case at < w.end:
+		b = w.server.wal[at-base : min(end, w.end)-base]
 	}
 	m := w.p.AppendRequest(at, b)
 	m.CRC = pushwal.Checksum(b)
-	w.at[peer] = end
+	w.at[peer] = m.End
 	l.toNode = append(l.toNode, encode(m))
 }
 
 // write lets the server write and the writer send.
 func (w *writer) write() {
 	r := w.wd.rng
-	if w.server != nil && len(w.server.wal) < w.wd.cfg.MaxWAL {
-		for range r.IntN(4) {
-			w.server.message(r.IntN(300))
+	if w.server != nil {
+		if len(w.server.wal) < w.wd.cfg.MaxWAL {
+			w.server.work(r, w.wd.cfg.Switches)
 		}
-		if w.wd.cfg.Switches && r.IntN(60) == 0 {
-			w.server.switchSegment()
-		}
-		w.step(&consensus.Available{End: w.server.end()})
+		w.tap()
 	}
 	for i := range w.at {
 		switch {
