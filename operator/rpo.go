@@ -3,11 +3,13 @@ package operator
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"text/tabwriter"
 	"time"
 
+	"github.com/walhaven/walhaven/replication"
 	"github.com/walhaven/walhaven/walproposer"
 )
 
@@ -21,6 +23,47 @@ func (c *Cluster) RPO(ctx context.Context) ([]walproposer.Interval, error) {
 		return nil, fmt.Errorf("ask the walproposer for its ledger: %w", err)
 	}
 	return out, nil
+}
+
+// RPOOfQuorum returns what a majority of the safekeepers knows of that, for when the
+// walproposer's machine is gone: the newest intervals, oldest first. One that began
+// when no quorum was reached any more is not among them. An error is an ErrNoQuorum
+// when too few answer.
+func (c *Cluster) RPOOfQuorum(ctx context.Context) ([]walproposer.Interval, error) {
+	v, err := c.look(ctx)
+	if err != nil {
+		return nil, err
+	}
+	said := quorumView{}
+	var lists [][]walproposer.Interval
+	failures := []error{ErrNoQuorum}
+	for _, n := range v.nodes {
+		list, err := c.intervalsAt(ctx, n.PG)
+		if err != nil {
+			failures = append(failures, fmt.Errorf("safekeeper %d: %w", n.ID, err))
+			continue
+		}
+		said.nodes, lists = append(said.nodes, n), append(lists, list)
+	}
+	for _, n := range v.nodes {
+		members := n.status.Configuration
+		if !said.majorityOf(members.Members) || members.Joint() && !said.majorityOf(members.NewMembers) {
+			return nil, errors.Join(failures...)
+		}
+	}
+	return replication.MergeIntervals(lists...), nil
+}
+
+func (c *Cluster) intervalsAt(ctx context.Context, address string) (out []walproposer.Interval, err error) {
+	rows, err := c.query(ctx, address, "SHOW INTERVALS", nil)
+	for _, row := range rows {
+		i, err := replication.ParseInterval(row)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, i)
+	}
+	return out, err
 }
 
 // WriteRPO writes intervals for people.

@@ -122,7 +122,7 @@ func (s *Server) newTable() (*admin.Table, error) {
 		},
 	}...)
 	commands = append(commands, walcmd.TokenCommands(s.o.Tokens, s.tokenTimeline)...)
-	commands = append(commands, s.promoteCommand())
+	commands = append(append(commands, s.promoteCommand()), s.intervalCommands()...)
 	return admin.NewTable(append(commands, s.durableCommands()...)...)
 }
 

@@ -24,6 +24,7 @@ type timeline struct {
 	sessions  *sessionSet
 	pushes    *pushSet
 	gaps      *gapSet
+	intervals *intervalSet
 	peers     *peerTable
 	logger    *slog.Logger
 }
@@ -65,6 +66,10 @@ func assemble(dir string, store *walstore.Store, d deps) (*timeline, error) {
 	if err != nil {
 		return nil, err
 	}
+	intervals, err := loadIntervals(vfs.Default, dir)
+	if err != nil {
+		return nil, err
+	}
 	accepting, err := replication.NewAccepting(replication.AcceptingOptions{
 		NodeID: pushwal.NodeID(d.identity.ID), Log: store, Logger: logger, Metrics: d.accepting,
 	})
@@ -79,7 +84,8 @@ func assemble(dir string, store *walstore.Store, d deps) (*timeline, error) {
 	return &timeline{
 		id: c.ID, dir: dir, store: store, accepting: accepting, logger: logger,
 		slots: slots, gaps: newGapSet(gaps, saveGaps(vfs.Default, dir)),
-		sessions: newSessionSet(), pushes: newPushSet(d.pageservers), peers: newPeerTable(),
+		intervals: &intervalSet{list: intervals, save: saveIntervals(vfs.Default, dir)},
+		sessions:  newSessionSet(), pushes: newPushSet(d.pageservers), peers: newPeerTable(),
 	}, nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,21 +19,8 @@ import (
 	"github.com/walhaven/walhaven/wal"
 )
 
-// Interval is a time in which PostgreSQL did not wait for the quorum: commits of
-// it may be lost though they were acknowledged.
-type Interval struct {
-	Reason string `json:"reason"`
-	// Began is when it was noticed, After the last look before at which all was
-	// well: it began between the two. After is zero when there was no such look.
-	Began time.Time `json:"began"`
-	After time.Time `json:"after,omitzero"`
-	Ended time.Time `json:"ended,omitzero"` // when it was seen to be over; zero = it goes on
-	// From is where the quorum's WAL ended when it was noticed, To where the
-	// server's did when it was over: what lies between may be lost with the server
-	// until the quorum has it.
-	From wal.LSN `json:"from_lsn"`
-	To   wal.LSN `json:"to_lsn"`
-}
+// Interval is a time in which PostgreSQL did not wait for the quorum.
+type Interval = replication.Interval
 
 // ledger is the file of intervals: a line of JSON for each that began, and one
 // for each that ended. A line is on the disk before anything else happens.
@@ -43,7 +31,12 @@ type ledger struct {
 	good time.Time // the last look at which all was well
 	open *Interval
 	read bool // the file was read
+	// all are the newest, and news has a token when there is something new among them.
+	all  []Interval
+	news chan struct{}
 }
+
+func newLedger(path string) *ledger { return &ledger{path: path, news: make(chan struct{}, 1)} }
 
 // line is one entry of the file.
 type line struct {
@@ -100,15 +93,8 @@ func parseLedger(b []byte) (out []Interval, err error) {
 func (l *ledger) note(now time.Time, reason string, quorum, server wal.LSN) (began, ended bool, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.path != "" && !l.read {
-		known, err := readLedger(l.path)
-		if err != nil {
-			return false, false, err
-		}
-		if n := len(known); n > 0 && known[n-1].Ended.IsZero() {
-			l.open = &known[n-1] // of an earlier life of this program
-		}
-		l.read = true
+	if err := l.loadLocked(); err != nil {
+		return false, false, err
 	}
 	switch {
 	case reason == "" && l.open != nil:
@@ -118,17 +104,52 @@ func (l *ledger) note(now time.Time, reason string, quorum, server wal.LSN) (beg
 			return false, false, err
 		}
 		l.open, ended = nil, true
+		l.knowLocked(done)
 	case reason != "" && l.open == nil:
 		i := Interval{Reason: reason, Began: now.UTC(), After: l.good, From: quorum}
 		if err := l.append(line{"began", i}); err != nil {
 			return false, false, err
 		}
 		l.open, began = &i, true
+		l.knowLocked(i)
 	}
 	if reason == "" {
 		l.good = now.UTC()
 	}
 	return began, ended, nil
+}
+
+// loadLocked reads the file once.
+func (l *ledger) loadLocked() error {
+	if l.path == "" || l.read {
+		return nil
+	}
+	known, err := readLedger(l.path)
+	if err != nil {
+		return err
+	}
+	if n := len(known); n > 0 && known[n-1].Ended.IsZero() {
+		l.open = &known[n-1] // of an earlier life of this program
+	}
+	l.all, l.read = replication.MergeIntervals(known), true
+	return nil
+}
+
+// knowLocked adds what was just written.
+func (l *ledger) knowLocked(i Interval) {
+	l.all = replication.MergeIntervals(l.all, []Interval{i})
+	select {
+	case l.news <- struct{}{}:
+	default:
+	}
+}
+
+// newest are the intervals that safekeepers are to have.
+func (l *ledger) newest() ([]Interval, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	err := l.loadLocked()
+	return slices.Clone(l.all), err
 }
 
 // append writes one line durably.

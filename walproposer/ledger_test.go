@@ -16,7 +16,7 @@ import (
 func TestLedger(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "rpo.jsonl")
 	at := func(s int64) time.Time { return time.Unix(s, 0).UTC() }
-	l := &ledger{path: path}
+	l := newLedger(path)
 	note := func(s int64, reason string, wantBegan, wantEnded bool) {
 		t.Helper()
 		began, ended, err := l.note(at(s), reason, 100, 200)
@@ -30,7 +30,7 @@ func TestLedger(t *testing.T) {
 	note(4, "", false, true)
 	note(5, "empty", true, false)
 
-	l = &ledger{path: path} // the program was killed while it goes on
+	l = newLedger(path) // the program was killed while it goes on
 	note(9, "empty", false, false)
 	all, err := readLedger(path)
 	require.NoError(t, err)
@@ -44,7 +44,7 @@ func TestLedger(t *testing.T) {
 	_, err = f.WriteString(`{"event":"end`)
 	require.NoError(t, err)
 	require.NoError(t, f.Close())
-	l = &ledger{path: path}
+	l = newLedger(path)
 	note(12, "", false, true)
 	all, err = readLedger(path)
 	require.NoError(t, err)
@@ -52,7 +52,7 @@ func TestLedger(t *testing.T) {
 
 	_, err = parseLedger([]byte("rubbish\n"))
 	require.Error(t, err)
-	l = &ledger{path: t.TempDir()}
+	l = newLedger(t.TempDir())
 	_, _, err = l.note(at(1), "off", 0, 0)
 	require.Error(t, err, "what cannot be recorded is told")
 }

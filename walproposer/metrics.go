@@ -35,6 +35,7 @@ type metrics struct {
 
 	unprotected      prometheus.Gauge
 	unprotectedTotal prometheus.Counter
+	uncopied         prometheus.Gauge
 
 	queueChecks  prometheus.Counter
 	queueDamaged prometheus.Counter
@@ -94,6 +95,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		queueDamaged:     counter("queue_damaged_total", "Times that such a check found damage. Each ended the term; the next one has new memory."),
 		unprotected:      gauge("commits_unprotected", "Whether commits do not wait for the quorum (1), as of the last look at PostgreSQL."),
 		unprotectedTotal: counter("unprotected_intervals_total", "Intervals that began in which commits did not wait for the quorum."),
+		uncopied:         gauge("unprotected_intervals_uncopied", "Intervals of the ledger that no quorum of safekeepers has, as of the last attempt to give them."),
 
 		generation: gauge("membership_generation", "Generation of the membership in force, as this proposer knows it."),
 		members:    gauge("members", "Members in force."),

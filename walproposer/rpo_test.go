@@ -1,6 +1,7 @@
 package walproposer_test
 
 import (
+	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/walhaven/walhaven/compute/computetest"
+	"github.com/walhaven/walhaven/replication"
 	"github.com/walhaven/walhaven/walproposer"
 )
 
@@ -46,4 +48,45 @@ func TestIntervalsWithoutTheQuorumAreRecorded(t *testing.T) {
 	require.NoError(t, w.pg.Set(w.ctx(), map[string]string{"synchronous_commit": "on"}))
 	i = intervals(1, true)
 	require.Greater(t, i.To, i.From)
+}
+
+// The ledger is on the safekeepers, too: what happened while one of them was away it
+// hears when it is back, and a walproposer on another machine, with no ledger of its
+// own, brings it to a member that has lost its disk.
+func TestLedgerIsOnTheQuorum(t *testing.T) {
+	w := newWorld(t, computetest.Options{})
+	w.demandQuorum()
+	o := w.options()
+	o.Ledger = filepath.Join(t.TempDir(), "rpo.jsonl")
+	p := w.propose(o)
+	p.streams()
+	w.keepers[2].down()
+	require.NoError(t, w.pg.Set(w.ctx(), map[string]string{"synchronous_commit": "local"}))
+	kept := func(what string, which ...int) (rows []replication.Row) {
+		t.Helper()
+		for _, i := range which {
+			require.Eventually(t, func() bool {
+				var err error
+				rows, err = w.keepers[i].query(w, "SHOW INTERVALS")
+				return err == nil && len(rows) == 1 && (rows[0]["ended"] != "") == (what == "over")
+			}, 2*patience, 20*time.Millisecond, "safekeeper %d", i+1)
+		}
+		return rows
+	}
+	require.Contains(t, kept("open", 0, 1)[0]["reason"], "local")
+	w.keepers[2].up()
+	require.NoError(t, w.pg.Set(w.ctx(), map[string]string{"synchronous_commit": "on"}))
+	over := kept("over", 0, 1, 2)
+	all, err := p.Intervals()
+	require.NoError(t, err)
+	require.Equal(t, all[0].Values()[0], over[0]["began"])
+	p.stop()
+
+	w.keepers[0].down()
+	require.NoError(t, os.RemoveAll(w.keepers[0].dir))
+	w.keepers[0].up()
+	o.Ledger = ""
+	p = w.propose(o)
+	p.streams()
+	require.Equal(t, over, kept("over", 0), "a member that was filled anew")
 }

@@ -188,6 +188,7 @@ func (s *session) stream(ctx context.Context, v view) error {
 	g.Go(func() error { return s.term.d.Run(gctx) })
 	g.Go(func() error { return s.watchServer(gctx) })
 	g.Go(func() error { return s.watchQueue(gctx) })
+	g.Go(func() error { return s.copyLedger(gctx) })
 	g.Go(func() error { return s.drain(gctx, ctx) })
 	return g.Wait()
 }

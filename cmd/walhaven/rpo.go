@@ -3,23 +3,32 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"os"
 
+	"github.com/walhaven/walhaven/internal/daemon"
 	"github.com/walhaven/walhaven/operator"
+	"github.com/walhaven/walhaven/walproposer"
 )
 
 type rpoCmd struct {
 	Dir    string `help:"Folder of the cluster." type:"path"`
 	Output string `short:"o" help:"table or json." enum:"table,json" default:"table"`
+
+	quorumFlags
 }
 
 // Run prints the intervals.
 func (r *rpoCmd) Run(ctx context.Context, c *cli) error {
-	cluster, err := c.cluster(r.Dir)
+	cluster, err := r.reach(ctx, c, r.Dir)
 	if err != nil {
 		return err
 	}
-	intervals, err := cluster.RPO(ctx)
+	intervals, err := r.ask(ctx, cluster)
+	if errors.Is(err, operator.ErrNoQuorum) {
+		return daemon.WithExit(daemon.ExitQuorumLost, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -27,4 +36,17 @@ func (r *rpoCmd) Run(ctx context.Context, c *cli) error {
 		return json.NewEncoder(os.Stdout).Encode(intervals)
 	}
 	return operator.WriteRPO(os.Stdout, intervals)
+}
+
+// ask asks the walproposer, whose ledger is the first to know; the safekeepers when
+// it does not answer, or they are all that is known.
+func (r *rpoCmd) ask(ctx context.Context, c *operator.Cluster) ([]walproposer.Interval, error) {
+	if len(r.Safekeepers) == 0 {
+		intervals, err := c.RPO(ctx)
+		if err == nil {
+			return intervals, nil
+		}
+		fmt.Fprintf(os.Stderr, "%v\nWhat the safekeepers know:\n", err)
+	}
+	return c.RPOOfQuorum(ctx)
 }
