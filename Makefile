@@ -120,8 +120,8 @@ bench-commits: build pg ## Commits alone (BENCH="-rounds 3 -time 20s")
 	$(GO) run ./bench/commits $(BENCH)
 
 .PHONY: bench-keepers
-bench-keepers: build pg ## One safekeeper alone: push, receive, waldump, timelines (BENCH="-rounds 3 -wal 512")
-	$(GO) run ./bench/keepers $(BENCH)
+bench-keepers: build pg fio ## One safekeeper alone: push, receive, waldump, timelines (BENCH="-rounds 3 -wal 512")
+	$(GO) run ./bench/keepers -fio $(TOOLS)/bin/fio $(BENCH)
 
 .PHONY: bench-pages
 bench-pages: build pg ## Ingest, redo and page requests alone (BENCH="-rounds 3 -wal 1024")
@@ -165,6 +165,10 @@ tools: check-go pg promtool $(LINT) ## Bring all that tests need: PostgreSQL, li
 .PHONY: pg
 pg: check-go # A PostgreSQL, unless there is one.
 	@$(GO) run ./compute/fetchpg -majors '$(PG)' >/dev/null
+
+.PHONY: fio
+fio: # What bench/keepers puts beside a safekeeper's disk, where Debian's package can be had.
+	@scripts/fio.sh $(TOOLS)/bin/fio
 
 .PHONY: promtool
 promtool: # Prometheus's checker of metrics, where Debian's package can be had.

@@ -46,3 +46,25 @@ func TestRatiosAreOfOneRound(t *testing.T) {
 	require.Contains(t, out.String(), "| 4 | walhaven | 1.50 (1.50-1.50) | 0.67 (0.67-0.67) | 0.67 (0.67-0.67) | 1.00 (1.00-1.00) |")
 	require.NotContains(t, out.String(), "Ratios to walhaven")
 }
+
+// TestLimits: each form of walhaven is held against what is asked of it, and the
+// noise is the peer's own.
+func TestLimits(t *testing.T) {
+	p := plan{systems: []string{"C", "C", "walhaven", "walhaven-disposable"}, workloads: []string{"tiny"}, clients: []int{4}, rounds: 2}
+	var cells []cell
+	for round := range p.rounds {
+		for i, tps := range []float64{100, 110, 95, 180} {
+			cells = append(cells, cell{system: i, round: round, workload: "tiny", clients: 4, tps: tps, p50: 1, p99: 0.5 + float64(i), cpu: 10 * float64(1+i)})
+		}
+	}
+	var out strings.Builder
+	reportLimits(&out, p, cells)
+	require.Contains(t, out.String(), "| tiny | 4 | walhaven | commits/s to C | ≥ 0.90 | ≥ 1.30 | 0.95 (0.95-0.95) | 1.10-1.10 | must reached |")
+	require.Contains(t, out.String(), "| tiny | 4 | walhaven | CPU/commit to C | ≤ 1.35 | ≤ 0.85 | 3.00 (3.00-3.00) | 2.00-2.00 | **missed** |")
+	require.Contains(t, out.String(), "| tiny | 4 | walhaven-disposable | commits/s to C | ≥ 1.20 | ≥ 1.70 | 1.80 (1.80-1.80) | 1.10-1.10 | goal reached |")
+	require.NotContains(t, out.String(), "walhaven-disposable | p50")
+	require.NotContains(t, out.String(), "D-on")
+	out.Reset()
+	reportLimits(&out, plan{systems: []string{"A"}, workloads: p.workloads, clients: p.clients}, cells)
+	require.Empty(t, out.String())
+}

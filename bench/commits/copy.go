@@ -141,12 +141,8 @@ func reportCopy(w io.Writer, p plan, cells []cell) {
 		of := pick(cells, i, copyLoad, 1)
 		ratio := ""
 		if len(base) > 0 {
-			ratios := make([]float64, len(of))
-			for r := range of {
-				ratios[r] = of[r].tps / base[r].tps
-			}
-			slices.Sort(ratios)
-			ratio = fmt.Sprintf("%.2f (%.2f-%.2f)", middle(ratios), ratios[0], ratios[len(ratios)-1])
+			r := ratios(of, base, tps)
+			ratio = fmt.Sprintf("%.2f (%s)", middle(r), span(r))
 		}
 		var used []string
 		for kind, mib := range of[len(of)-1].memory {

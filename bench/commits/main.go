@@ -42,7 +42,7 @@ func main() {
 
 func run(ctx context.Context) (err error) {
 	var p plan
-	systems := flag.String("systems", "A C D-on walhaven walhaven-early walhaven-disposable", "systems to measure, in this order")
+	systems := flag.String("systems", "A C D-on walhaven walhaven-early walhaven-in-process walhaven-disposable", "systems to measure, in this order")
 	workloads := flag.String("workloads", "tiny tpcb", "tiny: one-row INSERTs; tpcb: pgbench's own")
 	clients := flag.String("clients", "1 4 16 64", "numbers of clients")
 	flag.IntVar(&p.rounds, "rounds", 3, "how often each system has its turn")
@@ -83,6 +83,7 @@ func run(ctx context.Context) (err error) {
 	report(os.Stdout, p, cells)
 	reportCopy(os.Stdout, p, cells)
 	reportPrice(os.Stdout, p, cells)
+	reportLimits(os.Stdout, p, cells)
 	return nil
 }
 

@@ -53,12 +53,8 @@ func reportRatios(w io.Writer, p plan, cells []cell, workload string, peer int) 
 			of := pick(cells, i, workload, n)
 			fmt.Fprintf(w, "| %d | %s |", n, name)
 			for _, f := range []func(cell) float64{tps, p50, p99, cpu, switches} {
-				ratios := make([]float64, len(of))
-				for r := range of {
-					ratios[r] = f(of[r]) / f(base[r])
-				}
-				slices.Sort(ratios)
-				fmt.Fprintf(w, " %.2f (%.2f-%.2f) |", middle(ratios), ratios[0], ratios[len(ratios)-1])
+				r := ratios(of, base, f)
+				fmt.Fprintf(w, " %.2f (%s) |", middle(r), span(r))
 			}
 			fmt.Fprintln(w)
 		}

@@ -51,7 +51,7 @@ func newSystem(ctx context.Context, p plan, name, dir string) (system, error) {
 	}
 	s, ok := kinds[name]
 	if !ok {
-		return nil, fmt.Errorf("there is no system %q: A, B, C, D-on, walhaven, walhaven-early, walhaven-disposable", name)
+		return nil, fmt.Errorf("there is no system %q: A, B, C, D-on, walhaven, walhaven-early, walhaven-in-process, walhaven-in-process-early, walhaven-disposable", name)
 	}
 	s.dir = dir
 	var err error

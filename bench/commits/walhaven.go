@@ -31,6 +31,10 @@ func newWalhaven(ctx context.Context, p plan, name, dir string) (_ system, err e
 	case "":
 	case "-early":
 		s.up.EarlyPush = true
+	case "-in-process":
+		s.up.InProcess = true
+	case "-in-process-early":
+		s.up.InProcess, s.up.EarlyPush = true, true
 	case "-disposable":
 		s.up.Disposable = true
 	default:

@@ -2,8 +2,8 @@
 // instead, on one machine:
 //
 //	push      START_WAL_PUSH from a load generator, as fast as it is taken,
-//	          beside writing the same bytes 16 MB at a time with an fdatasync each,
-//	          as fio --rw=write --bs=16M --fdatasync=1 does
+//	          beside writing as many bytes 16 MB at a time with an fdatasync each:
+//	          into a new file each, and as fio --rw=write --bs=16M --fdatasync=1
 //	receive   eight pg_receivewal that read the same WAL from a safekeeper, and from
 //	          PostgreSQL: MB for each CPU-second of the server
 //	waldump   walhaven waldump --stats beside pg_waldump --stats

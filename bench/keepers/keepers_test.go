@@ -35,3 +35,13 @@ func TestMadeWALIsWellFormed(t *testing.T) {
 		require.Equal(t, end, s.RecordEnd())
 	}
 }
+
+func TestRateOfWhatFioPrints(t *testing.T) {
+	rate, err := fioRate([]byte("fio: a note\n" + `{"jobs": [{"write": {"io_bytes": 536870912, "runtime": 500}}]}`))
+	require.NoError(t, err)
+	require.InDelta(t, 1073.7, rate, 0.1)
+	for _, bad := range []string{"", "{}", `{"jobs": [{"write": {"io_bytes": 1, "runtime": 0}}]}`} {
+		_, err := fioRate([]byte(bad))
+		require.Error(t, err, bad)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"slices"
@@ -23,6 +24,7 @@ type plan struct {
 	timelines []int
 	seconds   time.Duration // of a measurement of timelines
 	programs  string
+	fio       string // "": there is none
 	dir       string
 	install   compute.Install
 }
@@ -56,6 +58,7 @@ func run(ctx context.Context) (err error) {
 	flag.IntVar(&p.rounds, "rounds", 3, "how often each side has its turn")
 	flag.DurationVar(&p.seconds, "time", 10*time.Second, "length of a measurement of timelines")
 	flag.StringVar(&p.programs, "programs", "bin", "folder of walhaven's programs")
+	flag.StringVar(&p.fio, "fio", "fio", "fio, which is left out where there is none")
 	work := flag.String("dir", "", "work in this folder's file system (default: TMPDIR)")
 	flag.Parse()
 	for _, f := range strings.Fields(*numbers) {
@@ -70,6 +73,10 @@ func run(ctx context.Context) (err error) {
 	}
 	if p.programs, err = filepath.Abs(p.programs); err != nil {
 		return err
+	}
+	if p.fio, err = exec.LookPath(p.fio); err != nil {
+		say("going on without fio: " + err.Error())
+		p.fio = ""
 	}
 	if p.install, err = compute.Find(ctx, compute.Want{Download: true, Progress: say}); err != nil {
 		return err
