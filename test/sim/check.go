@@ -151,7 +151,7 @@ func (wd *World) checkNode(n *node) {
 	}
 	if wd.broken(samePrefix, int(c-base) > len(wd.committed)) {
 		wd.fail("invariant 3: node %d knows %s to be committed, nobody committed it", n.id, c)
-	} else if c > wd.start && !bytes.Equal(m.upto(c), wd.committed[:c-base]) {
+	} else if c > wd.start && !m.holds(wd.committed[:c-base]) {
 		wd.fail("invariant 3: node %d holds other WAL below its commit position %s", n.id, c)
 	}
 	wd.checkLog(n)
@@ -216,7 +216,7 @@ func (wd *World) checkQuorums() {
 		if count != k/2+1 {
 			continue
 		}
-		if wd.broken(durability, int(best.flushed-base) < len(wd.committed) || !bytes.Equal(best.upto(base+wal.LSN(len(wd.committed))), wd.committed)) {
+		if wd.broken(durability, int(best.flushed-base) < len(wd.committed) || !best.holds(wd.committed)) {
 			wd.fail("invariant 1: a quorum would elect WAL up to %s of term %d; acknowledged was %s",
 				best.flushed, bestTerm, base+wal.LSN(len(wd.committed)))
 			return

@@ -1,8 +1,10 @@
 package sim
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/walhaven/walhaven/replication/consensus"
 	"github.com/walhaven/walhaven/wal"
@@ -66,6 +68,12 @@ func (m *model) upto(l wal.LSN) []byte {
 		return m.bytes[:n]
 	}
 	return append(m.bytes[:len(m.bytes):len(m.bytes)], make([]byte, n-len(m.bytes))...)
+}
+
+// holds says whether the WAL in front of the end of b, as far as upto allows, is b.
+func (m *model) holds(b []byte) bool {
+	k := min(len(b), len(m.bytes))
+	return bytes.Equal(m.bytes[:k], b[:k]) && !slices.ContainsFunc(b[k:], func(c byte) bool { return c != 0 })
 }
 
 func (m *model) append(_ wal.TLI, at wal.LSN, b []byte) error {

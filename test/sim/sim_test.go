@@ -1,7 +1,6 @@
 package sim
 
 import (
-	"encoding/json"
 	"flag"
 	"testing"
 	"time"
@@ -17,45 +16,10 @@ var (
 	budget  = flag.Duration("budget", 50*time.Second, "time of a test; what does not fit is left out, and said")
 )
 
-// runSeeds runs schedules until one fails, and says how many it ran.
+// runSeeds runs schedules of all kinds but those that change the membership.
 func runSeeds(t *testing.T, n int, change func(*Config)) (total Stats, ran int) {
 	t.Helper()
 	return runFrom(t, n, Random, change)
-}
-
-// runFrom is runSeeds with configurations of another kind.
-func runFrom(t *testing.T, n int, random func(uint64) Config, change func(*Config)) (total Stats, ran int) {
-	t.Helper()
-	total = Stats{}
-	began := time.Now()
-	first, last := uint64(1), uint64(n)
-	if *oneSeed >= 0 {
-		first, last = uint64(*oneSeed), uint64(*oneSeed)
-	}
-	if *config != "" {
-		last = first
-	}
-	for seed := first; seed <= last; seed++ {
-		c := random(seed)
-		change(&c)
-		if *config != "" {
-			require.NoError(t, json.Unmarshal([]byte(*config), &c))
-		}
-		stats, err := Run(c)
-		if err != nil {
-			small, why := Shrink(c, 2000)
-			t.Fatalf("%v\n%+v\nto repeat: go test ./test/sim -run '^%s$' -args -seed %d\nshrunk to %d steps: %v\nto repeat: go test ./test/sim -run '^%s$' -args -config '%s'",
-				err, c, t.Name(), seed, small.Steps, why, t.Name(), small.Text())
-		}
-		total.Add(stats)
-		ran++
-		if time.Since(began) > *budget {
-			t.Logf("out of time after %d of %d schedules", ran, n)
-			break
-		}
-	}
-	t.Logf("seeds %d to %d in %s:\n%s", first, last, time.Since(began).Round(time.Millisecond), total)
-	return total, ran
 }
 
 func TestSchedules(t *testing.T) {

@@ -115,6 +115,7 @@ type World struct {
 	// committedAt is where that ended when a generation came into force.
 	committedAt map[pushwal.Generation]wal.LSN
 	checks      [statements]int
+	states      map[uint64]struct{} // that were met, as hashes
 	step        int
 	err         error
 }
@@ -141,24 +142,31 @@ func isViolation(err error) bool {
 
 // Run runs one schedule.
 func Run(cfg Config) (Stats, error) {
+	stats, _, err := run(cfg)
+	return stats, err
+}
+
+// run returns the states that were met as well.
+func run(cfg Config) (Stats, map[uint64]struct{}, error) {
 	wd := newWorld(cfg)
 	defer wd.close()
 	for wd.step = 1; wd.step <= cfg.Steps && wd.err == nil; wd.step++ {
 		wd.next()
 		wd.checkQuorums()
+		wd.seeTheState()
 	}
 	if wd.err == nil && cfg.Break == (Break{}) {
 		wd.converge()
 	}
 	wd.report()
-	return wd.stats, wd.err
+	return wd.stats, wd.states, wd.err
 }
 
 func newWorld(cfg Config) *World {
 	wd := &World{
 		cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 1)), stats: Stats{},
-		ttid: wal.TTID{Tenant: wal.TenantID{1}, Timeline: wal.TimelineID{2}},
-		cut:  map[[2]int]bool{}, leaders: map[wal.Term]*writer{}, starts: map[wal.Term]wal.LSN{},
+		ttid:   wal.TTID{Tenant: wal.TenantID{1}, Timeline: wal.TimelineID{2}},
+		states: map[uint64]struct{}{}, cut: map[[2]int]bool{}, leaders: map[wal.Term]*writer{}, starts: map[wal.Term]wal.LSN{},
 		configs:     map[pushwal.Generation]pushwal.Configuration{},
 		committedAt: map[pushwal.Generation]wal.LSN{}, scan: newScanner(wal.TimelineHistory{}),
 	}
