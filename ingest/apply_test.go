@@ -247,6 +247,42 @@ func TestCommitAndAbort(t *testing.T) {
 	require.Equal(t, 2, status(&p, 40000))
 }
 
+// A commit that drops more relations than a batch has room for comes in parts, of
+// which nothing is there before the last.
+func TestCommitInParts(t *testing.T) {
+	const relations = 6000
+	_, tl := newStore(t, t.TempDir(), 1, pagestore.Options{MemLayerSize: 512 << 10, MaxValueSize: 128 << 10, MaxFrozen: 8})
+	base(t, tl, 0x1000, emptyControl(controlVersions[15], 1))
+	b := &rig{t: t, tl: tl, major: 15}
+	b.restart()
+	var dropped []byte
+	rel := func(i int) walrecord.RelFile {
+		return walrecord.RelFile{Tablespace: 1663, Database: 5, Relation: uint32(20_000 + i)}
+	}
+	for i := range relations {
+		dropped = append(dropped, relBytes(rel(i))...)
+		b.in.setSize(relFork{rel(i), walrecord.ForkMain}, 1, b.tl.LastLSN()+1)
+		if i%1000 == 999 {
+			require.NoError(t, b.in.put(b.tl.LastLSN()+1))
+		}
+	}
+	b.restart()
+	b.in.partEntries = 1000
+	before := b.tl.LastLSN()
+	end := b.take(walrecord.Record{
+		RMID: walrecord.RmgrTransaction, Info: walrecord.XactCommit | walrecord.XactHasInfo, XID: 5000,
+		MainData: join(put64(1000), put32(walrecord.XinfoRelations, relations), dropped),
+	})
+	for i := 0; i < relations; i += 777 {
+		require.NotEqual(t, -1, b.size(rel(i), walrecord.ForkMain, before))
+		require.Equal(t, -1, b.size(rel(i), walrecord.ForkMain, end), i)
+	}
+	p, _ := b.page(pagekey.SLRUPage(pagekey.CLOG, 0), end)
+	require.Equal(t, 1, status(&p, 5000))
+	again := made(rel(0), walrecord.ForkMain, 0, 1)
+	require.Equal(t, 1, b.size(rel(0), walrecord.ForkMain, b.take(again)), "its number may come again")
+}
+
 func TestPreparedTransaction(t *testing.T) {
 	b := newRig(t, 15)
 	state := join(put32(0x57F94534, 72, 750), make([]byte, 60))

@@ -82,7 +82,7 @@ func newChunk() *chunk {
 
 func (c *chunk) add(start, end wal.LSN, rec []byte) {
 	c.records = append(c.records, rawRecord{start, end, rec})
-	c.bytes += len(rec)
+	c.bytes += totalOf(rec)
 }
 
 // keep copies a record into the chunk.
@@ -111,6 +111,10 @@ func (c *chunk) encode() {
 	for i := range c.records {
 		r := &c.records[i]
 		c.rec.Major = c.major
+		if len(r.bytes) < totalOf(r.bytes) { // Its header alone was wanted.
+			c.newXID(i, xidOf(r.bytes))
+			continue
+		}
 		err := walrecord.Decode(r.bytes, r.start, r.end, &c.rec)
 		if err == nil {
 			err = c.record(i)
@@ -122,14 +126,19 @@ func (c *chunk) encode() {
 	}
 }
 
+// newXID marks a record whose xid is higher than those before.
+func (c *chunk) newXID(record int, xid uint32) {
+	if int32(xid-c.xidLimit) >= 0 && xid != 0 {
+		c.xidLimit = xid + 1
+		c.mark(mark{kind: markXID, record: record})
+	}
+}
+
 func (c *chunk) name() string { return c.rec.RMID.String() + "/" + walrecord.Identify(&c.rec) }
 
 func (c *chunk) record(i int) error {
 	r := &c.rec
-	if int32(r.XID-c.xidLimit) >= 0 && r.XID != 0 {
-		c.xidLimit = r.XID + 1
-		c.mark(mark{kind: markXID, record: i})
-	}
+	c.newXID(i, r.XID)
 	for b := range r.Blocks {
 		if err := c.block(i, b); err != nil {
 			return fmt.Errorf("block %d: %w", b, err)

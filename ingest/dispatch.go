@@ -31,6 +31,9 @@ func standsAlone(rec []byte) bool {
 	return false
 }
 
+// totalOf is xl_tot_len.
+func totalOf(rec []byte) int { return int(binary.LittleEndian.Uint32(rec)) }
+
 func xidOf(rec []byte) uint32 { return binary.LittleEndian.Uint32(rec[4:]) }
 
 // needsOrder says of a record that it does more than change the blocks that it

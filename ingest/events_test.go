@@ -99,7 +99,7 @@ func highestOf(commits []Commit) (t wal.Timestamp) {
 // events as it takes; so it does with the files that it removed.
 func TestEventsOfLargeCommits(t *testing.T) {
 	b := newRig(t, 15)
-	const relations = 20_000
+	const relations = 9000
 	var files, messages []byte
 	for i := range uint32(relations) {
 		files = append(files, put32(1663, 5, 16384+i)...)

@@ -10,6 +10,7 @@ import (
 	"github.com/walhaven/walhaven/pagekey"
 	"github.com/walhaven/walhaven/pagestore"
 	"github.com/walhaven/walhaven/redo"
+	"github.com/walhaven/walhaven/redo/page"
 	"github.com/walhaven/walhaven/wal"
 	"github.com/walhaven/walhaven/wal/walrecord"
 	"github.com/walhaven/walhaven/wal/walrecord/walrecordtest"
@@ -157,4 +158,68 @@ func TestTimelineSwitch(t *testing.T) {
 	require.NoError(t, in.Feed(t.Context(), b.Start(), b.Bytes()))
 	require.Equal(t, end, tl.LastLSN())
 	require.EqualValues(t, 2, in.state.u32(checkpointTLI))
+}
+
+// A record larger than there is memory for is refused before it takes any, with
+// its size; a logical message of any size is not kept, and its checksum counts.
+func TestLargeRecords(t *testing.T) {
+	const limit = 1 << 20
+	options := Options{PGVersion: 15, SegmentSize: fixtureSegment, MaxRecord: limit}
+	for _, damaged := range []bool{false, true} {
+		b := newBuilder()
+		b.Record(uint8(walrecord.RmgrLogicalMessage), 0, 5000, walrecordtest.MainData(3*limit))
+		middle := len(b.Bytes()) - limit
+		r := made(table, walrecord.ForkMain, 0, 1)
+		b.Record(uint8(r.RMID), r.Info, r.XID, payload(r))
+		before := b.Position()
+		start, _ := b.Record(uint8(walrecord.RmgrTransaction), walrecord.XactPrepare, 0, walrecordtest.MainData(limit+1))
+		raw := b.Bytes()
+		if damaged {
+			raw[middle] ^= 1
+		}
+		_, tl := newStore(t, t.TempDir(), b.Start()-1, pagestore.Options{})
+		base(t, tl, b.Start(), emptyControl(1300, walrecordtest.SystemID))
+		in, err := New(t.Context(), tl, options)
+		require.NoError(t, err)
+		const piece = 100_000
+		for off := 0; off < len(raw) && err == nil; off += piece {
+			err = in.Feed(t.Context(), b.Start()+wal.LSN(off), raw[off:min(off+piece, len(raw))])
+		}
+		if damaged {
+			var corrupt *walrecord.CorruptionError
+			require.ErrorAs(t, err, &corrupt)
+			require.Less(t, tl.LastLSN(), start)
+			continue
+		}
+		var large *RecordSizeError
+		require.ErrorAs(t, err, &large)
+		require.Equal(t, RecordSizeError{LSN: start, Size: limit + 1 + walrecord.RecordHeaderSize, Limit: limit}, *large)
+		require.Equal(t, before, tl.LastLSN(), "all before it is there")
+		require.Greater(t, in.state.storedXID, uint64(5000), "the message's transaction counts")
+	}
+}
+
+// What is put together of a large record is not copied again: it is the
+// Ingester's own.
+func TestLargeRecordsAreWhole(t *testing.T) {
+	b := newBuilder()
+	var subxids []byte
+	const subs = 400_000
+	for i := range uint32(subs) {
+		subxids = append(subxids, put32(1_000_000+i)...)
+	}
+	for range 2 {
+		b.Record(uint8(walrecord.RmgrTransaction), walrecord.XactCommit|walrecord.XactHasInfo, 999_999, payload(walrecord.Record{
+			MainData: join(put64(1), put32(walrecord.XinfoSubxacts, subs), subxids),
+		}))
+	}
+	in, tl := ingesterOf(t, b, 2)
+	require.NoError(t, in.Feed(t.Context(), b.Start(), b.Bytes()))
+	require.Equal(t, b.Position(), tl.LastLSN())
+	last := 1_000_000 + subs - 1
+	var v pagestore.Value
+	require.NoError(t, tl.Get(t.Context(), pagekey.SLRUPage(pagekey.CLOG, uint64(last/32768)), tl.LastLSN(), &v))
+	var p page.Page
+	require.NoError(t, new(pagekey.Replayer).Page(pagekey.SLRUPage(pagekey.CLOG, uint64(last/32768)), &v, &p))
+	require.Equal(t, 1, status(&p, last))
 }

@@ -23,12 +23,20 @@ type Options struct {
 	SystemID    wal.SystemID // 0: that of the control file
 	TLI         wal.TLI      // lowest that WAL may name; 0: any
 
-	Workers int          // goroutines that take records apart (GOMAXPROCS)
-	Logger  *slog.Logger // discards
-	Metrics *Metrics     // not registered
+	// MaxRecord is the size in bytes of the largest record that is taken apart (64
+	// MiB); it may need three times as much for a moment. PostgreSQL's own are
+	// smaller, but for commits of millions of subtransactions or dropped relations.
+	// Logical messages are not kept, so that they may have any size.
+	MaxRecord int
+	Workers   int          // goroutines that take records apart (GOMAXPROCS)
+	Logger    *slog.Logger // discards
+	Metrics   *Metrics     // not registered
 }
 
 func (o *Options) setDefaults() {
+	if o.MaxRecord <= 0 {
+		o.MaxRecord = defaultMaxRecord
+	}
 	if o.Workers <= 0 {
 		o.Workers = runtime.GOMAXPROCS(0)
 	}
@@ -64,15 +72,17 @@ type Ingester struct {
 	value      pagestore.Value // of lookups
 	customSeen bool
 	copyBytes  int // of a copied database are put at a time
-	changed    []walrecord.RelFile
-	rec        walrecord.Record
+	// partEntries of a large record are put at a time.
+	partEntries int
+	changed     []walrecord.RelFile
+	rec         walrecord.Record
 }
 
 // New makes the Ingester of a timeline that a base was imported into. It goes on
 // at Position.
 func New(ctx context.Context, tl *pagestore.Timeline, o Options) (*Ingester, error) {
 	o.setDefaults()
-	in := &Ingester{tl: tl, o: o, copyBytes: defaultCopyBytes}
+	in := &Ingester{tl: tl, o: o, copyBytes: defaultCopyBytes, partEntries: defaultPartEntries}
 	in.sizes.known = map[relFork]relSize{}
 	in.slrus.known = map[segment]uint32{}
 	if err := tl.Abandon(ctx); err != nil {
@@ -94,7 +104,35 @@ func New(ctx context.Context, tl *pagestore.Timeline, o Options) (*Ingester, err
 	in.reader = walrecord.NewReader(walrecord.ScannerOptions{
 		Start: in.tl.LastLSN(), SegmentSize: o.SegmentSize, PGVersion: o.PGVersion, SystemID: o.SystemID, TLI: o.TLI,
 	}, in.onRecord)
+	in.reader.Want(in.want)
 	return in, nil
+}
+
+const defaultMaxRecord = 64 << 20
+
+// RecordSizeError says that a record is longer than Options.MaxRecord.
+type RecordSizeError struct {
+	LSN         wal.LSN // start of the record
+	Size, Limit int     // bytes
+}
+
+func (e *RecordSizeError) Error() string {
+	return fmt.Sprintf("WAL record at %s has %d bytes, more than the %d that there is memory for", e.LSN, e.Size, e.Limit)
+}
+
+// want says which records are put together, for the reader. It refuses those for
+// which there is no memory before they take any.
+func (in *Ingester) want(start wal.LSN, header []byte) (bool, error) {
+	if walrecord.RmgrID(header[17]) == walrecord.RmgrLogicalMessage {
+		return false, nil // Nothing of it is in pages.
+	}
+	if size := totalOf(header); size > in.o.MaxRecord {
+		if in.err = in.finishAll(); in.err == nil { // All before it can be read.
+			in.err = &RecordSizeError{LSN: start, Size: size, Limit: in.o.MaxRecord}
+		}
+		return false, in.err
+	}
+	return true, nil
 }
 
 // Position is where the next byte to be fed belongs.
@@ -165,8 +203,12 @@ func (in *Ingester) finishAll() error {
 }
 
 // stable returns the bytes of a record as long as Feed runs: those of the fed
-// data, or a copy if the reader had to put the record together.
+// data, or a copy if the reader had to put the record together and wants its
+// memory back.
 func (in *Ingester) stable(c *chunk, start wal.LSN, rec []byte) []byte {
+	if len(rec) > walrecord.KeptRecord {
+		return rec
+	}
 	if start >= in.feedAt && (start+wal.LSN(len(rec))-1).PageStart() == start.PageStart() {
 		if off := int(start - in.feedAt); off+len(rec) <= len(in.feed) {
 			return in.feed[off : off+len(rec)]

@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/walhaven/walhaven/pagekey"
 	"github.com/walhaven/walhaven/pagestore"
@@ -140,6 +141,46 @@ func (in *Ingester) put(lsn wal.LSN) error {
 // of it may come again.
 func (in *Ingester) putPart(lsn wal.LSN) error {
 	return in.putBatch(pagestore.Batch{Entries: in.out.entries, LSN: lsn, More: true})
+}
+
+// Of a record that becomes more, parts are put of so many entries or bytes.
+const (
+	defaultPartEntries = 16 << 10
+	partBytes          = 4 << 20
+)
+
+// beginParts puts what the records before the one at lsn became, so that what it
+// becomes can be put in parts. Entries that it has already stay for the first one.
+func (in *Ingester) beginParts(lsn wal.LSN) error {
+	n := len(in.out.entries)
+	for n > 0 && in.out.entries[n-1].LSN >= lsn {
+		n--
+	}
+	if n == 0 {
+		return nil
+	}
+	own := slices.Clone(in.out.entries[n:])
+	for i := range own {
+		own[i].Value = slices.Clone(own[i].Value) // The arena is used anew.
+	}
+	in.out.entries = in.out.entries[:n]
+	if err := in.put(in.lastLSN()); err != nil {
+		return err
+	}
+	for i := range own {
+		in.out.entries = append(in.out.entries, own[i])
+		in.out.bytes += len(own[i].Value)
+	}
+	return nil
+}
+
+// part puts what a record at lsn became since the last part, if it is enough for
+// one. No key of it may come again.
+func (in *Ingester) part(lsn wal.LSN) error {
+	if len(in.out.entries) < in.partEntries && in.out.bytes < partBytes {
+		return nil
+	}
+	return in.putPart(lsn)
 }
 
 func (in *Ingester) putBatch(b pagestore.Batch) error {

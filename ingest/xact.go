@@ -30,6 +30,12 @@ func (in *Ingester) transaction(r *walrecord.Record) error {
 
 // endTransaction is xact_redo_commit and xact_redo_abort.
 func (in *Ingester) endTransaction(r *walrecord.Record, x *walrecord.TransactionEnd, committed bool) error {
+	inParts := len(r.MainData) >= largeEnd
+	if inParts {
+		if err := in.beginParts(r.End); err != nil {
+			return err
+		}
+	}
 	if err := in.advanceXID(x.XID, r.End); err != nil {
 		return err
 	}
@@ -63,9 +69,21 @@ func (in *Ingester) endTransaction(r *walrecord.Record, x *walrecord.Transaction
 		if err := in.dropRelation(b.RelFile(), r.End); err != nil {
 			return err
 		}
+		if inParts {
+			if err := in.part(r.End); err != nil {
+				return err
+			}
+		}
+	}
+	if inParts {
+		return in.put(r.End) // What the parts dropped is looked up there.
 	}
 	return nil
 }
+
+// largeEnd is the size in bytes from which on the record of a transaction's end is
+// put in parts: it may drop more relations than a batch has room for.
+const largeEnd = 64 << 10
 
 // prepare keeps the state of a prepared transaction: the record's main data is
 // the state file but for its CRC.

@@ -134,12 +134,17 @@ type Catalog struct {
 	own    relMap
 	shared relMap
 	extra  int // bytes of pg_class's rows before persistence and kind that 14 has not
+
+	// Of catalogs without a place in a map, schemas and the database, once known.
+	files   map[uint32]walrecord.RelFile
+	schemas map[uint32]string
+	name    string
 }
 
 // Catalog returns the catalogs of a database, 0 for the shared ones alone;
 // ErrNoDatabase when there is none.
 func (r *Reader) Catalog(ctx context.Context, db uint32, at At) (*Catalog, error) {
-	c := &Catalog{r: r, at: at}
+	c := &Catalog{r: r, at: at, files: map[uint32]walrecord.RelFile{}, schemas: map[uint32]string{}}
 	var err error
 	if c.shared, err = r.mapOf(ctx, 0, at); err != nil {
 		return nil, err
@@ -167,6 +172,9 @@ func (r *Reader) classExtra(ctx context.Context, at At) (int, error) {
 
 // DatabaseName is the database's own name; ErrNoDatabase when it has none.
 func (c *Catalog) DatabaseName(ctx context.Context) (name string, err error) {
+	if c.name != "" {
+		return c.name, nil
+	}
 	found := false
 	err = c.rows(ctx, &databaseByOID, []uint32{c.own.db}, func(row []byte) (bool, error) {
 		if len(row) >= rowName+nameLen {
@@ -176,6 +184,9 @@ func (c *Catalog) DatabaseName(ctx context.Context) (name string, err error) {
 	})
 	if err == nil && !found {
 		err = fmt.Errorf("%w: %d at %s", ErrNoDatabase, c.own.db, c.at.LSN)
+	}
+	if err == nil {
+		c.name = name
 	}
 	return name, err
 }
@@ -235,12 +246,18 @@ func (c *Catalog) parseClass(row []byte) (class Class, err error) {
 
 // Schema is the name of a schema, empty when there is none.
 func (c *Catalog) Schema(ctx context.Context, oid uint32) (name string, err error) {
+	if name, ok := c.schemas[oid]; ok {
+		return name, nil
+	}
 	err = c.rows(ctx, &namespaceByOID, []uint32{oid}, func(row []byte) (bool, error) {
 		if len(row) >= rowName+nameLen {
 			name = nameOf(row)
 		}
 		return name == "", nil
 	})
+	if err == nil {
+		c.schemas[oid] = name
+	}
 	return name, err
 }
 
@@ -275,9 +292,15 @@ func (c *Catalog) file(ctx context.Context, oid uint32) (walrecord.RelFile, erro
 	if oid == oidClass || oid == classByOID.index {
 		return walrecord.RelFile{}, errRelMap
 	}
+	if file, ok := c.files[oid]; ok {
+		return file, nil
+	}
 	class, ok, err := c.Class(ctx, oid)
 	if err == nil && !ok {
 		err = fmt.Errorf("%w: catalog %d of database %d at %s", ErrNoRelation, oid, c.own.db, c.at.LSN)
+	}
+	if err == nil {
+		c.files[oid] = class.File
 	}
 	return class.File, err
 }

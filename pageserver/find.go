@@ -60,6 +60,7 @@ type finding struct {
 	what, pattern, kinds string
 	left                 int
 	emit                 admin.Emit
+	restore              struct{ of, to wal.LSN } // last answer of restoreTo
 }
 
 func find(ctx context.Context, p past, call *admin.Call, emit admin.Emit) error {
@@ -282,8 +283,15 @@ func (f *finding) blocks(ctx context.Context, rel walrecord.RelFile, at pageread
 // restoreTo is the position to go back to before what a commit did: the end of
 // the commit before.
 func (f *finding) restoreTo(ctx context.Context, lsn wal.LSN) (wal.LSN, error) {
+	if f.restore.of == lsn {
+		return f.restore.to, nil // Of another relation of the same commit.
+	}
 	c, _, _, err := ingest.CommitsUpTo(ctx, f.tl, lsn-1)
-	return max(c.LSN, f.reader.Floor()), err
+	if err != nil {
+		return 0, err
+	}
+	f.restore.of, f.restore.to = lsn, max(c.LSN, f.reader.Floor())
+	return f.restore.to, nil
 }
 
 // matches compares a name with a pattern, as psql does: with its schema if there

@@ -9,6 +9,9 @@ type memory struct {
 	// layer is the size of an in-memory layer. One that is filled and two that are
 	// written out make a timeline fast; all timelines together have four.
 	layer int64
+	// record is the largest WAL record that is taken apart. It may need three times
+	// as much for a moment, of what is else left to the garbage collector.
+	record int64
 }
 
 // codeBytes are what the program's file takes in memory.
@@ -31,5 +34,26 @@ func divideMemory(total int64) memory {
 	if outsideHeap > 0 {
 		m.heap -= m.blocks + outsideHeap
 	}
+	m.record = (m.heap - m.live()) / 4
 	return m
+}
+
+// live is what the heap holds when all is full.
+func (m *memory) live() int64 {
+	live := m.pages + memLayers*m.layer + baseBytes/2
+	if outsideHeap == 0 {
+		live += m.blocks
+	}
+	return live
+}
+
+// memoryFor is how much memory the process must be given to take a record of so
+// many bytes apart.
+func memoryFor(record int64) int64 {
+	const step = 16 << 20
+	total := int64(minMemory)
+	for m := divideMemory(total); m.record < record; m = divideMemory(total) {
+		total += step
+	}
+	return total
 }

@@ -2,6 +2,7 @@ package pageserver
 
 import (
 	"encoding/hex"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,6 +20,7 @@ func TestPages(t *testing.T) {
 	for name, test := range map[string]func(*testing.T, *origin){
 		"import becomes visible": importBecomesVisible, "left timeline": importOfALeftTimelineIsThrownAway,
 		"misfits": importsThatDoNotFitAreRefused, "page requests": pageRequests, "short layers": shortLayersAreNamed,
+		"large records": largeRecordsAreRefused,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, o) })
 	}
@@ -150,4 +152,30 @@ func shortLayersAreNamed(t *testing.T, o *origin) {
 	require.Contains(t, answer.Failure, "corrupt data of timeline")
 	require.Contains(t, answer.Failure, ".layer")
 	require.Empty(t, answer.Pages)
+}
+
+// A record for which there is no memory stops the pages in front of it and says
+// what to do; more memory is enough to go on.
+func largeRecordsAreRefused(t *testing.T, o *origin) {
+	n := startNode(t, o)
+	limit := 0
+	at, largest := wal.LSN(0), wal.LSN(0)
+	for i := len(o.ends) / 2; i < len(o.ends)-1; i++ {
+		if size := o.ends[i+1] - o.ends[i]; size > largest {
+			at, largest = o.ends[i], size
+		}
+	}
+	limit = int(largest) / 2
+	n.timeline.pages.storage.maxRecord = limit
+	n.push(o.end)
+	require.NoError(t, n.importBase(o.ends[4], true))
+	n.eventually(func() bool { return strings.Contains(n.status()["pages_reason"], "start the pageserver with --memory") })
+	require.Contains(t, n.status()["pages_reason"], fmt.Sprintf("more than the %d that there is memory for", limit))
+	stopped, err := wal.ParseLSN(n.status()["applied_lsn"])
+	require.NoError(t, err)
+	require.LessOrEqual(t, stopped, at)
+	_, err = n.query("SHOW PAGE '" + o.relid + "' BLOCK 7 AT LSN '" + o.end.String() + "'")
+	require.ErrorContains(t, err, "start the pageserver with --memory", "who waits is told, too")
+	n.restart()
+	n.eventually(func() bool { return n.status()["applied_lsn"] == o.end.String() })
 }

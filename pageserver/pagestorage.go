@@ -28,7 +28,9 @@ type pageStorage struct {
 	cache   *pageread.Cache
 	reading *pageread.Metrics
 	ingest  *ingest.Metrics
-	logger  *slog.Logger
+	// maxRecord is the size in bytes of the largest record that is taken apart.
+	maxRecord int
+	logger    *slog.Logger
 	// waitTimeout is how long requests wait for WAL.
 	waitTimeout time.Duration
 
@@ -43,7 +45,7 @@ func newPageStorage(root string, c Config, reg prometheus.Registerer, logger *sl
 	m := divideMemory(int64(c.Memory))
 	return &pageStorage{
 		dir: filepath.Join(root, pagesFolder), logger: logger, waitTimeout: c.LSNWaitTimeout,
-		cache: pageread.NewCache(m.pages, reading), reading: reading, ingest: ingest.NewMetrics(reg),
+		cache: pageread.NewCache(m.pages, reading), reading: reading, ingest: ingest.NewMetrics(reg), maxRecord: int(m.record),
 		options: pagestore.Options{
 			Logger: logger, Metrics: pagestore.NewMetrics(reg), Materialize: pagekey.Materialize,
 			CacheSize: m.blocks, MemLayerSize: m.layer, MemTotal: memLayers * m.layer,

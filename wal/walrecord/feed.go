@@ -174,10 +174,12 @@ func (s *Scanner) feedRecordHead(b []byte) (int, error) {
 	if err := s.checkRecordHeader(s.recStart, s.rec[:]); err != nil {
 		return n, err
 	}
-	s.sink.begin(s.rec[:RecordHeaderSize])
 	s.left = binary.LittleEndian.Uint32(s.rec[:]) - RecordHeaderSize
 	s.crc = 0
 	s.state = stateRecData
+	if err := s.sink.begin(s.recStart, s.rec[:RecordHeaderSize]); err != nil {
+		return n, err
+	}
 	if s.left == 0 {
 		return n, s.finishRecord()
 	}
