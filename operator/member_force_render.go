@@ -15,7 +15,7 @@ func (l *QuorumLoss) WriteTable(w io.Writer) error {
 		fmt.Fprintf(table, "%s\t%s\t%s\tsurvives\t%s\n", n.NodeID, n.Address, n.Set, n.FlushLSN)
 	}
 	for _, n := range l.Gone {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t\t%s\n", n.NodeID, n.Address, n.Set, n.State, n.Error)
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t\t%s\n", n.NodeID, n.Address, n.Set, n.State, lastLine(n.Error))
 	}
 	if err := table.Flush(); err != nil {
 		return err

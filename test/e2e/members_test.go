@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -85,6 +86,10 @@ func membersOneByOne(t *testing.T, inProcess bool) {
 	c.Start("walproposer")
 	c.Eventually("commits go on with three of the four members", func() bool {
 		return c.CollectStatus(context.Background()).State == operator.StateSafeNoSpare
+	})
+	c.Eventually("the walproposer is ready with the old list", func() bool {
+		code, _ := cluster.Get(t, "http://"+c.Walproposer.HTTP+"/readyz")
+		return code == http.StatusOK
 	})
 	c.Start("safekeeper-1")
 	require.Zero(t, w.Lost(c.Restore()), "of %d acknowledged commits", len(acked))
