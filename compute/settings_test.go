@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -74,5 +75,7 @@ func TestFreePortNeverRepeats(t *testing.T) {
 		require.NoError(t, err)
 		require.False(t, seen[port])
 		seen[port] = true
+		_, err = reserve(port)
+		require.ErrorIs(t, err, syscall.EADDRINUSE, "no other process takes it")
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/walhaven/walhaven/auth"
+	"github.com/walhaven/walhaven/compute/computetest"
 	"github.com/walhaven/walhaven/internal/daemon"
 	"github.com/walhaven/walhaven/pageserver"
 	"github.com/walhaven/walhaven/protocol"
@@ -26,7 +27,10 @@ import (
 	"github.com/walhaven/walhaven/wal/walrecord/walrecordtest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	computetest.Watch()
+	goleak.VerifyTestMain(m)
+}
 
 // patience is far above what anything here takes on a busy machine.
 const patience = time.Minute

@@ -36,6 +36,7 @@ func TestMain(m *testing.M) {
 	if code, child := walproposer.ChildMain(); child {
 		os.Exit(code)
 	}
+	computetest.Watch()
 	goleak.VerifyTestMain(m)
 }
 

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/walhaven/walhaven/compute/computetest"
 	"github.com/walhaven/walhaven/test/cluster"
 )
 
@@ -21,6 +22,7 @@ var errNoNamespaces = errors.New(networkVariable + " says so")
 
 // TestMain runs the tests in namespaces of their own where that is permitted.
 func TestMain(m *testing.M) {
+	computetest.Watch()
 	if os.Getenv(insideVariable) == "" && os.Getenv(networkVariable) != "proxy" {
 		if errNoNamespaces = namespacesPermitted(); errNoNamespaces == nil {
 			os.Exit(runInside())

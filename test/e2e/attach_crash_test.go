@@ -22,6 +22,7 @@ var attachPoints = []string{
 // statement, each founding and each write of the cluster file. Called again they
 // end well, and in the end nothing is left.
 func TestAttachGoesOnAfterACrash(t *testing.T) {
+	t.Parallel()
 	a := newAttached(t, nil)
 	// The header of ALTER SYSTEM, so that files compare.
 	require.NoError(t, a.pg.Exec(t.Context(), "ALTER SYSTEM SET log_checkpoints = on"))

@@ -16,6 +16,7 @@ import (
 // TestAttachRefusesAndSaysWhy has attach meet servers that are not ready for it:
 // it says what to do, and changes nothing.
 func TestAttachRefusesAndSaysWhy(t *testing.T) {
+	t.Parallel()
 	a := newAttached(t, nil)
 	require.NoError(t, a.pg.Exec(t.Context(), "ALTER SYSTEM SET log_checkpoints = on"))
 	require.NoError(t, a.pg.Exec(t.Context(), "SELECT pg_reload_conf()"))
@@ -66,6 +67,7 @@ func TestAttachRefusesAndSaysWhy(t *testing.T) {
 // TestAttachLeavesOthersNamesAlone attaches a server that waits for standbys
 // already: the quorum gets its WAL, and the operator chooses who is waited for.
 func TestAttachLeavesOthersNamesAlone(t *testing.T) {
+	t.Parallel()
 	a := newAttached(t, nil)
 	require.NoError(t, a.pg.Exec(t.Context(), `ALTER SYSTEM SET synchronous_standby_names = 'ANY 1 (s1, "s-2")'`))
 	require.NoError(t, a.pg.Exec(t.Context(), "SELECT pg_reload_conf()"))

@@ -193,6 +193,7 @@ func (l *load) end(t *testing.T, during string) {
 // TestAttachAndDetachUnderLoad takes a running server into walhaven and out
 // again while pgbench writes.
 func TestAttachAndDetachUnderLoad(t *testing.T) {
+	t.Parallel()
 	a := newAttached(t, nil)
 	// The header of ALTER SYSTEM, so that files compare.
 	require.NoError(t, a.pg.Exec(t.Context(), "ALTER SYSTEM SET log_checkpoints = on"))
@@ -239,6 +240,7 @@ func TestAttachAndDetachUnderLoad(t *testing.T) {
 // TestDetachWithoutSafekeepers lets commits return that wait for a quorum which
 // is gone for good.
 func TestDetachWithoutSafekeepers(t *testing.T) {
+	t.Parallel()
 	a := newAttached(t, nil)
 	before := a.footprint()
 	a.attach()

@@ -100,6 +100,7 @@ var damages = []damage{
 // walproposer, from outside. What is damaged reaches nobody, and everything goes
 // on: where the damage lasts under a new term, in new memory.
 func TestMemoryOfTheQueueIsDamaged(t *testing.T) {
+	t.Parallel()
 	c := cluster.New(t, cluster.Options{})
 	needProcesses(t, c)
 	w := c.StartWriter(2)

@@ -18,6 +18,7 @@ import (
 // its machine. Only the last one condemns the data directory, and what the
 // refusal says brings every acknowledged row back.
 func TestDisposableCompute(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	c := cluster.New(t, cluster.Options{Disposable: true})
 	dir := c.Postgres.DataDir

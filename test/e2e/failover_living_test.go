@@ -14,6 +14,7 @@ import (
 // TestFailoverFromALivingPrimary leaves a primary behind that is alive: not without
 // being told to, and then no commit of it returns any more.
 func TestFailoverFromALivingPrimary(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	c := cluster.New(t, cluster.Options{})
 	old, standby := c.Server, c.WarmStandby("walhaven")
@@ -41,6 +42,7 @@ func TestFailoverFromALivingPrimary(t *testing.T) {
 // it had flushed may not be on the quorum, so nobody is promoted, and things can be
 // left as they were.
 func TestSwitchoverWantsTheShutdownCheckpoint(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	c := cluster.New(t, cluster.Options{})
 	standby := c.WarmStandby("walhaven")

@@ -19,6 +19,7 @@ import (
 // machine goes on taking connections, so that the standby would wait for it. It is
 // sent to the others, and its configuration is what it was afterwards.
 func TestFailoverPastAHangingSafekeeper(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	c := cluster.New(t, cluster.Options{})
 	standby := c.WarmStandby("walhaven")

@@ -19,6 +19,7 @@ import (
 // and what else follows the safekeepers goes on by itself: another standby without
 // pg_rewind, and pg_receivewal.
 func TestFailoverUnderLoad(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	c := cluster.New(t, cluster.Options{})
 	follower := c.WarmStandby("")
@@ -83,6 +84,7 @@ func positionOf(t *testing.T, server *compute.Server, sql string) wal.LSN {
 // that anybody has seen, and it follows as a standby and becomes the primary
 // again.
 func TestSwitchoverAndBack(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	c := cluster.New(t, cluster.Options{})
 	old, standby := c.Server, c.WarmStandby("walhaven")
@@ -113,6 +115,7 @@ func TestSwitchoverAndBack(t *testing.T) {
 // commit to its client and no safekeeper was told that it is committed. No standby
 // has it; after the failover the new primary does.
 func TestFailoverSettlesFirst(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	c := cluster.New(t, cluster.Options{InProcess: true})
 	standby := c.WarmStandby("walhaven")
@@ -148,6 +151,7 @@ func insertWithin(ctx context.Context, s *compute.Server, i int, d time.Duration
 // acknowledges nothing. Called again the tool goes on, also if it was ended again
 // behind the start of the walproposer, and commits return.
 func TestPromotedServerWaitsFromItsFirstCommit(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	c := cluster.New(t, cluster.Options{})
 	standby := c.WarmStandby("")

@@ -21,6 +21,7 @@ import (
 // and never while a majority answers. The primary then goes on, and the others can be
 // put back.
 func TestForceQuorum(t *testing.T) {
+	t.Parallel()
 	c := cluster.New(t, cluster.Options{})
 	began := time.Now()
 	lap := func(what string) { t.Logf("%s after %s", what, time.Since(began).Round(time.Millisecond)) }

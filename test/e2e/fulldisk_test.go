@@ -52,6 +52,7 @@ func fill(t *testing.T, dir string) (ballast string) {
 // server: it stops acknowledging and says so, the others carry on, and it catches
 // up when space is back.
 func TestFullDiskOnOneSafekeeper(t *testing.T) {
+	t.Parallel()
 	disk := smallDisk(t, 256)
 	a := newAttached(t, nil)
 	// It keeps all WAL, so that it cannot make room by itself.

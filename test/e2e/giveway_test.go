@@ -21,6 +21,7 @@ import (
 // disks hold, under pgbench, while a pageserver that is gone for good and a slot
 // that nobody reads from hold on to it. They give way, and say so; commits go on.
 func TestDeadPageserverAndForgottenSlotGiveWay(t *testing.T) {
+	t.Parallel()
 	const disk, minFree, round = 160, 64, 24 // MiB
 	port, err := compute.FreePort()
 	require.NoError(t, err)

@@ -35,6 +35,7 @@ func importRounds(t *testing.T) int {
 // either is not there afterwards or becomes visible, and then every page is what
 // a stock server has at the same LSN.
 func TestImportSurvivesKills(t *testing.T) {
+	t.Parallel()
 	c := cluster.New(t, cluster.Options{})
 	ctx := context.Background()
 	_, err := c.Server.Pgbench(ctx, "-i", "-q", "-s", "2")

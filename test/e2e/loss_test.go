@@ -17,6 +17,7 @@ import (
 // lags; the base backup and the WAL of the two that are left bring back every
 // row whose COMMIT was acknowledged.
 func TestNothingAcknowledgedIsLost(t *testing.T) {
+	t.Parallel()
 	for lost := 1; lost <= 3; lost++ {
 		// Both forms of the walproposer are the same to everybody else, and so is where
 		// it takes WAL from.
@@ -48,6 +49,7 @@ func TestNothingAcknowledgedIsLost(t *testing.T) {
 // TestLossIsNoticed is the negative control of the test above: with nobody
 // waiting for the quorum, the same end of the same cluster loses commits.
 func TestLossIsNoticed(t *testing.T) {
+	t.Parallel()
 	c := cluster.New(t, cluster.Options{})
 	require.NoError(t, c.Server.Set(context.Background(), map[string]string{"synchronous_standby_names": ""}))
 	w := c.StartWriter(4)

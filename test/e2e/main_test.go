@@ -7,10 +7,12 @@ import (
 	"os"
 	"testing"
 
+	"github.com/walhaven/walhaven/compute/computetest"
 	"github.com/walhaven/walhaven/test/cluster"
 )
 
 func TestMain(m *testing.M) {
+	computetest.Watch()
 	code := m.Run()
 	cluster.RemovePrograms()
 	os.Exit(code)

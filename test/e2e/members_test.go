@@ -28,6 +28,7 @@ import (
 // fails, the walproposer keeps its term and its connection to PostgreSQL, and all
 // members end with the same bytes.
 func TestMembersOneByOne(t *testing.T) {
+	t.Parallel()
 	t.Run("processes", func(t *testing.T) { membersOneByOne(t, false) })
 	t.Run("in-process", func(t *testing.T) {
 		if os.Getenv("WALHAVEN_TEST_LONG") == "" {

@@ -22,6 +22,7 @@ import (
 // takes to be a member again, for each GiB of WAL that it has to pull while commits
 // go on. How much there is can be chosen, in MiB, with WALHAVEN_REPLACE_MIB.
 func TestReplacedSafekeeperIsWhole(t *testing.T) {
+	t.Parallel()
 	if os.Getenv("WALHAVEN_TEST_LONG") == "" {
 		t.Skip("a measurement: in a long run")
 	}

@@ -16,6 +16,7 @@ import (
 // of one safekeeper or of the pageserver fails no transaction, the loss of two
 // safekeepers makes commits wait, and they go on when one is back.
 func TestNodesComeAndGo(t *testing.T) {
+	t.Parallel()
 	c := cluster.New(t, cluster.Options{})
 	w := c.StartWriter(4)
 	w.Await(100)

@@ -19,6 +19,7 @@ import (
 // place, as a restored snapshot is. Started as it is it would write over what was
 // acknowledged; `up` has it follow the safekeepers and promotes it.
 func TestUpOnAnOlderCopy(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	c := cluster.New(t, cluster.Options{})
 	require.NoError(t, c.Server.Exec(ctx, "CREATE TABLE t AS SELECT 1 AS i"))

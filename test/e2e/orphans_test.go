@@ -21,6 +21,7 @@ import (
 // safekeeper got, and nobody was told of. After the failover its directory is
 // refused, and the report names those transactions and what they changed.
 func TestOrphansOfAnOldPrimary(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	c := cluster.New(t, cluster.Options{})
 	standby := c.WarmStandby("walhaven")

@@ -55,6 +55,7 @@ type survivor struct {
 // compacts and collects garbage behind a window of two seconds, has the pages
 // that a stock server has; a damaged layer is an error and never a wrong page.
 func TestPagesSurviveKillsAndFaults(t *testing.T) {
+	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
 	if s, err := strconv.ParseUint(os.Getenv("WALHAVEN_SURVIVE_SEED"), 10, 64); err == nil {
 		seed = s

@@ -16,6 +16,7 @@ import (
 // fails. Each one that pgbench counts is in a server that is restored from the
 // safekeepers afterwards.
 func TestPgbenchWaitsForAQuorum(t *testing.T) {
+	t.Parallel()
 	c := cluster.New(t, cluster.Options{})
 	bench := c.StartPgbench(4)
 	bench.AwaitCommits(50)

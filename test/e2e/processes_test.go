@@ -39,6 +39,7 @@ func settled(c *cluster.Cluster) {
 // SIGKILL under pgbench, one after another, and twice over in a long run: not a
 // transaction fails.
 func TestPgbenchSurvivesTheDeathOfEachProcess(t *testing.T) {
+	t.Parallel()
 	c := cluster.New(t, cluster.Options{})
 	needProcesses(t, c)
 	bench := c.StartPgbench(4)

@@ -51,6 +51,7 @@ func safeToPromote(t *testing.T, c *cluster.Cluster, lsn string) map[string]*str
 // be promoted: no before anything was settled, for one that would not wait for the
 // quorum, and without a majority; yes when everything acknowledged is there.
 func TestPatroniHook(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	c := cluster.New(t, cluster.Options{})
 	standby, careless := c.WarmStandby("walhaven"), c.WarmStandby("")
@@ -95,6 +96,7 @@ func TestPatroniHook(t *testing.T) {
 
 // TestPatroniCallback starts and stops the unit by the role.
 func TestPatroniCallback(t *testing.T) {
+	t.Parallel()
 	script, err := filepath.Abs("../../deploy/patroni/callback.sh")
 	require.NoError(t, err)
 	for call, want := range map[[2]string]string{

@@ -25,6 +25,7 @@ import (
 // may write here, no term is touched by trying, and each is told why. The first
 // one becomes a timeline of its own.
 func TestTimelinesThatDoNotContinue(t *testing.T) {
+	t.Parallel()
 	ctx := context.Background()
 	c := cluster.New(t, cluster.Options{})
 	standby, mistaken := c.WarmStandby("walhaven"), c.WarmStandby("walhaven")

@@ -15,6 +15,7 @@ import (
 // disk. It is filled, but what it says must not count: with one other member
 // left, commits wait, and no new term is won.
 func TestWipedSafekeeper(t *testing.T) {
+	t.Parallel()
 	c := cluster.New(t, cluster.Options{})
 	w := c.StartWriter(2)
 	w.Await(100)

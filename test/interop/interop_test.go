@@ -22,6 +22,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	computetest.Watch()
 	code := m.Run()
 	cluster.RemovePrograms()
 	os.Exit(code)
