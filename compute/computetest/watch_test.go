@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
 
 	"github.com/walhaven/walhaven/compute/computetest"
 )
@@ -20,7 +21,7 @@ const endVariable = "WALHAVEN_TEST_END"
 
 func TestMain(m *testing.M) {
 	computetest.Watch()
-	os.Exit(m.Run())
+	goleak.VerifyTestMain(m)
 }
 
 // TestToEnd is no test of its own: it leaves a server and another process running.
