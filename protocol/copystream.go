@@ -240,6 +240,16 @@ func (c *CopyStream) Buffered() bool {
 	return c.recvErr != nil || c.wire.in.buffered("NSA")
 }
 
+// Arrived is how many bytes have come and were not received yet; of a connection
+// that OwnThread did not take, those in memory alone.
+func (c *CopyStream) Arrived() int {
+	n := len(c.wire.in.pending())
+	if conn, ok := c.wire.conn.(*ownthread.Conn); ok {
+		n += conn.Unread()
+	}
+	return n
+}
+
 // Send writes one CopyData that is the concatenation of parts. Small frames are
 // kept until Flush or until the buffer is full; big parts are written from where
 // they are before Send returns, so parts may be reused at once. After an error
@@ -254,6 +264,22 @@ func (c *CopyStream) Send(parts ...[]byte) error {
 // then.
 func (c *CopyStream) SendKept(parts ...[]byte) error {
 	return c.send(parts, true)
+}
+
+// TrySend is Send and Flush for whoever may not wait, such as for a Send of
+// another: with taken false nothing was done; with taken and not written the rest
+// waits for a Flush, which also says what is wrong if something is. It takes only
+// short messages, on connections that OwnThread took, when nothing is kept.
+func (c *CopyStream) TrySend(parts ...[]byte) (taken, written bool) {
+	out := c.wire.out
+	if c.wire.stopped.Load() || !out.mu.TryLock() {
+		return false, false
+	}
+	defer out.mu.Unlock()
+	if c.sent != sendOpen {
+		return false, false
+	}
+	return out.tryWhole(parts)
 }
 
 func (c *CopyStream) send(parts [][]byte, keep bool) error {

@@ -147,6 +147,39 @@ func (w *frameWriter) copyData(parts [][]byte, keep bool) error {
 	return nil
 }
 
+// tryWriter is a connection that takes what it has room for.
+type tryWriter interface {
+	TryWrite(p []byte) (n int, err error)
+}
+
+// tryWhole copies and writes one CopyData message without waiting for anything:
+// it takes a message only if all before it was written, and writes what the
+// connection has room for at once. The rest is kept.
+func (w *frameWriter) tryWhole(parts [][]byte) (taken, written bool) {
+	conn, ok := w.conn.(tryWriter)
+	total := frameHeader
+	for _, p := range parts {
+		total += len(p)
+	}
+	if !ok || w.err != nil || len(w.buf) > 0 || total > writeBuffer {
+		return false, false
+	}
+	if cap(w.buf) < writeBuffer {
+		w.buf = make([]byte, 0, writeBuffer)
+	}
+	w.buf = binary.BigEndian.AppendUint32(append(w.buf, 'd'), uint32(total-1))
+	for _, p := range parts {
+		w.buf = append(w.buf, p...)
+	}
+	var n int
+	if n, w.err = conn.TryWrite(w.buf); w.err != nil {
+		w.release()
+		return true, false
+	}
+	w.buf = append(w.buf[:0], w.buf[n:]...)
+	return true, len(w.buf) == 0
+}
+
 // refer has p written behind what is in the buffer.
 func (w *frameWriter) refer(p []byte) {
 	if w.pieces == nil {

@@ -64,7 +64,7 @@ func (a *Accepting) RequestMembers(c pushwal.Configuration) (told int) {
 		s.out.mu.Lock()
 		streaming := s.out.last != nil
 		s.out.mu.Unlock()
-		if streaming && s.revision >= pushwal.Revision && !s.recovery {
+		if streaming && s.revision >= pushwal.RevisionMembership && !s.recovery {
 			s.queue(&pushwal.MembershipRequest{Config: c}, false)
 			told++
 		}

@@ -20,6 +20,10 @@ const (
 	// maxUnsynced is how many bytes of WAL one session takes in before it syncs,
 	// though more is waiting.
 	maxUnsynced = 1 << 20
+	// bulk is the length of a message of a bulk load, longest that of the longest one
+	// with WAL and what frames it.
+	bulk    = 32 << 10
+	longest = pushwal.MaxAppend + pushwal.MaxAppendHeader + 16
 	// lastWords is how long a session that ended in order waits for a peer to
 	// take what is being sent.
 	lastWords = time.Second
@@ -71,6 +75,7 @@ type pushSession struct {
 	owing    bool                  // a sync is owed
 	owingFor time.Time             // since when
 	unsynced int                   // bytes taken since the last sync
+	length   int                   // of the last message
 
 	ended error // set by a failure elsewhere; under accepting.mu
 }
@@ -80,7 +85,7 @@ type pushSession struct {
 func (a *Accepting) Serve(ctx context.Context, stream *protocol.CopyStream, o PushOptions) error {
 	s := &pushSession{
 		accepting: a, stream: stream, recovery: o.Recovery, revision: o.Revision,
-		codec: pushwal.Codec{Version: o.Version, Walhaven: o.Walhaven},
+		codec: pushwal.Codec{Version: o.Version, Walhaven: o.Walhaven}.Negotiated(o.Revision),
 	}
 	s.out.wake = make(chan struct{}, 1)
 	if err := a.join(s); err != nil {
@@ -151,12 +156,23 @@ func (s *pushSession) run(greeting *pushwal.ProposerGreeting) error {
 		if err := s.take(payload); err != nil {
 			return err
 		}
-		if s.owing && (s.unsynced >= maxUnsynced || !s.stream.Buffered()) {
+		s.length = len(payload)
+		if s.owing && (s.unsynced >= maxUnsynced || !s.hasMore()) {
 			if err := s.sync(); err != nil {
 				return err
 			}
 		}
 	}
+}
+
+// hasMore says that a whole message has come that was not received yet. The
+// kernel is only asked in the middle of a bulk load, where one sync of what it
+// holds besides is much cheaper than one for each message.
+func (s *pushSession) hasMore() bool {
+	if s.stream.Buffered() {
+		return true
+	}
+	return s.length >= bulk && s.stream.Arrived() >= longest
 }
 
 // finish makes durable what the proposer left behind: a vote would have to do

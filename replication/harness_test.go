@@ -169,7 +169,7 @@ func (n *node) serve(t testing.TB, codec pushwal.Codec, client, server net.Conn)
 	p.stream = protocol.NewCopyStream(context.Background(), client, protocol.StreamOptions{})
 	go func() {
 		stream := protocol.NewCopyStream(ctx, server, protocol.StreamOptions{Server: true})
-		p.served <- n.Serve(ctx, stream, PushOptions{Version: codec.Version, Walhaven: codec.Walhaven})
+		p.served <- n.Serve(ctx, stream, PushOptions{Version: codec.Version, Walhaven: codec.Walhaven, Revision: codec.Revision})
 		_ = stream.Close()
 	}()
 	t.Cleanup(func() {
@@ -179,7 +179,7 @@ func (n *node) serve(t testing.TB, codec pushwal.Codec, client, server net.Conn)
 	return p
 }
 
-var ours = pushwal.Codec{Version: pushwal.Version3, Walhaven: true}
+var ours = pushwal.Codec{Version: pushwal.Version3, Walhaven: true}.Negotiated(pushwal.Revision)
 
 func (p *proposer) send(parts ...[]byte) {
 	p.t.Helper()

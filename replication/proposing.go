@@ -317,15 +317,16 @@ func (d *Proposing) Run(ctx context.Context) error {
 	quiet := time.NewTimer(time.Hour)
 	defer quiet.Stop()
 	var seen wal.LSN
+	var after time.Duration
 	for {
 		select {
 		case <-d.pending:
-			seen = d.CommitLSN()
-			quiet.Reset(announceAfter)
+			seen, after = d.CommitLSN(), announceAfter
+			quiet.Reset(after)
 		case <-quiet.C:
 			if now := d.CommitLSN(); now != seen {
-				seen = now
-				quiet.Reset(announceAfter)
+				seen, after = now, min(2*after, announceWithin)
+				quiet.Reset(after)
 				continue
 			}
 			d.announceNow()

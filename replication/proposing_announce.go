@@ -7,6 +7,10 @@ import "time"
 // that a message for it would wake every process on the way for nothing.
 const announceAfter = 2 * time.Millisecond
 
+// announceWithin is how long after the last commit of a long burst they are told:
+// to look every announceAfter whether it goes on would cost more than to write WAL.
+const announceWithin = 16 * time.Millisecond
+
 // announceSoon has Run announce the commit position when it has not moved for a
 // moment.
 func (d *Proposing) announceSoon() {

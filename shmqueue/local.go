@@ -49,3 +49,6 @@ var epoch = time.Now()
 
 // Now is the clock of Frame.Published: monotonic, in nanoseconds.
 func Now() int64 { return int64(time.Since(epoch)) }
+
+// At is that clock at t.
+func At(t time.Time) int64 { return int64(t.Sub(epoch)) }

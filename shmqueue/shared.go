@@ -176,18 +176,6 @@ func (q *Shared) newPage(id SlotID) (*os.File, error) {
 	return f, nil
 }
 
-// RingBy has f called, by the goroutine that writes, instead of ringing the
-// eventfd of a granted slot when its consumer asked to be woken: for one that
-// waits for other words of this process anyway. f must not block. The end of the
-// slot, or of the queue, still rings.
-func (q *Shared) RingBy(id SlotID, f func()) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if id.Index < MaxSlots && q.slots[id.Index].generation == id.Generation {
-		q.slots[id.Index].ringBy.Store(&f)
-	}
-}
-
 // Revoke takes a slot from its consumer, which is told. It stays taken until
 // Reap.
 func (q *Shared) Revoke(id SlotID) {

@@ -292,7 +292,7 @@ func TestRingByTakesTheBellsPlace(t *testing.T) {
 	g, err := q.Grant()
 	require.NoError(t, err)
 	rung := 0
-	q.RingBy(g.ID, func() { rung++ })
+	q.RingBy(g.ID, func() bool { rung++; return true })
 	a, err := Attach(g.Files[:], g.ID)
 	require.NoError(t, err)
 	c := lend(t, a)
@@ -318,9 +318,34 @@ func TestRingByTakesTheBellsPlace(t *testing.T) {
 	c.Close()
 	require.NoError(t, a.Close())
 	q.Reap(g.ID)
-	q.RingBy(g.ID, func() { t.Error("another consumer's slot") })
+	q.RingBy(g.ID, func() bool { t.Error("another consumer's slot"); return true })
 	other := lend(t, attach(t, q))
 	_, _, err = other.Try(q.Head(), 0)
 	require.NoError(t, err)
 	write()
+}
+
+// What takes the wake-up's place may leave it to be made after all.
+func TestRingByMayLeaveTheWaking(t *testing.T) {
+	q, err := NewLocal(Options{Size: MinSize, Start: BlockSize})
+	require.NoError(t, err)
+	defer q.Close()
+	c, err := q.Register()
+	require.NoError(t, err)
+	defer c.Close()
+	var did bool
+	q.RingBy(c.ID(), func() bool { return did })
+	for at := wal.LSN(BlockSize); at < BlockSize+2; at++ {
+		_, ok, err := c.Try(at, 0)
+		require.NoError(t, err)
+		require.False(t, ok)
+		require.NoError(t, q.Write(context.Background(), []byte("x")))
+		select {
+		case <-c.Wake():
+			require.False(t, did)
+		default:
+			require.True(t, did)
+		}
+		did = true
+	}
 }

@@ -18,8 +18,9 @@ type slot struct {
 	revoked chan struct{}
 	// bell wakes a consumer of another process; nil for one of this.
 	bell atomic.Pointer[bell]
-	// ringBy takes the bell's place when there is WAL; nil: nothing does.
-	ringBy atomic.Pointer[func()]
+	// ringBy takes the bell's place when there is WAL, unless it returns false; nil:
+	// nothing does.
+	ringBy atomic.Pointer[func() bool]
 	// answered is the consumer's word asked when it was woken last.
 	answered uint64
 	// generation and isRevoked are what line says; that is never read back.
@@ -29,8 +30,7 @@ type slot struct {
 
 // call wakes the consumer because there is WAL.
 func (s *slot) call() {
-	if f := s.ringBy.Load(); f != nil {
-		(*f)()
+	if f := s.ringBy.Load(); f != nil && (*f)() {
 		return
 	}
 	s.ring()
@@ -172,6 +172,18 @@ func (r *registry) wakeAsking() {
 			s.answered = n
 			s.call()
 		}
+	}
+}
+
+// RingBy has f called, by the goroutine that writes, instead of waking the
+// consumer of a slot that asked to be woken: it is woken all the same when f
+// returns false. f must not block. The end of the slot, or of the queue, still
+// wakes it.
+func (r *registry) RingBy(id SlotID, f func() bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if id.Index < MaxSlots && r.slots[id.Index].generation == id.Generation {
+		r.slots[id.Index].ringBy.Store(&f)
 	}
 }
 

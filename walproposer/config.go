@@ -14,6 +14,7 @@ import (
 	"github.com/walhaven/walhaven/auth"
 	"github.com/walhaven/walhaven/internal/config"
 	"github.com/walhaven/walhaven/internal/daemon"
+	"github.com/walhaven/walhaven/internal/ownthread"
 	"github.com/walhaven/walhaven/wal"
 )
 
@@ -149,6 +150,9 @@ func (c *RunConfig) run(ctx context.Context, all *Config, stderr io.Writer) erro
 	tlsConfig, err := c.tls(logger)
 	if err != nil {
 		return daemon.WithExit(daemon.ExitUsage, err)
+	}
+	if o.InProcess {
+		ownthread.Allow(places(o))
 	}
 	health := daemon.NewHealth()
 	registry := daemon.NewRegistry("walproposer", health)

@@ -169,8 +169,9 @@ func (d *driver) forget(conn uint32) {
 
 // ring wakes the worker, for there is WAL, and tells it the newest positions. It
 // waits for nothing: whoever has so much unread wakes anyhow.
-func (d *driver) ring() {
+func (d *driver) ring() bool {
 	d.pair.trySend(pairMessage{kind: pairRing, state: pairState{positions: d.t.positions()}})
+	return true
 }
 
 func (d *driver) nudge() {

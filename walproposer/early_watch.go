@@ -2,11 +2,12 @@ package walproposer
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/walhaven/walhaven/internal/ownthread"
 )
 
 // segmentWatch waits for writes to one file. One goroutine moves it, waits and
@@ -15,6 +16,7 @@ type segmentWatch struct {
 	notify int // inotify
 	bell   int // eventfd
 	file   int // what is watched, -1 at first
+	poller *ownthread.Poller
 
 	mu     sync.Mutex
 	closed bool
@@ -30,7 +32,7 @@ func newSegmentWatch() (*segmentWatch, error) {
 		_ = unix.Close(notify) // It watches nothing yet.
 		return nil, fmt.Errorf("make eventfd: %w", err)
 	}
-	return &segmentWatch{notify: notify, bell: bell, file: -1}, nil
+	return &segmentWatch{notify: notify, bell: bell, file: -1, poller: ownthread.NewPoller()}, nil
 }
 
 // move watches another file.
@@ -62,14 +64,8 @@ func (w *segmentWatch) ring() {
 // before wait was called counts, unless an earlier wait has told of it.
 func (w *segmentWatch) wait() error {
 	fds := [...]unix.PollFd{{Fd: int32(w.notify), Events: unix.POLLIN}, {Fd: int32(w.bell), Events: unix.POLLIN}}
-	for {
-		_, err := unix.Poll(fds[:], -1)
-		if err == nil {
-			break
-		}
-		if !errors.Is(err, unix.EINTR) {
-			return fmt.Errorf("poll: %w", err)
-		}
+	if err := w.poller.Wait(fds[:]); err != nil {
+		return fmt.Errorf("poll: %w", err)
 	}
 	var events [4096]byte
 	for i, fd := range []int{w.notify, w.bell} {
@@ -84,6 +80,7 @@ func (w *segmentWatch) close() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.closed = true
+	w.poller.Close()
 	_ = unix.Close(w.notify)
 	_ = unix.Close(w.bell)
 }

@@ -24,6 +24,7 @@ import (
 	"github.com/walhaven/walhaven/compute/computetest"
 	"github.com/walhaven/walhaven/internal/daemon"
 	"github.com/walhaven/walhaven/internal/invariant"
+	"github.com/walhaven/walhaven/internal/ownthread"
 	"github.com/walhaven/walhaven/protocol"
 	"github.com/walhaven/walhaven/replication"
 	"github.com/walhaven/walhaven/safekeeper"
@@ -37,6 +38,7 @@ func TestMain(m *testing.M) {
 		os.Exit(code)
 	}
 	computetest.Watch()
+	ownthread.Allow(8) // As the programs have it, where walproposer and safekeepers are one process.
 	goleak.VerifyTestMain(m)
 }
 
@@ -277,7 +279,7 @@ func (p *proposer) counter(name string) float64 {
 func (w *world) options() walproposer.Options {
 	return walproposer.Options{
 		Postgres: w.pg.Conninfo(), Safekeepers: w.addresses(), Tenant: w.id.Tenant, Timeline: w.id.Timeline.String(),
-		TakeoverAfter: time.Second, InProcess: inProcess(),
+		TakeoverAfter: time.Second, InProcess: inProcess(), EarlyPush: os.Getenv("WALHAVEN_TEST_EARLY_PUSH") == "true",
 	}
 }
 

@@ -104,6 +104,7 @@ type localLink struct {
 	greeted bool // our greeting was handed out
 
 	// Of the receiving goroutine.
+	codec    pushwal.Codec
 	greeting pushwal.AcceptorGreeting
 	vote     pushwal.VoteResponse
 	response pushwal.AppendResponse
@@ -114,7 +115,9 @@ var wireCodec = pushwal.Codec{Version: pushwal.Version3, Walhaven: true}
 
 func (t *term) connect(peer int) (link, error) { return t.open(peer), nil }
 
-func (t *term) open(peer int) *localLink { return &localLink{t: t, peer: peer, l: t.d.Connect(peer)} }
+func (t *term) open(peer int) *localLink {
+	return &localLink{t: t, peer: peer, l: t.d.Connect(peer), codec: wireCodec}
+}
 
 func (l *localLink) wait(ctx context.Context, w waits) error {
 	select {
@@ -190,6 +193,7 @@ func (l *localLink) received(payload []byte) error {
 		if l.greeting.Options == nil {
 			return fmt.Errorf("node %d does not speak walhaven's form of START_WAL_PUSH: %w", l.greeting.NodeID, consensus.ErrNegotiation)
 		}
+		l.codec = l.codec.Negotiated(l.greeting.Options.Walhaven)
 		return l.l.Greeted(&l.greeting)
 	case pushwal.KindVote:
 		l.vote = pushwal.VoteResponse{}
@@ -198,7 +202,7 @@ func (l *localLink) received(payload []byte) error {
 		}
 		return l.l.Voted(&l.vote)
 	case pushwal.KindAppend:
-		if err := wireCodec.DecodeAppendResponse(payload, &l.response); err != nil {
+		if err := l.codec.DecodeAppendResponse(payload, &l.response); err != nil {
 			return err
 		}
 		l.t.attendance.answers(l.peer)

@@ -153,7 +153,7 @@ func (p *process) tap() error {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
-	ownthread.Allow(1 + len(o.Safekeepers)) // PostgreSQL and the push workers
+	ownthread.Allow(places(o)) // those of push workers
 	crew := newProcesses(len(o.Safekeepers), p.tell)
 	health := daemon.NewHealth()
 	w := newSessions(o, Deps{Logger: p.logger, Registerer: p.registry, Health: health}, crew)
@@ -168,6 +168,16 @@ func (p *process) tap() error {
 	}
 	p.tell(message{Samples: samplesOf(p.registry)})
 	return err
+}
+
+// places is how many connections and watches may have a thread of their own:
+// PostgreSQL, each safekeeper, and pg_wal.
+func places(o Options) int {
+	n := 1 + len(o.Safekeepers)
+	if o.EarlyPush {
+		n++
+	}
+	return n
 }
 
 func (p *process) tapOrder(w *sessions, crew *processes, health *daemon.Health, stop func(), o order, files []*os.File) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -20,8 +21,6 @@ import (
 )
 
 const (
-	startPush = "START_WAL_PUSH (proto_version '3', allow_timeline_creation 'false', walhaven '2')"
-
 	reconnectFirst = 50 * time.Millisecond
 	reconnectLast  = 10 * time.Second
 	// reconnectUrgent bounds the pause while commits wait for a quorum.
@@ -91,7 +90,7 @@ func (p *pusher) connect(ctx context.Context) (progressed bool, err error) {
 		return false, err
 	}
 	o.MaxFrame = pushwal.MaxMessage
-	stream, err := replication.Dial(gctx, p.t.peers.all()[p.peer], startPush, o)
+	stream, err := replication.Dial(gctx, p.t.peers.all()[p.peer], pushwal.StartPush, o)
 	if isUndefined(err) {
 		if err := p.t.found(ctx, p.peer); err != nil {
 			return false, err
@@ -108,7 +107,7 @@ func (p *pusher) connect(ctx context.Context) (progressed bool, err error) {
 		return false, err
 	}
 	defer link.close()
-	c := &pushConn{t: p.t, peer: p.peer, stream: stream, link: link}
+	c := &pushConn{t: p.t, peer: p.peer, stream: stream, link: link, codec: wireCodec}
 	g.Go(func() error { return c.receive() })
 	g.Go(func() error { return c.send(gctx) })
 	err = g.Wait()
@@ -125,10 +124,18 @@ type pushConn struct {
 	stream *protocol.CopyStream
 	link   link
 
+	// codec is that of what the safekeeper sends; of the receiving goroutine.
+	codec pushwal.Codec
+
 	sent  replication.Marks // frames without an answer
 	heard atomic.Int64      // when it last answered, of the queue's clock
 
-	// Of the sending goroutine.
+	// turn is held by whoever sends: the sending goroutine whenever it does not wait
+	// for work, and for good at its end; else, for a moment, whoever puts WAL into
+	// the queue.
+	turn sync.Mutex
+
+	// Under turn.
 	consumer  shmqueue.Consumer
 	start     *streamStart
 	request   pushwal.AppendRequest
@@ -139,6 +146,7 @@ type pushConn struct {
 	fed       wal.LSN // where a donor was last looked for
 	last      time.Time
 	parts     [3][]byte
+	unwritten bool // a part of what was sent waits for Flush
 
 	// Of the receiving goroutine.
 	response   pushwal.AppendResponse
@@ -161,14 +169,23 @@ func (c *pushConn) receive() error {
 }
 
 func (c *pushConn) take(payload []byte) error {
-	if pushwal.Kind(payload) != pushwal.KindAppend {
+	switch pushwal.Kind(payload) {
+	case pushwal.KindAppend:
+	case pushwal.KindGreeting:
+		// It is for the proposer to judge; here it says how answers to WAL are made.
+		var g pushwal.AcceptorGreeting
+		if err := c.codec.DecodeAcceptorGreeting(payload, &g); err == nil && g.Options != nil {
+			c.codec = c.codec.Negotiated(g.Options.Walhaven)
+		}
+		return c.link.received(payload)
+	default:
 		return c.link.received(payload)
 	}
 	c.heard.Store(shmqueue.Now())
 	if err := c.link.received(payload); err != nil {
 		return err
 	}
-	if err := wireCodec.DecodeAppendResponse(payload, &c.response); err != nil {
+	if err := c.codec.DecodeAppendResponse(payload, &c.response); err != nil {
 		return err
 	}
 	if !c.answered {
@@ -187,6 +204,7 @@ func (c *pushConn) send(ctx context.Context) error {
 	heartbeat := time.NewTicker(heartbeatEvery)
 	defer heartbeat.Stop()
 	w := waits{tick: heartbeat.C}
+	c.turn.Lock()
 	for {
 		work, err := c.link.take()
 		if err != nil {
@@ -212,7 +230,10 @@ func (c *pushConn) send(ctx context.Context) error {
 				return err
 			}
 		}
-		if err := c.link.wait(ctx, w); err != nil {
+		c.turn.Unlock()
+		err = c.link.wait(ctx, w)
+		c.turn.Lock()
+		if err != nil {
 			return err
 		}
 	}

@@ -19,6 +19,9 @@ func (c *pushConn) begin(s *streamStart) (err error) {
 	if c.consumer, err = c.t.queue.Register(); err != nil {
 		return err
 	}
+	if q, ok := c.t.queue.(ringer); ok {
+		q.RingBy(c.consumer.ID(), c.direct)
+	}
 	c.heard.Store(shmqueue.Now())
 	c.t.logger.Info("streaming to safekeeper", "safekeeper", c.t.peers.address(c.peer), "term", uint64(s.term), "from", s.at)
 	return c.sendFrame(shmqueue.Frame{Range: wal.Range{Start: c.at, End: c.at}})
@@ -39,6 +42,12 @@ func (c *pushConn) beat() error {
 // pump sends all WAL that there is. The commit position goes along, and on its
 // own if that is asked for and no WAL went.
 func (c *pushConn) pump(ctx context.Context, announce bool) error {
+	if c.unwritten {
+		if err := c.stream.Flush(); err != nil {
+			return err
+		}
+		c.unwritten = false
+	}
 	for {
 		f, ok, err := c.consumer.Try(c.at, c.start.bound(c.at))
 		if errors.Is(err, shmqueue.ErrBehindFloor) {
@@ -57,7 +66,6 @@ func (c *pushConn) pump(ctx context.Context, announce bool) error {
 		if !ok {
 			break
 		}
-		c.t.metrics.queueWait.Observe(time.Duration(shmqueue.Now() - f.Published).Seconds())
 		err = c.sendFrame(f)
 		c.consumer.Unpin()
 		if err != nil {
@@ -72,18 +80,7 @@ func (c *pushConn) pump(ctx context.Context, announce bool) error {
 
 // sendFrame sends one AppendRequest, in one write, straight from the queue.
 func (c *pushConn) sendFrame(f shmqueue.Frame) error {
-	m := &c.request
-	m.Begin, m.End, m.CRC = f.Range.Start, f.Range.End, f.CRC
-	p := c.t.positions()
-	m.CommitLSN, m.TruncateLSN = p.commit, p.truncate
-	m.TLI = c.start.history.TLIAt(m.Begin)
-	c.buf = wireCodec.AppendAppendRequestHeader(c.buf[:0], m)
-	c.parts = [3][]byte{c.buf, f.Parts[0], f.Parts[1]}
-	c.last = time.Now()
-	c.announced = m.CommitLSN
-	if f.Range.Len() > 0 {
-		c.sent.Add(m.End, c.last)
-	}
+	began := c.frame(f)
 	invariant.Point("walproposer/push/before")
 	if err := c.stream.Send(c.parts[:]...); err != nil {
 		return err
@@ -91,11 +88,37 @@ func (c *pushConn) sendFrame(f shmqueue.Frame) error {
 	if err := c.stream.Flush(); err != nil {
 		return err
 	}
-	if f.Range.Len() > 0 {
-		c.t.metrics.send.Observe(time.Since(c.last).Seconds())
-	}
-	invariant.Point("walproposer/push/after")
-	c.at = m.End
-	c.t.metrics.pushed.Add(float64(f.Range.Len()))
+	c.handedOver(began, f)
 	return nil
+}
+
+// frame makes the parts of an AppendRequest, and says when.
+func (c *pushConn) frame(f shmqueue.Frame) (began time.Time) {
+	m := &c.request
+	m.Begin, m.End, m.CRC = f.Range.Start, f.Range.End, f.CRC
+	p := c.t.positions()
+	m.CommitLSN, m.TruncateLSN = p.commit, p.truncate
+	m.TLI = c.start.history.TLIAt(m.Begin)
+	c.buf = wireCodec.AppendAppendRequestHeader(c.buf[:0], m)
+	c.parts = [3][]byte{c.buf, f.Parts[0], f.Parts[1]}
+	began = time.Now()
+	if f.Range.Len() > 0 {
+		c.sent.Add(m.End, began)
+	}
+	return began
+}
+
+// handedOver notes that a frame which was begun to be sent then is the kernel's,
+// or waits for nothing but room there.
+func (c *pushConn) handedOver(began time.Time, f shmqueue.Frame) {
+	invariant.Point("walproposer/push/after")
+	c.at, c.announced, c.last = c.request.End, c.request.CommitLSN, began
+	if f.Range.Len() == 0 {
+		return
+	}
+	if f.Published != 0 { // by the queue
+		c.t.metrics.queueWait.Observe(time.Duration(shmqueue.At(began) - f.Published).Seconds())
+	}
+	c.t.metrics.send.Observe(time.Since(began).Seconds())
+	c.t.metrics.pushed.Add(float64(f.Range.Len()))
 }

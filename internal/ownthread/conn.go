@@ -272,6 +272,25 @@ func (c *Conn) Write(p []byte) (n int, err error) {
 	return n, nil
 }
 
+// TryWrite writes as much of p as there is room for, without waiting for more. It
+// may be called by the goroutine that writes.
+func (c *Conn) TryWrite(p []byte) (n int, err error) {
+	if err := c.enter(); err != nil {
+		return 0, err
+	}
+	defer c.leave()
+	if len(p) == 0 {
+		return 0, nil
+	}
+	switch n, err = rawTrySend(c.fd, p); {
+	case err == nil:
+		return n, nil
+	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINTR):
+		return 0, nil
+	}
+	return 0, fmt.Errorf("send: %w", err)
+}
+
 // maxPieces is how many pieces one system call writes (IOV_MAX).
 const maxPieces = 1024
 
@@ -323,6 +342,12 @@ func (c *Conn) Control(f func(fd uintptr)) error {
 	defer c.leave()
 	f(uintptr(c.fd))
 	return nil
+}
+
+// Unread is how many bytes have come that no Read has taken.
+func (c *Conn) Unread() (n int) {
+	_ = c.Control(func(fd uintptr) { n, _ = unix.IoctlGetInt(int(fd), unix.TIOCINQ) }) // 0 of a closed one.
+	return n
 }
 
 // LocalAddr implements net.Conn.

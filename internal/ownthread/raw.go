@@ -24,6 +24,16 @@ func rawRead(fd int, p []byte) (int, error) {
 	return int(n), nil
 }
 
+// rawTrySend is send(2) that does not wait. p is not empty.
+func rawTrySend(fd int, p []byte) (int, error) {
+	n, _, e := syscall.RawSyscall6(syscall.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(&p[0])), uintptr(len(p)),
+		unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0)
+	if e != 0 {
+		return 0, e
+	}
+	return int(n), nil
+}
+
 // rawReceive is recvmsg(2). p is not empty.
 func rawReceive(fd int, p, oob []byte) (n, oobn, flags int, err error) {
 	var m unix.Msghdr

@@ -82,6 +82,9 @@ func (c Codec) DecodeAppendRequest(src []byte, m *AppendRequest) error {
 	return d.end(what, false)
 }
 
+// durable says that answers have DurableLSN.
+func (c Codec) durable() bool { return c.options() && c.Revision >= RevisionDurable }
+
 // AppendAppendResponse appends m to dst.
 func (c Codec) AppendAppendResponse(dst []byte, m *AppendResponse) []byte {
 	e := c.begin(dst, KindAppend)
@@ -94,7 +97,7 @@ func (c Codec) AppendAppendResponse(dst []byte, m *AppendResponse) []byte {
 	e.u64(uint64(m.Standby.Time))
 	e.u64(m.Standby.Xmin)
 	e.u64(m.Standby.CatalogXmin)
-	if c.options() {
+	if c.durable() {
 		e.u64(uint64(m.DurableLSN))
 	}
 	if m.Pageserver == nil {
@@ -121,7 +124,7 @@ func (c Codec) DecodeAppendResponse(src []byte, m *AppendResponse) error {
 	m.Standby.Time = wal.Timestamp(d.u64())
 	m.Standby.Xmin = d.u64()
 	m.Standby.CatalogXmin = d.u64()
-	if c.options() {
+	if c.durable() {
 		m.DurableLSN = wal.LSN(d.u64())
 	}
 	if err := d.end(what, false); err != nil {

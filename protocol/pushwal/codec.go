@@ -56,6 +56,17 @@ type Codec struct {
 	// proposer asked for them, in all else once the acceptor's greeting
 	// answered. It counts in Version3 only; version 2 is Neon's alone.
 	Walhaven bool
+
+	// Revision of our options that both ends know, see Negotiated; 0 is that of
+	// RevisionMembership. It counts with Walhaven.
+	Revision uint32
+}
+
+// Negotiated is c between this program and one of the revision given: what a
+// proposer said with its START_WAL_PUSH, or an acceptor in its greeting.
+func (c Codec) Negotiated(revision uint32) Codec {
+	c.Revision = min(revision, Revision)
+	return c
 }
 
 func (c Codec) options() bool { return c.Walhaven && c.Version == Version3 }

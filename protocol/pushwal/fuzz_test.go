@@ -21,10 +21,10 @@ func fuzz[M any](f *testing.F, dir, tag string, seeds []M,
 		}
 	}
 	for i := range seeds {
-		f.Add(uint8(Version3), true, encode(Codec{Version3, true}, nil, &seeds[i]))
+		f.Add(uint8(Version3), true, encode(walhavenCodec, nil, &seeds[i]))
 	}
 	f.Fuzz(func(t *testing.T, version uint8, walhaven bool, b []byte) {
-		c := Codec{Version: Version(version), Walhaven: walhaven}
+		c := Codec{Version: Version(version), Walhaven: walhaven, Revision: Revision}
 		var m, again M
 		if decode(c, b, &m) != nil {
 			return

@@ -118,6 +118,11 @@ func TestReferenceAppend(t *testing.T) {
 			var got AppendResponse
 			require.NoError(t, walhavenCodec.DecodeAppendResponse(want, &got))
 			require.Equal(t, ours, got)
+			// A program of before neither sends nor takes them.
+			before := walhavenCodec.Negotiated(RevisionMembership)
+			golden(t, "append-response"+suffix, before, response, Codec.AppendAppendResponse, Codec.DecodeAppendResponse)
+			require.Equal(t, reference(t)["append-response v3"], before.AppendAppendResponse(nil, &ours))
+			require.Error(t, before.DecodeAppendResponse(want, &got))
 		}
 
 		// The feedback block is big endian in both versions.

@@ -1,6 +1,10 @@
 package pushwal
 
-import "github.com/walhaven/walhaven/wal"
+import (
+	"fmt"
+
+	"github.com/walhaven/walhaven/wal"
+)
 
 // MaxAppend is the largest number of WAL bytes that one AppendRequest carries
 // (MAX_SEND_SIZE: 16 WAL pages).
@@ -134,7 +138,7 @@ type AppendResponse struct {
 	CommitLSN  wal.LSN // as persisted
 	// DurableLSN is the end of the bytes on disk, those of a record that is not
 	// whole yet included. Nothing is committed by it: a proposer learns that it
-	// need not keep the bytes. Ours; 0 without our options.
+	// need not keep the bytes. Ours; 0 before RevisionDurable.
 	DurableLSN wal.LSN
 	Standby    HotStandbyFeedback
 	Pageserver *PageserverFeedback // nil when the response carries none
@@ -195,10 +199,22 @@ type MembershipRequest struct {
 }
 
 // Revision is what greetings and option walhaven of START_WAL_PUSH say of this
-// program: 1 knows our options, 2 the messages of ConfigurationRequest,
-// ConfigurationResponse and MembershipRequest besides, and AppendResponse's
-// DurableLSN.
-const Revision = 2
+// program. Each revision knows what those before it do, and what both ends know
+// is in use.
+const Revision = RevisionDurable
+
+const (
+	// RevisionOptions knows our options.
+	RevisionOptions = 1
+	// RevisionMembership knows ConfigurationRequest, ConfigurationResponse and
+	// MembershipRequest.
+	RevisionMembership = 2
+	// RevisionDurable knows AppendResponse's DurableLSN.
+	RevisionDurable = 3
+)
+
+// StartPush is the command by which our own proposers begin.
+var StartPush = fmt.Sprintf("START_WAL_PUSH (proto_version '%d', allow_timeline_creation 'false', walhaven '%d')", Version3, Revision)
 
 func (*ProposerGreeting) proposerMessage()     {}
 func (*VoteRequest) proposerMessage()          {}

@@ -9,7 +9,7 @@ import (
 )
 
 // walhavenCodec is what two of our programs speak.
-var walhavenCodec = Codec{Version: Version3, Walhaven: true}
+var walhavenCodec = Codec{Version: Version3, Walhaven: true}.Negotiated(Revision)
 
 func TestOptionsRoundTrip(t *testing.T) {
 	roundTripEqual(t, optionProposerGreeting, Codec.AppendProposerGreeting, Codec.DecodeProposerGreeting)

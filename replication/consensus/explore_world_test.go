@@ -261,7 +261,7 @@ func (w *xWorld) answer(out []Outgoing, node int) {
 }
 
 func xEncode(m any) []byte {
-	c := pushwal.Codec{Version: pushwal.Version3, Walhaven: true}
+	c := pushwal.Codec{Version: pushwal.Version3, Walhaven: true}.Negotiated(pushwal.Revision)
 	switch m := m.(type) {
 	case *pushwal.VoteRequest:
 		return c.AppendVoteRequest(nil, m)

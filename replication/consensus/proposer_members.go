@@ -147,7 +147,7 @@ func (p *Proposer) filled(next pushwal.Configuration) bool {
 // offer asks a peer to accept the proposal, if it is a member that follows.
 func (p *Proposer) offer(e *ProposerEffects, i int) {
 	o := &p.peers[i]
-	if p.proposal.Generation == 0 || !o.connected || !o.streaming || !p.voter(o.node) || o.revision < pushwal.Revision {
+	if p.proposal.Generation == 0 || !o.connected || !o.streaming || !p.voter(o.node) || o.revision < pushwal.RevisionMembership {
 		return
 	}
 	e.Send = append(e.Send, ToPeer{i, &pushwal.ConfigurationRequest{Generation: p.conf.Generation, Term: p.term, Config: p.proposal}})

@@ -16,8 +16,6 @@ import (
 )
 
 const (
-	startPush = "START_WAL_PUSH (proto_version '3', allow_timeline_creation 'false', walhaven '2')"
-
 	dialTimeout    = 5 * time.Second
 	reconnectEvery = 500 * time.Millisecond
 	heartbeatEvery = time.Second
@@ -53,15 +51,13 @@ func (w *worker) connect(ctx context.Context) error {
 	g, gctx := errgroup.WithContext(ctx)
 	o := w.o.dial(dialTimeout, nil)
 	o.MaxFrame = pushwal.MaxMessage
-	stream, err := replication.Dial(gctx, w.o.Peers[w.peer].Conninfo, startPush, o)
+	stream, err := replication.Dial(gctx, w.o.Peers[w.peer].Conninfo, pushwal.StartPush, o)
 	if err != nil {
 		return err
 	}
 	defer stream.Close() //nolint:errcheck // Nobody listens any more.
-	c := &conn{
-		worker: w, stream: stream, link: w.d.Connect(w.peer),
-		codec: pushwal.Codec{Version: pushwal.Version3, Walhaven: true},
-	}
+	c := &conn{worker: w, stream: stream, link: w.d.Connect(w.peer), codec: pushwal.Codec{Version: pushwal.Version3, Walhaven: true}}
+	c.answers = c.codec
 	defer c.link.Close()
 	g.Go(c.receive)
 	g.Go(func() error { return c.send(gctx) })
@@ -74,6 +70,9 @@ type conn struct {
 	stream *protocol.CopyStream
 	link   *replication.Link
 	codec  pushwal.Codec
+
+	// answers is the codec of what the safekeeper sends; of the receiving goroutine.
+	answers pushwal.Codec
 
 	// Of the sending goroutine.
 	election  *consensus.Election // set once the stream begins
@@ -99,35 +98,36 @@ func (c *conn) take(payload []byte) error {
 	switch kind := pushwal.Kind(payload); kind {
 	case pushwal.KindGreeting:
 		m := new(pushwal.AcceptorGreeting)
-		if err := c.codec.DecodeAcceptorGreeting(payload, m); err != nil {
+		if err := c.answers.DecodeAcceptorGreeting(payload, m); err != nil {
 			return err
 		}
 		if m.Options == nil {
 			return fmt.Errorf("node %d does not speak walhaven's form of START_WAL_PUSH: %w", m.NodeID, consensus.ErrNegotiation)
 		}
+		c.answers = c.answers.Negotiated(m.Options.Walhaven)
 		return c.link.Greeted(m)
 	case pushwal.KindVote:
 		m := new(pushwal.VoteResponse)
-		if err := c.codec.DecodeVoteResponse(payload, m); err != nil {
+		if err := c.answers.DecodeVoteResponse(payload, m); err != nil {
 			return err
 		}
 		return c.link.Voted(m)
 	case pushwal.KindAppend:
 		m := new(pushwal.AppendResponse)
-		if err := c.codec.DecodeAppendResponse(payload, m); err != nil {
+		if err := c.answers.DecodeAppendResponse(payload, m); err != nil {
 			return err
 		}
 		c.stream.SetReadIdle(silentFor) // from now on heartbeats are answered
 		return c.link.Appended(m)
 	case pushwal.KindConfiguration:
 		m := new(pushwal.ConfigurationResponse)
-		if err := c.codec.DecodeConfigurationResponse(payload, m); err != nil {
+		if err := c.answers.DecodeConfigurationResponse(payload, m); err != nil {
 			return err
 		}
 		return c.link.Configured(m)
 	case pushwal.KindMembership:
 		m := new(pushwal.MembershipRequest)
-		if err := c.codec.DecodeMembershipRequest(payload, m); err != nil {
+		if err := c.answers.DecodeMembershipRequest(payload, m); err != nil {
 			return err
 		}
 		return c.link.Requested(m)

@@ -8,7 +8,7 @@ import (
 )
 
 // codec is what all connections speak.
-var codec = pushwal.Codec{Version: pushwal.Version3, Walhaven: true}
+var codec = pushwal.Codec{Version: pushwal.Version3, Walhaven: true}.Negotiated(pushwal.Revision)
 
 // link is one connection. When its writer gives it up, what it sent may still
 // arrive.
