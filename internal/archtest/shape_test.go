@@ -88,6 +88,28 @@ func TestGoroutinesAreCheckedForLeaks(t *testing.T) {
 	}
 }
 
+// Tests that start PostgreSQL leave nothing behind when they are interrupted.
+func TestTestsWithPostgreSQLAreWatched(t *testing.T) {
+	starts, watched := map[string]string{}, map[string]bool{}
+	for _, s := range sources(t) {
+		if !s.test {
+			continue
+		}
+		if s.importsPath(module+"/compute/computetest") || s.importsPath(module+"/test/cluster") {
+			starts[s.pkg] = s.path
+		}
+		if len(s.uses(module+"/compute/computetest", "Watch")) > 0 {
+			watched[s.pkg] = true
+		}
+	}
+	require.NotEmpty(t, watched)
+	for pkg, path := range starts {
+		if !watched[pkg] {
+			t.Errorf("%s: begin TestMain of %s with computetest.Watch()", path, pkg)
+		}
+	}
+}
+
 // A replaced module is what nobody else builds.
 func TestModulesAreNotReplaced(t *testing.T) {
 	directive := regexp.MustCompile(`(?m)^\s*(replace|exclude)\b`)
