@@ -26,15 +26,16 @@ func (s *session) copyLedger(ctx context.Context) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-	for {
+	for warned := false; ; {
 		wait := checkEvery
 		everywhere, err := s.copyLedgerOnce(ctx)
 		if everywhere {
 			wait = ledgerEvery
 		}
-		if err != nil && ctx.Err() == nil {
+		if err != nil && ctx.Err() == nil && !warned {
 			s.logger.Warn("the ledger is not on a quorum of the safekeepers", "err", err)
 		}
+		warned = err != nil
 		next := time.NewTimer(wait)
 		select {
 		case <-s.ledger.news:
