@@ -46,7 +46,7 @@ func TestEverybodyLogsInWithAUsersFile(t *testing.T) {
 	protected := func(id uint64) *node {
 		n := &node{id: id, dir: t.TempDir()}
 		n.password = password
-		n.process = &process{t: t, addr: "127.0.0.1:0", start: func(ln net.Listener) func(context.Context) error {
+		n.process = &process{t: t, addr: freeAddr(t), start: func(ln net.Listener) func(context.Context) error {
 			c := safekeeper.DefaultConfig()
 			c.ID, c.DataDir, c.MinFreeDisk = id, n.dir, 1
 			c.Peer.PeerPasswordFile, c.Pageserver = secret, []string{ps.addr}
@@ -99,7 +99,7 @@ func startProtectedPageserver(t *testing.T, policy auth.Policy) *node {
 	t.Helper()
 	n := &node{id: 9, dir: t.TempDir()}
 	n.password = "it's a 'secret' \\ one"
-	n.process = &process{t: t, addr: "127.0.0.1:0", start: func(ln net.Listener) func(context.Context) error {
+	n.process = &process{t: t, addr: freeAddr(t), start: func(ln net.Listener) func(context.Context) error {
 		c := pageserver.DefaultConfig()
 		c.ID, c.DataDir = 9, n.dir
 		s, err := pageserver.New(pageserver.Options{Config: c, Auth: policy, Logger: logger(t).With("ps", 9)})

@@ -29,9 +29,7 @@ func TestDeadPageserverGivesWayToAFullDisk(t *testing.T) {
 	p.waitFlush(half)
 	p.append(half, half)
 	ps.waitLSN("disk_consistent_lsn", half)
-	require.Eventually(t, func() bool {
-		return sk.mustQuery("SHOW SENDERS")[0]["flush_lsn"] == half.String()
-	}, patience, 10*time.Millisecond)
+	sk.hearsOfFlush(half)
 	ps.down()
 	p.append(o.end(), half)
 	p.waitFlush(o.end())

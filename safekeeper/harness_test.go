@@ -58,7 +58,6 @@ func (p *process) up() {
 		ln, err = net.Listen("tcp", p.addr)
 		return err == nil
 	}, patience, 10*time.Millisecond)
-	p.addr = ln.Addr().String()
 	run := p.start(ln)
 	ctx, cancel := context.WithCancel(context.Background())
 	p.cancel, p.done = cancel, make(chan error, 1)
@@ -90,6 +89,7 @@ type node struct {
 	dir    string
 	server *safekeeper.Server // of a safekeeper
 	fs     vfs.FS             // of a safekeeper's WAL; nil: the operating system's
+	drain  time.Duration      // of a safekeeper's pushes when it ends; 0: as usual
 
 	password string // empty: trusted
 	health   *daemon.Health
@@ -113,7 +113,7 @@ func startPageserver(t *testing.T, id uint64, edit ...func(*pageserver.Config)) 
 	t.Helper()
 	n, dir := &node{id: id}, t.TempDir()
 	n.dir = dir
-	n.process = &process{t: t, addr: "127.0.0.1:0", start: func(ln net.Listener) func(context.Context) error {
+	n.process = &process{t: t, addr: freeAddr(t), start: func(ln net.Listener) func(context.Context) error {
 		n.health, n.metrics = daemon.NewHealth(), prometheus.NewPedanticRegistry()
 		c := pageserver.DefaultConfig()
 		c.ID, c.DataDir = id, dir
@@ -135,7 +135,7 @@ func startSafekeeper(t *testing.T, id uint64, edit func(*safekeeper.Config)) *no
 	t.Helper()
 	n, dir := &node{id: id}, t.TempDir()
 	n.dir = dir
-	n.process = &process{t: t, addr: "127.0.0.1:0", start: func(ln net.Listener) func(context.Context) error {
+	n.process = &process{t: t, addr: freeAddr(t), start: func(ln net.Listener) func(context.Context) error {
 		n.health, n.metrics = daemon.NewHealth(), prometheus.NewPedanticRegistry()
 		c := safekeeper.DefaultConfig()
 		c.ID, c.DataDir, c.ListenHTTP = id, dir, ""
@@ -145,7 +145,7 @@ func startSafekeeper(t *testing.T, id uint64, edit func(*safekeeper.Config)) *no
 			edit(&c)
 		}
 		s, err := safekeeper.New(safekeeper.Options{
-			Config: c, Auth: auth.Policy{}, Logger: logger(t).With("sk", id), Health: n.health, Registerer: n.metrics, FS: n.fs,
+			Config: c, Auth: auth.Policy{}, Logger: logger(t).With("sk", id), Health: n.health, Registerer: n.metrics, FS: n.fs, PushDrain: n.drain,
 		})
 		require.NoError(t, err)
 		n.server = s

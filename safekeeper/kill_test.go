@@ -14,6 +14,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/walhaven/walhaven/compute"
 	"github.com/walhaven/walhaven/wal"
 )
 
@@ -34,12 +35,13 @@ func buildProgram(t *testing.T, name string) string {
 	return path
 }
 
+// freeAddr is below the ports that the system gives to connections: nobody takes
+// it while who listens there is down.
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	port, err := compute.FreePort()
 	require.NoError(t, err)
-	defer ln.Close()
-	return ln.Addr().String()
+	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 }
 
 // startReal starts name as a process and waits until it is ready.
@@ -68,7 +70,7 @@ func (p *realProcess) start() {
 }
 
 func (p *realProcess) get(path string) (int, []byte) {
-	response, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}).Get("http://" + p.http + path)
+	response, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}).Get("http://" + p.http + path)
 	if err != nil {
 		return 0, nil
 	}

@@ -41,6 +41,16 @@ func active(ps *node) string {
 	return ""
 }
 
+// hearsOfFlush waits until its pageserver, the only one, has told the node that it
+// is durable up to there, which it is before.
+func (n *node) hearsOfFlush(at wal.LSN) {
+	n.t.Helper()
+	require.Eventually(n.t, func() bool {
+		rows, err := n.query("SHOW SENDERS")
+		return err == nil && len(rows) == 1 && rows[0]["flush_lsn"] == at.String()
+	}, patience, 10*time.Millisecond)
+}
+
 func requireSameWAL(t *testing.T, r wal.Range, a, b *node) {
 	t.Helper()
 	query := "WAL_DIGEST " + r.Start.String() + " " + r.End.String()
@@ -73,11 +83,11 @@ func TestCommittedWALReachesThePageserver(t *testing.T) {
 	ps.waitLSN("disk_consistent_lsn", o.end())
 	requireSameWAL(t, wal.Range{Start: o.from, End: o.end()}, sk, ps)
 
+	sk.hearsOfFlush(o.end())
 	rows := sk.mustQuery("SHOW SENDERS")
 	require.Len(t, rows, 1)
 	require.Equal(t, "pageserver", rows[0]["kind"])
 	require.Equal(t, "pushing", rows[0]["state"])
-	require.Equal(t, o.end().String(), rows[0]["flush_lsn"])
 }
 
 // The active pusher dies: another takes over within 2 s, and nothing is lost or
@@ -145,7 +155,7 @@ func TestDifferentWALStopsTheTimeline(t *testing.T) {
 	mid := o.ends[len(o.ends)/2]
 	good.frame(o.from, min(mid, o.from+100_000), o.end(), nil)
 	end := min(mid, o.from+100_000)
-	require.Eventually(t, func() bool { return ps.lsn("last_record_lsn") > o.start }, patience, 5*time.Millisecond)
+	ps.waitLSN("last_record_lsn", o.from+50_000)
 	before := ps.mustQuery("WAL_DIGEST " + o.from.String() + " " + (o.from + 50_000).String())
 
 	bad := pushDirectly(t, ps, o, 2)
@@ -263,8 +273,7 @@ func TestDeafPageserverHoldsNothingUp(t *testing.T) {
 	p.waitFlush(o.end())
 	p.append(o.end(), o.end())
 	sk.waitLSN("commit_lsn", o.end())
-	ready, _ := sk.health.Status()
-	require.True(t, ready)
+	require.Eventually(t, func() bool { ready, _ := sk.health.Status(); return ready }, patience, 5*time.Millisecond, "its disk is tried in the background")
 	sk.down()
 }
 

@@ -141,7 +141,7 @@ func (s *Server) pushOnce(ctx context.Context, t *timeline, p *pushTarget) error
 	p.setConnected(true, nil)
 	c, term := t.store.Control(), t.accepting.Status().LastLogTerm
 	return sender.Push(ctx, stream, sender.PushOptions{
-		Source: t.accepting, Logger: t.logger, Metrics: s.pushes,
+		Source: t.accepting, Logger: t.logger, Metrics: s.pushes, Drain: s.o.PushDrain,
 		Term: func() wal.Term { return term },
 		Greeting: pushwal.ProposerGreeting{
 			TTID: t.id, PGVersion: c.PGVersion, SystemID: c.SystemID, SegmentSize: c.SegmentSize,

@@ -45,9 +45,7 @@ func TestRetention(t *testing.T) {
 
 	push(o.end())
 	ps.waitLSN("disk_consistent_lsn", o.end())
-	require.Eventually(t, func() bool {
-		return sk.mustQuery("SHOW SENDERS")[0]["flush_lsn"] == o.end().String()
-	}, patience, 1e7)
+	sk.hearsOfFlush(o.end())
 	// The slot is 6 MiB behind now, and 4 MiB are the limit.
 	require.Equal(t, o.from, oldest(), "what is in no object store stays while there is room")
 	require.Equal(t, "lost", sk.mustQuery("SHOW SLOTS")[0]["wal_status"])

@@ -41,6 +41,8 @@ func (s *Server) Run(ctx context.Context, ln net.Listener) (err error) {
 	s.logger.Info("safekeeper is up", "listen", ln.Addr(), "timelines", len(s.timelines.list()),
 		"incarnation", s.dir.Identity.IncarnationHex())
 
+	s.serving.Store(true)
+	defer s.serving.Store(false)
 	serving, endServing := context.WithCancel(context.WithoutCancel(ctx))
 	defer endServing()
 	served := make(chan error, 1)

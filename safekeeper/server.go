@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -43,6 +44,9 @@ type Options struct {
 	// FS holds the timelines' WAL and control files; nil is the operating
 	// system's.
 	FS vfs.FS
+	// PushDrain is how long the orderly end waits for each pageserver to have on
+	// disk what is committed; 0 takes the default of sender.PushOptions.
+	PushDrain time.Duration
 }
 
 // Server is one safekeeper: a locked data directory, its timelines and what
@@ -61,6 +65,8 @@ type Server struct {
 	logger    *slog.Logger
 
 	givingWay sync.Mutex // held by the timeline that makes room on a disk that runs full
+
+	serving atomic.Bool // between loading the timelines and the end
 
 	// draining is closed when the orderly end begins.
 	draining chan struct{}
@@ -131,8 +137,8 @@ func (s *Server) addChecks(h *daemon.Health) {
 		return true, ""
 	})
 	h.CheckFunc("accepting", func() (bool, string) {
-		if !s.tasks.isOpen() {
-			return false, "not running"
+		if !s.serving.Load() {
+			return false, "timelines are being loaded, or closed"
 		}
 		return true, ""
 	})

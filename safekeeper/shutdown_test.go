@@ -12,6 +12,8 @@ func TestShutdownBringsTheRestToThePageserver(t *testing.T) {
 	o := builtOrigin(t, 4<<20)
 	ps := startPageserver(t, 9)
 	sk := startSafekeeper(t, 1, pushingTo(ps))
+	sk.drain = patience // Of a busy machine; it ends when the pageserver has all.
+	sk.restart()
 	o.found(t, []*node{sk})
 	p := propose(t, sk, o, 1, nil)
 	p.append(o.end(), 0)

@@ -35,13 +35,6 @@ func (g *taskGroup) run(work ...func(ctx context.Context)) {
 	}
 }
 
-// isOpen says whether work is run.
-func (g *taskGroup) isOpen() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.spawn != nil
-}
-
 // close ends the work and waits for it.
 func (g *taskGroup) close() {
 	g.mu.Lock()

@@ -28,7 +28,7 @@ func TestEverythingInsideTLS(t *testing.T) {
 	config, err := auth.ServerTLS(files, logger(t))
 	require.NoError(t, err)
 	n := &node{id: 1, dir: t.TempDir()}
-	n.process = &process{t: t, addr: "127.0.0.1:0", start: func(ln net.Listener) func(context.Context) error {
+	n.process = &process{t: t, addr: freeAddr(t), start: func(ln net.Listener) func(context.Context) error {
 		c := safekeeper.DefaultConfig()
 		c.ID, c.DataDir, c.MinFreeDisk = 1, n.dir, 1
 		s, err := safekeeper.New(safekeeper.Options{Config: c, Auth: auth.Policy{}, TLS: config, Logger: logger(t)})

@@ -20,7 +20,7 @@ func startWithUsers(t *testing.T, id uint64, password string) *node {
 	t.Helper()
 	config := access.Config{UsersFile: usersFile(t, password)}
 	n := &node{id: id, dir: t.TempDir(), password: password}
-	n.process = &process{t: t, addr: "127.0.0.1:0", start: func(ln net.Listener) func(context.Context) error {
+	n.process = &process{t: t, addr: freeAddr(t), start: func(ln net.Listener) func(context.Context) error {
 		policy, _, err := config.Policy(logger(t))
 		require.NoError(t, err)
 		c := safekeeper.DefaultConfig()
