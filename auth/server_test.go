@@ -98,9 +98,12 @@ func (e elsewhere) Authenticate(ctx context.Context, s *protocol.Session, ex pro
 	return e.a.Authenticate(ctx, s, ex)
 }
 
+// writeFile puts a new file in the place of an old one. Written over, one of the
+// same size would look like the old one within a tick of the file system's clock.
 func writeFile(t *testing.T, path string, content []byte) {
 	t.Helper()
-	require.NoError(t, os.WriteFile(path, content, 0o600))
+	require.NoError(t, os.WriteFile(path+".new", content, 0o600))
+	require.NoError(t, os.Rename(path+".new", path))
 }
 
 // usersFile has "ann" (admin) and "bob" (one tenant), passwords as names.

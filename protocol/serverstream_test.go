@@ -208,7 +208,7 @@ func TestServerStopsStuckStream(t *testing.T) {
 func TestClientWithoutCopyDone(t *testing.T) {
 	h := newTestHandler(t)
 	h.stream = func(context.Context, *protocol.CopyStream) error { return nil }
-	c, _ := startStream(t, serve(t, h, protocol.Options{WriteTimeout: 50 * time.Millisecond}))
+	c, _ := startStream(t, serve(t, h, protocol.Options{WriteTimeout: shortWrites}))
 	require.Equal(t, byte('c'), c.receive().tag)
 	_, err := io.ReadAll(c.conn)
 	require.NoError(t, err)

@@ -46,7 +46,8 @@ func crashProducer(t *testing.T, rule string, stop, held bool) {
 	if held {
 		for err := ErrBehindFloor; errors.Is(err, ErrBehindFloor); {
 			_, err = first.readers[0].Next(t.Context(), max(start, first.readers[0].Floor()), 0)
-			require.True(t, err == nil || errors.Is(err, ErrBehindFloor), "%v", err)
+			// On a busy machine it may have held it for too long already.
+			require.True(t, err == nil || errors.Is(err, ErrBehindFloor) || errors.Is(err, ErrRevoked), "%v", err)
 		}
 		first.readers, first.at = first.readers[1:], first.at[1:]
 	}

@@ -115,7 +115,7 @@ func overwriteWhilePinned(t *testing.T, ignorePins bool) bool {
 		return isPattern(f)
 	}
 	// The producer gets as far as the pin and no further.
-	require.Eventually(t, func() bool { return q.w.needSpace.Load() != 0 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return q.w.needSpace.Load() != 0 }, time.Minute, time.Millisecond)
 	intact := isPattern(f)
 	c.Close()
 	require.NoError(t, g.Wait())

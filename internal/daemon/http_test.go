@@ -143,11 +143,11 @@ func TestMetrics(t *testing.T) {
 
 func TestServeEndsWithItsContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	ln, err := Listen(ctx, "127.0.0.1:0")
+	ln, err := Listen(ctx, "127.0.77.1:0") // Nobody else listens there when it is closed.
 	require.NoError(t, err)
 	require.True(t, IsLoopback(ln.Addr().String()))
 	_, err = Listen(ctx, ln.Addr().String())
-	require.ErrorContains(t, err, "listen on 127.0.0.1")
+	require.ErrorContains(t, err, "listen on 127.0.77.1")
 
 	entered := make(chan struct{})
 	web := NewHTTP(HTTPOptions{Program: "x", V1: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

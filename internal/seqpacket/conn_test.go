@@ -50,7 +50,7 @@ func TestDescriptorsTravel(t *testing.T) {
 	r, w, err := os.Pipe()
 	require.NoError(t, err)
 	defer r.Close()
-	require.NoError(t, a.Send(time.Second, []byte("here"), w))
+	require.NoError(t, a.Send(time.Minute, []byte("here"), w))
 	require.NoError(t, w.Close())
 	_, files, err := b.Receive()
 	require.NoError(t, err)

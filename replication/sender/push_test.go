@@ -114,7 +114,7 @@ func startPush(t *testing.T, l *pushLog, last wal.LSN, options *pushwal.Acceptor
 	pusher := protocol.NewCopyStream(hard, ours, protocol.StreamOptions{})
 	go func() {
 		f.result <- sender.Push(ctx, pusher, sender.PushOptions{
-			Source: l, Logger: slog.New(slog.DiscardHandler), Heartbeat: 50 * time.Millisecond, Drain: 5 * time.Second,
+			Source: l, Logger: slog.New(slog.DiscardHandler), Heartbeat: 50 * time.Millisecond, Silence: time.Minute, Drain: time.Minute,
 			Greeting: pushwal.ProposerGreeting{SystemID: 1, PGVersion: 150020, SegmentSize: 1 << 20, Start: l.base + 40, NodeID: 3, Name: "main"},
 		})
 	}()
