@@ -324,7 +324,9 @@ func voteOnly(t *testing.T, n *node, o *origin, term wal.Term) (end func()) {
 }
 
 // propose wins term on n: greeting, vote, elected. history is that of the terms
-// before it with its own, nil for the node's own with the new term behind it.
+// before it with its own, nil for the node's own with the new term behind it. It may
+// be there already: on a busy machine a node learns WAL of it from another member
+// before its own proposer comes.
 func propose(t *testing.T, n *node, o *origin, term wal.Term, history pushwal.TermHistory) *proposer {
 	t.Helper()
 	p := dialProposer(t, n, o, term)
@@ -334,7 +336,10 @@ func propose(t *testing.T, n *node, o *origin, term wal.Term, history pushwal.Te
 		p.pos = o.from
 	}
 	if history == nil {
-		history = append(append(pushwal.TermHistory{}, vote.History...), pushwal.TermLSN{Term: term, LSN: vote.FlushLSN})
+		history = append(pushwal.TermHistory{}, vote.History...)
+		if n := len(history); n == 0 || history[n-1].Term != term {
+			history = append(history, pushwal.TermLSN{Term: term, LSN: vote.FlushLSN})
+		}
 	}
 	p.send(p.codec.AppendProposerElected(nil, &pushwal.ProposerElected{
 		Generation: 1, Term: term, StartStreamingAt: p.pos, History: history, TLIHistory: wal.TimelineHistory{Last: 1},
