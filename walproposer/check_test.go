@@ -130,14 +130,15 @@ func TestOlderCopyFollowsAndIsPromoted(t *testing.T) {
 	require.NoError(t, walproposer.WriteStandby(older, conninfo))
 	require.True(t, w.checks(older, walproposer.StartStandby).Prepared)
 
+	end := w.settle()
 	old := w.pg
 	w.pg = w.open(older)
 	require.NoError(t, w.pg.Start(w.ctx(), compute.StartOptions{}))
 	require.Eventually(t, func() bool {
 		at, err := w.pg.QueryValue(w.ctx(), "SELECT pg_last_wal_replay_lsn()")
 		l, perr := wal.ParseLSN(at)
-		return err == nil && perr == nil && l >= v.Quorum
-	}, patience, 20*time.Millisecond, "the standby does not reach %s", v.Quorum)
+		return err == nil && perr == nil && l >= end
+	}, patience, 20*time.Millisecond, "the standby does not reach %s", end)
 	_, err = w.pg.Query(w.ctx(), "SELECT pg_promote()")
 	require.NoError(t, err)
 	require.NoError(t, w.pg.Exec(w.ctx(), "CHECKPOINT"))

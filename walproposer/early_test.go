@@ -37,7 +37,8 @@ func (w *world) lsn(sql string) wal.LSN {
 	return l
 }
 
-// awaitEarly waits until WAL was pushed early.
+// awaitEarly waits until WAL was pushed early, for which it commits rows from
+// 100000 on: each gives a chance to be faster than PostgreSQL's stream.
 func (w *world) awaitEarly(p *proposer) {
 	w.t.Helper()
 	for i := 100000; p.counter("walhaven_walproposer_early_bytes_total") == 0; i++ {
@@ -73,7 +74,13 @@ func TestEarlyPushIsAheadOfPostgreSQLsDisk(t *testing.T) {
 	_, err = c.Exec(w.ctx(), "BEGIN; INSERT INTO t SELECT i, repeat('y', 200) FROM generate_series(1000, 9000) i").ReadAll()
 	require.NoError(t, err)
 	var quorum, flushed wal.LSN
+	more := 0
 	require.Eventually(t, func() bool {
+		// Now and then PostgreSQL's WAL writer flushes all the same: there is always
+		// something behind that. It is more than its buffers, so it is written.
+		more -= 500
+		_, err := c.Exec(w.ctx(), fmt.Sprintf("INSERT INTO t SELECT i, repeat('y', 200) FROM generate_series(%d, %d) i", more, more+499)).ReadAll()
+		require.NoError(t, err)
 		quorum = p.Status().CommitLSN
 		flushed = w.lsn("SELECT pg_current_wal_flush_lsn()") // asked later, and still lower
 		return quorum > flushed
@@ -89,11 +96,11 @@ func TestEarlyPushIsAheadOfPostgreSQLsDisk(t *testing.T) {
 	require.NoError(t, os.Truncate(path, int64(wal.DefaultSegmentSize)))
 	v := w.checks(w.pg.DataDir(), walproposer.StartStandby)
 	require.Less(t, v.Own, v.Quorum)
-	w.followAndPromote(v)
+	w.followAndPromote(v, quorum)
 	n, err := w.pg.QueryValue(w.ctx(), "SELECT count(*) FROM t WHERE i = 1")
 	require.NoError(t, err)
 	require.Equal(t, "1", n)
-	n, err = w.pg.QueryValue(w.ctx(), "SELECT count(*) FROM t WHERE i BETWEEN 1000 AND 9000")
+	n, err = w.pg.QueryValue(w.ctx(), "SELECT count(*) FROM t WHERE i < 0 OR i BETWEEN 1000 AND 9000")
 	require.NoError(t, err)
 	require.Equal(t, "0", n, "it never committed")
 	q := w.propose(w.early())
@@ -102,15 +109,23 @@ func TestEarlyPushIsAheadOfPostgreSQLsDisk(t *testing.T) {
 	q.stop()
 }
 
-// followAndPromote starts the world's server as a standby of the safekeepers, and
-// promotes it when it has all.
-func (w *world) followAndPromote(v *walproposer.Verdict) {
+// settle closes the end of WAL, and returns it: what a minority has behind the last
+// commit is part of it or not. Without that a standby may not get it.
+func (w *world) settle() wal.LSN {
 	w.t.Helper()
 	end, err := walproposer.Sync(w.ctx(), walproposer.SyncOptions{
 		Safekeepers: w.addresses(), Tenant: w.id.Tenant, Timeline: w.id.Timeline, Logger: testLogger(w.t),
 	})
 	require.NoError(w.t, err)
-	require.GreaterOrEqual(w.t, end, v.Quorum)
+	return end
+}
+
+// followAndPromote starts the world's server as a standby of the safekeepers, and
+// promotes it when it has all, what was committed first of all.
+func (w *world) followAndPromote(v *walproposer.Verdict, committed wal.LSN) {
+	w.t.Helper()
+	end := w.settle()
+	require.GreaterOrEqual(w.t, end, committed)
 	conninfo, err := walproposer.StandbyConninfo(w.addresses(), "standby", "", v.Timeline)
 	require.NoError(w.t, err)
 	require.NoError(w.t, walproposer.WriteStandby(w.pg.DataDir(), conninfo))
@@ -202,6 +217,7 @@ func TestEarlyPushUnderLoad(t *testing.T) {
 	p := w.propose(w.early())
 	p.streams()
 	w.demandQuorum()
+	w.awaitEarly(p)
 	acked := 0
 	for round := range 3 {
 		var group sync.WaitGroup
@@ -228,12 +244,11 @@ func TestEarlyPushUnderLoad(t *testing.T) {
 			require.Eventually(t, func() bool { ok, _ := p.health.Status(); return ok }, patience, 10*time.Millisecond)
 		}
 	}
-	n, err := w.pg.QueryValue(w.ctx(), "SELECT count(*) FROM t")
+	n, err := w.pg.QueryValue(w.ctx(), "SELECT count(*) FROM t WHERE i < 100000")
 	require.NoError(t, err)
 	require.Equal(t, fmt.Sprint(acked), n)
 	early, received := p.counter("walhaven_walproposer_early_bytes_total"), p.counter("walhaven_walproposer_received_bytes_total")
 	t.Logf("%.0f of %.0f bytes were pushed early", early, received)
-	require.Positive(t, early)
 	require.NoError(t, w.pg.Stop(w.ctx(), compute.Fast))
 	p.stop()
 	v := w.checks(w.pg.DataDir(), walproposer.StartPrimary)

@@ -135,7 +135,7 @@ func TestRestartedWalproposerTakesANewTerm(t *testing.T) {
 	w.stillWaits(done)
 	again := w.propose(w.options())
 	require.NoError(t, <-done)
-	require.Greater(t, again.Status().Term, p.Status().Term)
+	require.Eventually(t, func() bool { return again.Status().Term > p.Status().Term }, patience, 10*time.Millisecond)
 	again.stop()
 
 	o := w.options()
@@ -174,7 +174,7 @@ func TestServerRestartMeansANewProofAndANewTerm(t *testing.T) {
 	term := p.Status().Term
 	require.NoError(t, w.pg.Restart(w.ctx(), compute.Fast, compute.StartOptions{}))
 	require.NoError(t, w.insert(2))
-	require.NotEqual(t, term, p.Status().Term)
+	require.Eventually(t, func() bool { return p.Status().Term != term }, patience, 10*time.Millisecond)
 	require.NoError(t, w.pg.Kill())
 	require.NoError(t, w.pg.Start(w.ctx(), compute.StartOptions{}))
 	require.NoError(t, w.insert(3))
@@ -191,6 +191,8 @@ func TestServerStopsThoughTheQuorumIsLost(t *testing.T) {
 	require.NoError(t, w.insert(1))
 	w.keepers[0].down()
 	w.keepers[1].down()
+	// What they still acknowledged has been taken in once they are known to be gone.
+	require.Eventually(t, func() bool { return p.Status().Live <= 1 }, patience, 10*time.Millisecond)
 	commit := p.Status().CommitLSN
 	require.NoError(t, w.pg.Stop(w.ctx(), compute.Fast))
 	require.Equal(t, commit, p.Status().CommitLSN)

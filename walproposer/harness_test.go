@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -324,11 +325,23 @@ func (p *proposer) streams() {
 		"%+v", func() any { return p.Status() })
 }
 
-// terms are the safekeepers' terms.
+// terms are the safekeepers' terms, none of which is about to change: either all
+// have the term of whoever writes, or nobody who asked for one is connected any
+// more. A walproposer goes on, or ends, when a majority has heard of its term.
 func (w *world) terms() (out []wal.Term) {
-	for _, s := range w.statuses() {
-		out = append(out, s.Term)
-	}
+	w.t.Helper()
+	require.Eventually(w.t, func() bool {
+		quiet := true
+		for _, k := range w.keepers {
+			rows, err := k.query(w, "SHOW RECEIVERS")
+			quiet = quiet && err == nil && len(rows) == 0
+		}
+		out = nil
+		for _, s := range w.statuses() {
+			out = append(out, s.Term)
+		}
+		return quiet || len(slices.Compact(slices.Clone(out))) <= 1
+	}, patience, 10*time.Millisecond)
 	return out
 }
 

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/walhaven/walhaven/compute/computetest"
+	"github.com/walhaven/walhaven/walproposer"
 )
 
 // A server that writes nothing is not ready either while its next commit would
@@ -17,21 +18,24 @@ func TestIdleServerWithoutAQuorumIsNotReady(t *testing.T) {
 	w := newWorld(t, computetest.Options{})
 	p := w.propose(w.options())
 	p.streams()
-	require.Eventually(t, func() bool { return p.Status().Live == 3 }, patience, 10*time.Millisecond)
-	all := p.Status().LiveSince
+	var st walproposer.Status
+	live := func(n int) time.Time {
+		t.Helper()
+		require.Eventually(t, func() bool { st = p.Status(); return st.Live == n }, patience, 10*time.Millisecond, "%d safekeepers", n)
+		return st.LiveSince
+	}
+	all := live(3)
 	require.False(t, all.IsZero())
 	w.keepers[0].down()
-	require.Eventually(t, func() bool { return p.Status().Live == 2 }, patience, 10*time.Millisecond)
+	live(2)
 	w.keepers[1].down()
 	require.Eventually(t, func() bool {
-		st := p.Status()
+		st = p.Status()
 		return st.State == "waiting" && strings.Contains(st.Reason, "1 of the safekeepers answers, and a quorum is 2")
 	}, patience, 10*time.Millisecond)
-	st := p.Status()
-	require.Equal(t, 1, st.Live)
-	require.True(t, st.LiveSince.After(all), "%s is not after %s", st.LiveSince, all)
+	alone := live(1)
+	require.True(t, alone.After(all), "%s is not after %s", alone, all)
 	w.keepers[1].up()
 	p.streams()
-	require.Eventually(t, func() bool { return p.Status().Live == 2 }, patience, 10*time.Millisecond)
-	require.True(t, p.Status().LiveSince.After(st.LiveSince))
+	require.True(t, live(2).After(alone))
 }

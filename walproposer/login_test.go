@@ -1,7 +1,7 @@
 package walproposer_test
 
 import (
-	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -57,15 +57,24 @@ func TestPushWorkersLogInWithTokens(t *testing.T) {
 		pushedBy(w.keepers[i], method)
 	}
 
-	st := p.Status()
-	holds := func(pid int) bool {
-		env, err := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
-		require.NoError(t, err)
-		return bytes.Contains(env, []byte(password))
+	environments := func(pids ...int) (all [][]byte, err error) {
+		for _, pid := range pids {
+			env, rerr := os.ReadFile(fmt.Sprintf("/proc/%d/environ", pid))
+			all, err = append(all, env), errors.Join(err, rerr)
+		}
+		return all, err
 	}
-	require.True(t, holds(st.TapPID), "the tap has the password")
-	for _, pid := range st.PushPIDs {
-		require.False(t, holds(pid), "a push worker has not")
+	var tap, pushers [][]byte
+	require.Eventually(t, func() bool { // One that was replaced just now has none.
+		st := p.Status()
+		var tapErr, pushErr error
+		tap, tapErr = environments(st.TapPID)
+		pushers, pushErr = environments(st.PushPIDs...)
+		return tapErr == nil && pushErr == nil && len(pushers) == 3
+	}, patience, 10*time.Millisecond)
+	require.Contains(t, string(tap[0]), password, "the tap has the password")
+	for _, env := range pushers {
+		require.NotContains(t, string(env), password, "a push worker has not")
 	}
 
 	// Another connection is another token, also that to a donor: the first keeper

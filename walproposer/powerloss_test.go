@@ -6,7 +6,6 @@ import (
 	"net"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -57,6 +56,9 @@ func losePower(t *testing.T, noSync, early bool) (acknowledged, settled wal.LSN)
 	p := w.propose(o)
 	p.streams()
 	w.demandQuorum()
+	if early {
+		w.awaitEarly(p)
+	}
 	acknowledged = w.commitUntil(150, func() {
 		for _, d := range disks {
 			_, err := d.Lose()
@@ -64,9 +66,6 @@ func losePower(t *testing.T, noSync, early bool) (acknowledged, settled wal.LSN)
 		}
 		require.NoError(t, w.pg.Kill())
 	})
-	if early {
-		require.Eventually(t, func() bool { return p.counter("walhaven_walproposer_early_bytes_total") > 0 }, patience, 10*time.Millisecond)
-	}
 	p.cancel()
 	_ = p.wait() // its server died: whatever it says of that is fine
 	for _, k := range w.keepers {

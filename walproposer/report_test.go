@@ -91,8 +91,7 @@ func TestRequestedAnswersAreLimitedWhileNothingChanges(t *testing.T) {
 		}
 	})
 	began := time.Now()
-	for time.Since(began) < 100*time.Millisecond {
-		r.requested()
+	for r.requested(); time.Since(began) < 100*time.Millisecond; r.requested() {
 	}
 	r.report(7)
 	r.requested() // The position changed: answered at once.
