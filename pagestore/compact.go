@@ -42,10 +42,10 @@ func (t *Timeline) CompactIfWorthwhile(ctx context.Context) (bool, error) {
 // long that is remembered.
 const hurry = 5 * time.Second
 
-// hurries says whether much is being put.
+// hurries says whether much is being put, or may be: the timeline has just been
+// opened.
 func (t *Timeline) hurries() bool {
-	at := t.hurried.Load()
-	return at != 0 && t.s.o.Now().UnixNano()-at < int64(hurry)
+	return t.s.o.Now().UnixNano()-t.hurried.Load() < int64(hurry)
 }
 
 // choose picks neighbouring runs to merge, lo == hi for none.

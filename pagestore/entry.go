@@ -116,12 +116,15 @@ func (e *Entry) validate(o *Options) error {
 // item is an entry under a key as layers and merges see it. Newer comes first:
 // LSN descending, then ord descending.
 type item struct {
-	key   Key
-	lsn   wal.LSN
-	ord   uint16 // order of entries of one key at one LSN
-	kind  Kind
-	value []byte
+	key  Key
+	lsn  wal.LSN
+	ord  uint16 // order of entries of one key at one LSN
+	kind Kind
+	// stored is the kind, in a byte, and the value.
+	stored []byte
 }
+
+func (a *item) value() []byte { return a.stored[1:] }
 
 // before is the order of layers: key, then newest first.
 func (a *item) before(b *item) bool {

@@ -101,7 +101,7 @@ func (t *Timeline) writeRun(ctx context.Context, mem *memLayer) (runInfo, error)
 	g, ctx := errgroup.WithContext(ctx)
 	for i, part := range parts {
 		g.Go(func() (err error) {
-			layers[i], err = t.writeLayers(ctx, &memCursor{m: mem, keys: part}, t.s.o.FlushCompression)
+			layers[i], err = t.writeLayers(ctx, newMemCursor(mem, part), t.s.o.FlushCompression)
 			return err
 		})
 	}

@@ -138,7 +138,7 @@ func (l *layer) get(ctx context.Context, key Key, lsn, hidden wal.LSN, v *Value)
 		if err := decodeEntry(kv.K.UserKey, kv.InPlaceValue(), &it); err != nil {
 			return false, &CorruptionError{Timeline: l.t.id, File: l.name, Offset: -1, Err: err}
 		}
-		if it.lsn < hidden || v.add(it.lsn, it.kind, it.value) {
+		if it.lsn < hidden || v.add(it.lsn, it.kind, it.value()) {
 			return true, nil
 		}
 	}

@@ -70,7 +70,7 @@ func searchKey(dst []byte, key Key, lsn wal.LSN) []byte {
 	return appendLayerKey(dst, key, lsn, math.MaxUint16)
 }
 
-// decodeEntry reads what a layer stores; the item's value aliases the table's.
+// decodeEntry reads what a layer stores; the item's stored bytes are the table's.
 func decodeEntry(k, value []byte, it *item) error {
 	if len(k) != layerKeySize || len(value) == 0 {
 		return fmt.Errorf("entry with a key of %d and a value of %d bytes", len(k), len(value))
@@ -78,7 +78,7 @@ func decodeEntry(k, value []byte, it *item) error {
 	it.key = Key(k[:KeySize])
 	it.lsn = wal.LSN(^binary.BigEndian.Uint64(k[KeySize:]))
 	it.ord = ^binary.BigEndian.Uint16(k[KeySize+8:])
-	it.kind, it.value = Kind(value[0]), value[1:]
+	it.kind, it.stored = Kind(value[0]), value
 	if it.kind < Image || it.kind > Tombstone {
 		return fmt.Errorf("entry of %s", it.kind)
 	}

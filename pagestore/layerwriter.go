@@ -20,7 +20,7 @@ type layerWriter struct {
 	file *layerFile
 	w    *sstable.Writer
 	info layerInfo
-	k, v []byte
+	k    []byte
 }
 
 func (t *Timeline) newLayerWriter(c Compression) (*layerWriter, error) {
@@ -50,13 +50,12 @@ func (t *Timeline) newLayerWriter(c Compression) (*layerWriter, error) {
 // add appends an entry; entries come in the order of layers.
 func (lw *layerWriter) add(it *item) error {
 	lw.k = appendLayerKey(lw.k[:0], it.key, it.lsn, it.ord)
-	lw.v = append(append(lw.v[:0], byte(it.kind)), it.value...)
 	if lw.info.Entries == 0 {
 		lw.info.First = it.key
 	}
 	lw.info.Last = it.key
 	lw.info.Entries++
-	if err := lw.w.Set(lw.k, lw.v); err != nil {
+	if err := lw.w.Set(lw.k, it.stored); err != nil {
 		return fmt.Errorf("write layer: %w", err)
 	}
 	return nil

@@ -23,12 +23,18 @@ const (
 // collector need not look at millions of them.
 type memEntry struct {
 	lsn   wal.LSN
-	chunk uint32 // of the value
+	chunk uint32 // of the kind and the value
 	off   uint32
 	size  uint32
 	older uint32 // 1 + number of the entry of the same key before this one
 	ord   uint16
 	kind  Kind
+}
+
+// memKey is a key and where the chain of its entries begins.
+type memKey struct {
+	Key
+	number uint32 // in heads
 }
 
 // memLayer is the in-memory layer: values in an arena, entries in slabs, a chain
@@ -41,35 +47,37 @@ type memLayer struct {
 	part  bool // it has a part of the changes at to; set when frozen
 
 	mu      sync.RWMutex
-	heads   map[Key]uint32
+	numbers map[Key]uint32 // in heads
+	heads   []uint32       // 1 + number of the newest entry of a key
 	slabs   [][]memEntry
 	entries uint32
 	chunks  [][]byte
 	size    int64
 	drops   dropLog
-	sorted  []Key // prefix of keys in order
-	fresh   []Key // keys since sorted was made
+	sorted  []memKey // those of keys had when it was made, in order
+	fresh   []memKey // those since
 }
 
 func newMemLayer(from wal.LSN, now time.Time) *memLayer {
-	return &memLayer{from: from, to: from, since: now, heads: map[Key]uint32{}}
+	return &memLayer{from: from, to: from, since: now, numbers: map[Key]uint32{}}
 }
 
 func (m *memLayer) entry(n uint32) *memEntry { return &m.slabs[(n-1)/memSlots][(n-1)%memSlots] }
 
-func (m *memLayer) value(e *memEntry) []byte {
+// stored is the kind and the value, as a layer has them.
+func (m *memLayer) stored(e *memEntry) []byte {
 	return m.chunks[e.chunk][e.off : e.off+e.size : e.off+e.size]
 }
 
-// store copies a value into the arena.
-func (m *memLayer) store(value []byte) (chunk, off uint32) {
+// store copies a kind and a value into the arena.
+func (m *memLayer) store(kind Kind, value []byte) (chunk, off uint32) {
 	last := len(m.chunks) - 1
-	if last < 0 || cap(m.chunks[last])-len(m.chunks[last]) < len(value) {
-		m.chunks = append(m.chunks, make([]byte, 0, max(memChunk, len(value))))
+	if last < 0 || cap(m.chunks[last])-len(m.chunks[last]) <= len(value) {
+		m.chunks = append(m.chunks, make([]byte, 0, max(memChunk, 1+len(value))))
 		last++
 	}
 	off = uint32(len(m.chunks[last]))
-	m.chunks[last] = append(m.chunks[last], value...)
+	m.chunks[last] = append(append(m.chunks[last], byte(kind)), value...)
 	return uint32(last), off
 }
 
@@ -93,25 +101,37 @@ func (m *memLayer) put(b *Batch) error {
 	return nil
 }
 
+// number is the place of a key in heads, which is made when it is new.
+func (m *memLayer) number(key *Key) uint32 {
+	number, known := m.numbers[*key]
+	if !known {
+		number = uint32(len(m.heads))
+		m.numbers[*key] = number
+		m.heads = append(m.heads, 0)
+		m.fresh = append(m.fresh, memKey{*key, number})
+	}
+	return number
+}
+
 func (m *memLayer) add(e *Entry) error {
-	head := m.heads[e.Key]
-	slot := memEntry{lsn: e.LSN, size: uint32(len(e.Value)), older: head, kind: e.Kind}
-	if head == 0 {
-		m.fresh = append(m.fresh, e.Key)
-	} else if h := m.entry(head); h.lsn == e.LSN {
-		if h.ord == math.MaxUint16 {
+	number := m.number(&e.Key)
+	head := m.heads[number]
+	slot := memEntry{lsn: e.LSN, size: 1 + uint32(len(e.Value)), older: head, kind: e.Kind}
+	if head != 0 && m.entry(head).lsn == e.LSN {
+		before := m.entry(head).ord
+		if before == math.MaxUint16 {
 			return fmt.Errorf("more than %d entries of key %s at %s: %w", math.MaxUint16, e.Key, e.LSN, ErrTooLarge)
 		}
-		slot.ord = h.ord + 1
+		slot.ord = before + 1
 	}
-	slot.chunk, slot.off = m.store(e.Value)
+	slot.chunk, slot.off = m.store(e.Kind, e.Value)
 	if m.entries%memSlots == 0 {
 		m.slabs = append(m.slabs, make([]memEntry, 0, memSlots))
 	}
 	last := len(m.slabs) - 1
 	m.slabs[last] = append(m.slabs[last], slot)
 	m.entries++
-	m.heads[e.Key] = m.entries
+	m.heads[number] = m.entries
 	return nil
 }
 
@@ -119,7 +139,11 @@ func (m *memLayer) add(e *Entry) error {
 func (m *memLayer) get(key Key, lsn, hidden wal.LSN, v *Value) (enough bool) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	for n := m.heads[key]; n != 0; {
+	number, known := m.numbers[key]
+	if !known {
+		return false
+	}
+	for n := m.heads[number]; n != 0; {
 		e := m.entry(n)
 		n = e.older
 		if e.lsn > lsn {
@@ -128,7 +152,7 @@ func (m *memLayer) get(key Key, lsn, hidden wal.LSN, v *Value) (enough bool) {
 		if e.lsn < hidden {
 			return true
 		}
-		if v.add(e.lsn, e.kind, m.value(e)) {
+		if v.add(e.lsn, e.kind, m.stored(e)[1:]) {
 			return true
 		}
 	}
@@ -153,15 +177,15 @@ func (m *memLayer) bytes() int64 {
 }
 
 // keys returns the keys in order. The slice is never changed afterwards.
-func (m *memLayer) keys() []Key {
+func (m *memLayer) keys() []memKey {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if len(m.fresh) == 0 {
 		return m.sorted
 	}
-	slices.SortFunc(m.fresh, func(a, b Key) int {
+	slices.SortFunc(m.fresh, func(a, b memKey) int {
 		for i := 0; i < KeySize; i += 8 {
-			x, y := binary.BigEndian.Uint64(a[i:]), binary.BigEndian.Uint64(b[i:])
+			x, y := binary.BigEndian.Uint64(a.Key[i:]), binary.BigEndian.Uint64(b.Key[i:])
 			if x != y {
 				if x < y {
 					return -1
@@ -171,10 +195,10 @@ func (m *memLayer) keys() []Key {
 		}
 		return 0
 	})
-	merged := make([]Key, 0, len(m.sorted)+len(m.fresh))
+	merged := make([]memKey, 0, len(m.sorted)+len(m.fresh))
 	s, f := m.sorted, m.fresh
 	for len(s) > 0 && len(f) > 0 {
-		if s[0].Compare(f[0]) < 0 {
+		if s[0].Compare(f[0].Key) < 0 {
 			merged, s = append(merged, s[0]), s[1:]
 		} else {
 			merged, f = append(merged, f[0]), f[1:]
@@ -185,36 +209,65 @@ func (m *memLayer) keys() []Key {
 	return m.sorted
 }
 
-// memCursor walks the entries of some sorted keys of a layer.
+// memAhead is how many entries a cursor looks up at once.
+const memAhead = 32
+
+// memCursor walks the entries of some sorted keys of a layer. They lie all over
+// memory: it looks several of them up before it gives out the first, so that the
+// waits for them overlap.
 type memCursor struct {
-	m    *memLayer
-	keys []Key
-	it   item
-	next uint32 // entry after the current one
+	m       *memLayer
+	keys    []memKey
+	key     Key
+	next    uint32 // entry of key that is not in ahead yet, 0 for none
+	ahead   [memAhead]item
+	n, at   int // entries in ahead, and which is the current one
+	touched byte
 }
 
 func (m *memLayer) cursor(r KeyRange) *memCursor {
 	keys := m.keys()
-	lo, _ := slices.BinarySearchFunc(keys, r.Start, Key.Compare)
-	hi, _ := slices.BinarySearchFunc(keys, r.End, Key.Compare)
-	return &memCursor{m: m, keys: keys[lo:max(lo, hi)]}
+	compare := func(k memKey, to Key) int { return k.Compare(to) }
+	lo, _ := slices.BinarySearchFunc(keys, r.Start, compare)
+	hi, _ := slices.BinarySearchFunc(keys, r.End, compare)
+	return newMemCursor(m, keys[lo:max(lo, hi)])
 }
+
+func newMemCursor(m *memLayer, keys []memKey) *memCursor { return &memCursor{m: m, keys: keys, at: -1} }
 
 func (c *memCursor) advance() (bool, error) {
-	c.m.mu.RLock()
-	defer c.m.mu.RUnlock()
-	if c.next == 0 {
-		if len(c.keys) == 0 {
-			return false, nil
-		}
-		c.it.key, c.next = c.keys[0], c.m.heads[c.keys[0]]
-		c.keys = c.keys[1:]
+	if c.at++; c.at >= c.n {
+		c.look()
 	}
-	e := c.m.entry(c.next)
-	c.next = e.older
-	c.it.lsn, c.it.ord, c.it.kind, c.it.value = e.lsn, e.ord, e.kind, c.m.value(e)
-	return true, nil
+	return c.n > 0, nil
 }
 
-func (c *memCursor) item() *item  { return &c.it }
+// look takes the next entries.
+func (c *memCursor) look() {
+	c.m.mu.RLock()
+	defer c.m.mu.RUnlock()
+	c.n, c.at = 0, 0
+	for c.n < memAhead {
+		if c.next == 0 {
+			if len(c.keys) == 0 {
+				break
+			}
+			c.key, c.next = c.keys[0].Key, c.m.heads[c.keys[0].number]
+			c.keys = c.keys[1:]
+		}
+		e := c.m.entry(c.next)
+		c.next = e.older
+		c.ahead[c.n] = item{key: c.key, lsn: e.lsn, ord: e.ord, kind: e.kind, stored: c.m.stored(e)}
+		c.n++
+	}
+	const memoryPage = 4096
+	for i := range c.ahead[:c.n] {
+		b := c.ahead[i].stored
+		for at := 0; at < len(b); at += memoryPage {
+			c.touched += b[at]
+		}
+	}
+}
+
+func (c *memCursor) item() *item  { return &c.ahead[c.at] }
 func (c *memCursor) close() error { return nil }

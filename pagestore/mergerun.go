@@ -32,6 +32,7 @@ type runMerge struct {
 	needed map[drop]bool // hide something that stays
 	held   *item         // a tombstone that goes if nothing follows it
 	v      Value
+	image  []byte // made last, with its kind
 
 	collected int
 }
@@ -82,7 +83,7 @@ func (j *runMerge) fill(n int) (err error) {
 		if last := len(j.free) - 1; last >= 0 {
 			buf, j.free = j.free[last], j.free[:last]
 		}
-		it.value = append(buf[:0], it.value...)
+		it.stored = append(buf[:0], it.stored...)
 		j.queue = append(j.queue, it)
 		if j.more, err = j.src.advance(); err != nil {
 			return err
@@ -92,7 +93,7 @@ func (j *runMerge) fill(n int) (err error) {
 }
 
 func (j *runMerge) pop() {
-	j.free = append(j.free, j.queue[0].value)
+	j.free = append(j.free, j.queue[0].stored)
 	j.queue = slices.Delete(j.queue, 0, 1)
 }
 
@@ -171,7 +172,7 @@ func (j *runMerge) emit(it *item) error {
 	}
 	if j.bottom && it.kind == Tombstone {
 		held := *it
-		held.value = nil
+		held.stored = []byte{byte(Tombstone)}
 		j.held = &held
 		return nil
 	}
@@ -213,7 +214,8 @@ func (j *runMerge) makeImage(ctx context.Context, drops []drop) (made bool, err 
 	if err != nil || image == nil {
 		return false, err
 	}
-	return true, j.emit(&item{key: top.key, lsn: top.lsn, ord: top.ord + 1, kind: Image, value: image})
+	j.image = append(append(j.image[:0], byte(Image)), image...)
+	return true, j.emit(&item{key: top.key, lsn: top.lsn, ord: top.ord + 1, kind: Image, stored: j.image})
 }
 
 // materialize asks the caller for the image of the key at lsn. A caller that

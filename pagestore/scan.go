@@ -169,7 +169,7 @@ func (s *scanner) value(c *merged) (ok bool, err error) {
 		case s.keysOnly:
 			s.found, enough = it.kind != Tombstone, true
 		default:
-			enough = s.v.add(it.lsn, it.kind, it.value)
+			enough = s.v.add(it.lsn, it.kind, it.value())
 			s.found = s.v.Found()
 		}
 		if ok, err = c.advance(); !ok || err != nil {

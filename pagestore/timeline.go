@@ -25,7 +25,7 @@ type Timeline struct {
 	open      atomic.Uint64 // LSN of which a part was put, 0 without one; set by Put
 	flushed   atomic.Uint64 // the index's
 	nextLayer atomic.Uint64
-	hurried   atomic.Int64 // Unix time in ns of the last layer that filled in a hurry, 0 before
+	hurried   atomic.Int64 // Unix time in ns of the last layer that filled in a hurry
 
 	putMu    sync.Mutex // held by Put and whatever ends a memLayer
 	mapMu    sync.Mutex // held to replace current
@@ -61,6 +61,7 @@ func (s *Store) newTimeline(x *index, dir string, parent *Timeline) *Timeline {
 	t.last.Store(uint64(x.Flushed))
 	t.flushed.Store(uint64(x.Flushed))
 	t.nextLayer.Store(x.NextLayer)
+	t.hurried.Store(s.o.Now().UnixNano()) // There may be much to catch up with.
 	m := &layerMap{mems: []*memLayer{newMemLayer(x.Flushed, s.o.Now())}, cutoff: x.Cutoff, pins: x.Pins}
 	for i := range x.Runs {
 		m.runs = append(m.runs, t.newRun(x.Runs[i]))
