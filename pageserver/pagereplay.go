@@ -84,7 +84,7 @@ func (p *pages) replay(ctx context.Context, tl *pagestore.Timeline) error {
 	c := p.timeline.store.Control()
 	in, err := ingest.New(ctx, tl, ingest.Options{
 		PGVersion: c.PGVersion, SegmentSize: c.SegmentSize, SystemID: c.SystemID,
-		MaxRecord: p.storage.maxRecord, Logger: p.logger, Metrics: p.storage.ingest,
+		MaxRecord: p.storage.maxRecord, Workers: p.storage.workers, Logger: p.logger, Metrics: p.storage.ingest,
 	})
 	if err != nil {
 		return err

@@ -9,8 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/walhaven/walhaven/ingest"
 	"github.com/walhaven/walhaven/pagekey"
 	"github.com/walhaven/walhaven/pageread"
@@ -30,6 +28,7 @@ type pageStorage struct {
 	ingest  *ingest.Metrics
 	// maxRecord is the size in bytes of the largest record that is taken apart.
 	maxRecord int
+	workers   int // goroutines that take a timeline's records apart
 	logger    *slog.Logger
 	// waitTimeout is how long requests wait for WAL.
 	waitTimeout time.Duration
@@ -40,15 +39,18 @@ type pageStorage struct {
 }
 
 // newPageStorage divides the memory that the process may take.
-func newPageStorage(root string, c Config, reg prometheus.Registerer, logger *slog.Logger) *pageStorage {
+func newPageStorage(root string, o *Options, logger *slog.Logger) *pageStorage {
+	c, reg := &o.Config, o.Registerer
 	reading := pageread.NewMetrics(reg)
 	m := divideMemory(int64(c.Memory))
 	return &pageStorage{
 		dir: filepath.Join(root, pagesFolder), logger: logger, waitTimeout: c.LSNWaitTimeout,
 		cache: pageread.NewCache(m.pages, reading), reading: reading, ingest: ingest.NewMetrics(reg), maxRecord: int(m.record),
+		workers: o.Processors,
 		options: pagestore.Options{
 			Logger: logger, Metrics: pagestore.NewMetrics(reg), Materialize: pagekey.Materialize,
 			CacheSize: m.blocks, MemLayerSize: m.layer, MemTotal: memLayers * m.layer,
+			FlushWriters: min(o.Processors, maxFlushWriters),
 		},
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"runtime"
 	"strings"
 	"time"
 
@@ -60,7 +59,7 @@ func (s *Server) pageRequests(ctx context.Context, session *protocol.Session, v 
 	if err != nil {
 		return err
 	}
-	p := &pageSession{stream: stream, reader: reader, version: v, metrics: s.requests, parallel: make(chan struct{}, runtime.GOMAXPROCS(0))}
+	p := &pageSession{stream: stream, reader: reader, version: v, metrics: s.requests, parallel: make(chan struct{}, s.o.Processors)}
 	return p.run(ctx)
 }
 

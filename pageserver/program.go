@@ -31,6 +31,7 @@ func Program(ctx context.Context, c Config, settings []admin.Setting) error {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(divideMemory(int64(c.Memory)).heap)
 	}
+	processors := spare()
 	ln, err := daemon.Listen(ctx, c.ListenPG)
 	if err != nil {
 		return err
@@ -39,7 +40,7 @@ func Program(ctx context.Context, c Config, settings []admin.Setting) error {
 	registry := daemon.NewRegistry(program, health)
 	s, err := New(Options{
 		Config: c, Auth: policy, Tokens: policy.Tokens, TLS: tlsConfig, Logger: logger, Settings: settings,
-		Registerer: registry, Health: health,
+		Registerer: registry, Health: health, Processors: processors,
 	})
 	if err != nil {
 		return errors.Join(err, ln.Close())

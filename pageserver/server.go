@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -37,6 +38,10 @@ type Options struct {
 
 	Registerer prometheus.Registerer // nil: metrics are counted, not exported
 	Health     *daemon.Health        // nil: not reported
+
+	// Processors is how many there are to share the work among; 0 is what the
+	// runtime uses.
+	Processors int
 }
 
 // Server is one pageserver: a locked data directory and its timelines. New
@@ -63,6 +68,9 @@ func New(o Options) (*Server, error) {
 	if err := o.Config.check(); err != nil {
 		return nil, err
 	}
+	if o.Processors == 0 {
+		o.Processors = runtime.GOMAXPROCS(0)
+	}
 	dir, err := datadir.Open(o.Config.DataDir, program, o.Config.ID)
 	if err != nil {
 		return nil, fmt.Errorf("open data directory: %w", err)
@@ -72,7 +80,7 @@ func New(o Options) (*Server, error) {
 		o: o, dir: dir, identity: dir.Identity, started: time.Now(), logger: logger, draining: make(chan struct{}),
 		senders: sender.NewMetrics(o.Registerer, program), requests: newRequestMetrics(o.Registerer),
 	}
-	s.storage = newPageStorage(dir.Path, o.Config, o.Registerer, logger)
+	s.storage = newPageStorage(dir.Path, &o, logger)
 	s.timelines = newTimelines(dir.Path, walstore.Options{Logger: logger, Metrics: walstore.NewMetrics(o.Registerer, program)},
 		s.storage, newMetrics(o.Registerer), logger)
 	if s.table, err = s.newTable(); err != nil {
