@@ -46,7 +46,23 @@ func measureRedo(dir string, from wal.LSN, major int) (a applied, err error) {
 	if err != nil {
 		return a, err
 	}
-	// Page by page, as requests have it.
+	byPage(steps)
+	if err := gather(steps); err != nil {
+		return a, err
+	}
+	a.records = len(steps)
+	if a.perSecond, a.allocs, err = timeSteps(steps, pages, applyRecord); err != nil {
+		return a, err
+	}
+	var r pagekey.Replayer
+	a.decoded, _, err = timeSteps(steps, pages, func(s *step) error { return r.Apply(s.page, s.stored, s.record.End) })
+	return a, err
+}
+
+func applyRecord(s *step) error { return redo.Apply(s.page, &s.record, s.block, redo.Options{}) }
+
+// byPage orders records page by page, as requests have it.
+func byPage(steps []step) {
 	order := map[*page.Page]int{}
 	for i := range steps {
 		if _, seen := order[steps[i].page]; !seen {
@@ -54,16 +70,29 @@ func measureRedo(dir string, from wal.LSN, major int) (a applied, err error) {
 		}
 	}
 	slices.SortStableFunc(steps, func(a, b step) int { return cmp.Compare(order[a.page], order[b.page]) })
-	a.records = len(steps)
-	a.perSecond, a.allocs, err = timeSteps(steps, pages, func(s *step) error {
-		return redo.Apply(s.page, &s.record, s.block, redo.Options{})
-	})
-	if err != nil {
-		return a, err
+}
+
+// gather brings the records together in memory, in their order, as what a layer
+// holds of a page lies together, and decodes them there.
+func gather(steps []step) error {
+	var size, refs int
+	for i := range steps {
+		size += len(steps[i].stored)
+		refs += len(steps[i].record.Blocks)
 	}
-	var r pagekey.Replayer
-	a.decoded, _, err = timeSteps(steps, pages, func(s *step) error { return r.Apply(s.page, s.stored, s.record.End) })
-	return a, err
+	arena, blocks := make([]byte, 0, size), make([]walrecord.Block, refs)
+	for i := range steps {
+		s := &steps[i]
+		at := len(arena)
+		arena = append(arena, s.stored...)
+		s.stored = arena[at:len(arena):len(arena)]
+		n := len(s.record.Blocks)
+		s.record.Blocks, blocks = blocks[:0:n], blocks[n:]
+		if _, _, _, err := pagekey.DecodeRecord(s.stored, s.record.End, &s.record); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // timeSteps does something to each step, whose pages are as before the first one.
