@@ -2,6 +2,7 @@ package oracle
 
 import (
 	"context"
+	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -72,4 +73,24 @@ func TestImportFromFolders(t *testing.T) {
 			require.Greater(t, result.Blocks, 2000)
 		})
 	}
+}
+
+// What initdb has just made is a base, too, and every page of it is there.
+func TestImportOfAnEmptyCluster(t *testing.T) {
+	ctx := context.Background()
+	server := computetest.New(t, computetest.Options{NoStart: true})
+	empty := filepath.Join(computetest.TempDir(t), "empty")
+	out, err := exec.Command("cp", "-a", server.DataDir(), empty).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	tl := newTimeline(t)
+	base, end := load(t, tl, func(sink baseimport.Sink) (baseimport.End, error) { return baseimport.FromFolder(ctx, empty, sink) })
+	require.Zero(t, end.Stop)
+	require.NoError(t, server.Start(ctx, compute.StartOptions{}))
+	reader := pageread.New(pageread.Options{
+		Timeline: tl, Position: pageread.NewPosition(tl.LastLSN()), Cache: pageread.NewCache(32<<20, nil), Floor: base.Start, WaitTimeout: time.Second,
+	})
+	result := Compare(t, empty, Catalog(t, server), Reader(t, reader, base.Start))
+	t.Log(result)
+	require.Zero(t, result.Differ+result.Refused, result.String())
+	require.Greater(t, result.Blocks, 2000)
 }
