@@ -71,6 +71,10 @@ func (wd *World) checkCommit(w *writer, c wal.LSN) {
 		wd.fail("R3: the proposer of term %d commits %s, its term starts at %s", w.election.Term, c, w.election.Start)
 		return
 	}
+	if wd.broken(r3, w.server != nil && c > w.end) {
+		wd.fail("R3: the proposer of term %d commits %s, it has its server's WAL up to %s", w.election.Term, c, w.end)
+		return
+	}
 	for t, start := range wd.starts {
 		if wd.broken(oneWriter, t > w.election.Term && c > start) {
 			wd.fail("invariant 2: the proposer of term %d commits %s after term %d was won at %s", w.election.Term, c, t, start)

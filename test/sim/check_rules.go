@@ -23,7 +23,7 @@ func (wd *World) checkVote(n *node, v *pushwal.VoteResponse) {
 	if s := m.state; wd.broken(r1, !broken.JoiningCounts && (s.Joining || !named(s.Configuration, n))) {
 		wd.fail("R1: node %d votes in term %d though it is joining", n.id, v.Term)
 	}
-	if wd.broken(c5, !broken.AckBeforeSync && (m.durable != len(m.bytes) || v.FlushLSN != max(m.flushed, wd.start))) {
+	if wd.broken(c5, !broken.AckBeforeSync && (v.FlushLSN != max(m.flushed, wd.start) || m.recordEnd() > v.FlushLSN)) {
 		wd.fail("C5: node %d votes in term %d with WAL up to %s, durable is %s", n.id, v.Term, v.FlushLSN, m.flushed)
 	}
 	n.votedIn = v.Term

@@ -67,6 +67,50 @@ func (wd *World) converge() {
 	}
 	if wd.err == nil && !wd.settled(w) {
 		wd.fail("no convergence: elected %t, synced %t%s", w.election != nil, w.synced, wd.memberships())
+		return
+	}
+	wd.goOn(w)
+}
+
+// goOn has a server that was made from what a headless run committed write on: all of
+// it must be committed.
+func (wd *World) goOn(headless *writer) {
+	s := restored("last", headless.truth, headless.election.TLIHistory, wd.newSeq())
+	headless.kill()
+	wd.tidy()
+	w, end := wd.newWriter(s), wal.LSN(0)
+	for i := 0; i < 4000 && wd.err == nil && (end == 0 || w.commit < end); i++ {
+		if w.dead {
+			w, end = wd.newWriter(s), 0
+		}
+		wd.deliver()
+		switch i % 5 {
+		case 0:
+			for _, n := range wd.nodes {
+				if n.up {
+					n.sync()
+				}
+			}
+		case 1:
+			w.prove()
+		case 2:
+			if w.election == nil {
+				continue
+			}
+			if end == 0 {
+				s.message(100)
+				end = s.end()
+			}
+			w.write()
+		case 4:
+			for p := range wd.nodes {
+				w.connect(p)
+			}
+			w.step(&consensus.Tick{})
+		}
+	}
+	if wd.err == nil && w.commit < end {
+		wd.fail("commits do not go on: elected %t, written %s, committed %s%s", w.election != nil, end, w.commit, wd.memberships())
 	}
 }
 
