@@ -5,8 +5,9 @@
 // base backup beside it. Then, for pgbench's WAL and for that of loading tables,
 // the pageserver and the standby are stopped while the WAL is written; in turns
 // each is started on a copy of its data and takes all of it: the standby from
-// the primary's walsender, the pageserver from the safekeeper's push. Ratios are
-// taken within a round, so that drift of the machine cancels. What counts for
+// the primary's walsender, the pageserver from the safekeeper's push. The standby
+// has its turn before and after the pageserver; ratios are to the mean of the two,
+// so that drift of the machine cancels, and their own ratio is the noise. What counts for
 // the pageserver is durable layers, for the standby replay.
 //
 // Page requests go to the same pageserver process over loopback: pages that are
@@ -16,7 +17,7 @@
 //
 // Redo is measured in this process, on one goroutine: records of the heap and of
 // B-trees from the WAL that pgbench wrote, page by page as requests have it, on the pages that they
-// change.
+// change; decoded before, and as layers hold them.
 //
 // It prints one Markdown table, with the goal of each line. It exits with 0
 // whether or not goals are met.
