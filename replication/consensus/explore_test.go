@@ -270,8 +270,8 @@ var xScopes = []xScope{
 	{name: "crashes in elections", nodes: 3, proposers: []xKind{headless, headless}, crashes: 1, quiet: true, level: 1, states: 96934},
 	{name: "crashes", nodes: 3, proposers: []xKind{restored, headless}, writes: 1, crashes: 1, inTurn: true, quiet: true, level: 1, states: 303174},
 
-	{name: "disks lost", nodes: 3, proposers: []xKind{restored, headless}, writes: 1, wipes: 1, inTurn: true, quiet: true, level: 2},
-	{name: "another membership", nodes: 3, joiners: 1, proposers: []xKind{restored, headless}, wishes: [][]int{{1, 3}}, asks: 1, inTurn: true, quiet: true, level: 2},
+	{name: "disks lost", nodes: 3, proposers: []xKind{restored, headless}, writes: 1, wipes: 1, inTurn: true, quiet: true, level: 2, states: 383600},
+	{name: "another membership", nodes: 3, joiners: 1, proposers: []xKind{restored, headless}, wishes: [][]int{{1, 3}}, asks: 1, inTurn: true, quiet: true, level: 2, states: 489532},
 	{name: "two operators", nodes: 3, joiners: 1, proposers: []xKind{restored, restored}, wishes: [][]int{{1, 3}, {2, 3}}, asks: 2, inTurn: true, quiet: true, level: 2},
 	{name: "three proposers", nodes: 3, proposers: []xKind{restored, restored, headless}, writes: 1, inTurn: true, quiet: true, level: 2},
 }
