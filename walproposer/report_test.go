@@ -91,7 +91,8 @@ func TestRequestedAnswersAreLimitedWhileNothingChanges(t *testing.T) {
 		}
 	})
 	began := time.Now()
-	for r.requested(); time.Since(began) < 100*time.Millisecond; r.requested() {
+	for again := true; again; again = time.Since(began) < 100*time.Millisecond {
+		r.requested()
 	}
 	r.report(7)
 	r.requested() // The position changed: answered at once.
