@@ -26,7 +26,7 @@ func TestAttachGoesOnAfterACrash(t *testing.T) {
 	a := newAttached(t, nil)
 	// The header of ALTER SYSTEM, so that files compare.
 	require.NoError(t, a.pg.Exec(t.Context(), "ALTER SYSTEM SET log_checkpoints = on"))
-	require.NoError(t, a.pg.Exec(t.Context(), "SELECT pg_reload_conf()"))
+	require.NoError(t, a.pg.Reload(t.Context()))
 	before := a.footprint()
 	kills, name := 0, 0
 	long := os.Getenv("WALHAVEN_TEST_LONG") != "" // each pass of each point, else the first two

@@ -19,7 +19,7 @@ func TestAttachRefusesAndSaysWhy(t *testing.T) {
 	t.Parallel()
 	a := newAttached(t, nil)
 	require.NoError(t, a.pg.Exec(t.Context(), "ALTER SYSTEM SET log_checkpoints = on"))
-	require.NoError(t, a.pg.Exec(t.Context(), "SELECT pg_reload_conf()"))
+	require.NoError(t, a.pg.Reload(t.Context()))
 	hba, err := os.ReadFile(filepath.Join(a.pg.DataDir(), "pg_hba.conf"))
 	require.NoError(t, err)
 	setHBA := func(first string) {
@@ -70,7 +70,7 @@ func TestAttachLeavesOthersNamesAlone(t *testing.T) {
 	t.Parallel()
 	a := newAttached(t, nil)
 	require.NoError(t, a.pg.Exec(t.Context(), `ALTER SYSTEM SET synchronous_standby_names = 'ANY 1 (s1, "s-2")'`))
-	require.NoError(t, a.pg.Exec(t.Context(), "SELECT pg_reload_conf()"))
+	require.NoError(t, a.pg.Reload(t.Context()))
 	before := a.footprint()
 	out := a.attach()
 	require.Contains(t, out, "commits do not wait for the quorum yet")
@@ -80,14 +80,14 @@ func TestAttachLeavesOthersNamesAlone(t *testing.T) {
 	// The operator follows; attach then has nothing left to do, and detach does not
 	// undo what attach has not done.
 	require.NoError(t, a.pg.Exec(t.Context(), "ALTER SYSTEM SET synchronous_standby_names = 'walhaven'"))
-	require.NoError(t, a.pg.Exec(t.Context(), "SELECT pg_reload_conf()"))
+	require.NoError(t, a.pg.Reload(t.Context()))
 	require.Contains(t, a.attach(), "Every commit now waits")
 	out, code := cluster.Walhaven(t, "detach", "--dir", a.dir, "--postgres", a.pg.Conninfo())
 	require.Equal(t, 1, code, out)
 	require.Contains(t, out, "Take walhaven out of it there")
 	require.NoError(t, a.pg.Exec(t.Context(), `SET synchronous_commit = local; CREATE TABLE t ()`))
 	require.NoError(t, a.pg.Exec(t.Context(), `ALTER SYSTEM SET synchronous_standby_names = 'ANY 1 (s1, "s-2")'`))
-	require.NoError(t, a.pg.Exec(t.Context(), "SELECT pg_reload_conf()"))
+	require.NoError(t, a.pg.Reload(t.Context()))
 	a.detach("--postgres", a.pg.Conninfo())
 	require.Equal(t, before, a.footprint())
 

@@ -197,7 +197,7 @@ func TestAttachAndDetachUnderLoad(t *testing.T) {
 	a := newAttached(t, nil)
 	// The header of ALTER SYSTEM, so that files compare.
 	require.NoError(t, a.pg.Exec(t.Context(), "ALTER SYSTEM SET log_checkpoints = on"))
-	require.NoError(t, a.pg.Exec(t.Context(), "SELECT pg_reload_conf()"))
+	require.NoError(t, a.pg.Reload(t.Context()))
 	load := a.startLoad()
 	before := a.footprint()
 
@@ -223,7 +223,9 @@ func TestAttachAndDetachUnderLoad(t *testing.T) {
 	out = a.detach("--keep-pushing", "--postgres", a.pg.Conninfo())
 	t.Log(out)
 	require.Empty(t, a.value("SHOW synchronous_standby_names"))
-	require.Equal(t, "async", a.value("SELECT sync_state FROM pg_stat_replication WHERE application_name = 'walhaven'"))
+	cluster.Eventually(t, "the walsender has read that, too", func() bool {
+		return a.value("SELECT sync_state FROM pg_stat_replication WHERE application_name = 'walhaven'") == "async"
+	})
 	require.Contains(t, a.attach(), "Every commit now waits")
 
 	out = a.detach("--postgres", a.pg.Conninfo())

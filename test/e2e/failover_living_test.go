@@ -34,7 +34,7 @@ func TestFailoverFromALivingPrimary(t *testing.T) {
 	t.Cleanup(func() { _ = old.Kill() })
 	c.Promoted(standby)
 	require.NoError(t, standby.Exec(ctx, "CREATE TABLE goes_on ()"))
-	require.Equal(t, operator.StateSafe, c.CollectStatus(ctx).State)
+	requireState(t, c, operator.StateSafe)
 	t.Logf("%d acknowledged commits, none lost", len(acked))
 }
 

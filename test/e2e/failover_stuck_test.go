@@ -49,5 +49,5 @@ func TestFailoverPastAHangingSafekeeper(t *testing.T) {
 	require.Equal(t, conninfo, after)
 	c.Signal("safekeeper-1", syscall.SIGCONT)
 	c.Promoted(standby)
-	c.Eventually("all have everything", func() bool { return c.CollectStatus(ctx).State == operator.StateSafe })
+	requireState(t, c, operator.StateSafe)
 }

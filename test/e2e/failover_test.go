@@ -43,7 +43,7 @@ func TestFailoverUnderLoad(t *testing.T) {
 		tli, err := c.Server.QueryValue(ctx, "SELECT timeline_id FROM pg_control_checkpoint()")
 		require.NoError(t, err)
 		require.NotEmpty(t, tli)
-		require.Equal(t, operator.StateSafe, c.CollectStatus(ctx).State)
+		requireState(t, c, operator.StateSafe)
 		requireFollows(t, c, follower)
 	}
 	count, err := follower.QueryValue(ctx, "SELECT count(*) FROM acked")
@@ -184,5 +184,5 @@ func TestPromotedServerWaitsFromItsFirstCommit(t *testing.T) {
 	require.Contains(t, out, "It was promoted already and has its walproposer")
 	require.NoError(t, <-inserted)
 	c.Promoted(standby)
-	require.Equal(t, operator.StateSafe, c.CollectStatus(ctx).State)
+	requireState(t, c, operator.StateSafe)
 }

@@ -64,8 +64,9 @@ func TestFullDiskOnOneSafekeeper(t *testing.T) {
 		a.args[i] = strings.ReplaceAll(arg, old.PG, small.PG)
 	}
 	a.attach()
-	code, body := small.Get("/readyz")
-	require.Equal(t, http.StatusOK, code, body)
+	var code int
+	var body string
+	cluster.Eventually(t, "it is ready", func() bool { code, body = small.Get("/readyz"); return code == http.StatusOK })
 	ctx := context.Background()
 	require.NoError(t, a.pg.Exec(ctx, "CREATE TABLE t (v text)"))
 	writeWAL := func() {
@@ -90,8 +91,10 @@ func TestFullDiskOnOneSafekeeper(t *testing.T) {
 		return code == http.StatusServiceUnavailable && strings.Contains(body, "disk")
 	})
 	t.Log(body)
-	_, text := small.Get("/metrics")
-	require.Regexp(t, `walhaven_safekeeper_disk_free_bytes 0\n`, text)
+	cluster.Eventually(t, "nothing is free", func() bool {
+		_, text := small.Get("/metrics")
+		return strings.Contains(text, "\nwalhaven_safekeeper_disk_free_bytes 0\n")
+	})
 	cluster.Eventually(t, "the log says so", func() bool { return strings.Contains(small.Log(), "disk is full") })
 	for line := range strings.Lines(small.Log()) {
 		if strings.Contains(line, "disk is full") {

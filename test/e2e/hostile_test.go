@@ -331,8 +331,10 @@ func served(t *testing.T, c *cluster.Cluster) {
 	t.Helper()
 	for name, addr := range ports(c) {
 		if strings.HasSuffix(name, "HTTP") {
-			code, _ := cluster.Get(t, "http://"+addr+"/readyz")
-			require.Equal(t, http.StatusOK, code, name)
+			cluster.Eventually(t, name+" is ready", func() bool {
+				code, _ := cluster.Get(t, "http://"+addr+"/readyz")
+				return code == http.StatusOK
+			})
 			continue
 		}
 		client, err := login(t, c, addr, "false")

@@ -45,12 +45,16 @@ func TestNodesComeAndGo(t *testing.T) {
 	w.Await(200)
 
 	c.Start("safekeeper-1")
-	c.Eventually("all safekeepers have everything", func() bool {
-		s := c.CollectStatus(context.Background())
-		return s.State == "SAFE"
-	})
+	requireState(t, c, operator.StateSafe)
 	require.Empty(t, w.Failures(), "failed transactions")
 	w.Stop()
+}
+
+// requireState waits until status says a word. It is asked again and again: on a
+// busy machine one answer may come too late, or a commit wait for a moment.
+func requireState(t *testing.T, c *cluster.Cluster, word string) {
+	t.Helper()
+	c.Eventually("the status is "+word, func() bool { return c.CollectStatus(context.Background()).State == word })
 }
 
 // requireSince waits until status says a word, and that it has been so since some

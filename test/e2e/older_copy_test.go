@@ -46,5 +46,5 @@ func TestUpOnAnOlderCopy(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "3", n)
 	require.NoError(t, c.Server.Exec(ctx, "INSERT INTO t VALUES (4)"), "commits go on, on the next timeline")
-	require.Equal(t, operator.StateSafe, c.CollectStatus(ctx).State)
+	requireState(t, c, operator.StateSafe)
 }

@@ -261,7 +261,7 @@ func resume(t *testing.T, c *cluster.Cluster) {
 	n, err := c.Server.QueryValue(context.Background(), "SELECT count(*) FROM kept")
 	require.NoError(t, err)
 	require.Equal(t, "1", n)
-	require.Equal(t, operator.StateSafe, c.CollectStatus(context.Background()).State)
+	requireState(t, c, operator.StateSafe)
 }
 
 // receipts asks whether a commit is durable, on the three ways there are.

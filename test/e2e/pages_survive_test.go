@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -106,9 +107,10 @@ func (s *survivor) round(n int) (died bool) {
 		applied, err := rows[0].LSN("applied_lsn")
 		return err == nil && applied >= target || rows[0]["pages_reason"] != ""
 	})
-	if !died {
-		s.c.Kill("pageserver-1")
+	if pid := s.c.PID("pageserver-1"); pid != 0 {
+		_ = syscall.Kill(pid, syscall.SIGKILL) // It may be dying at its point just now.
 	}
+	s.c.Eventually("the pageserver is gone", func() bool { return s.c.PID("pageserver-1") == 0 })
 	s.c.Start("pageserver-1", smallPageserver...)
 	return died
 }

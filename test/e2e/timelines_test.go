@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -33,12 +34,12 @@ func TestTimelinesThatDoNotContinue(t *testing.T) {
 	requireFollows(t, c, mistaken)
 	past := positionOf(t, c.Server, "SELECT pg_current_wal_flush_lsn()")
 	require.NoError(t, c.Server.Exec(ctx, "INSERT INTO t VALUES (5)"))
-	terms := termsOf(t, c)
+	term := termOf(c)
 	restored := recoverTo(t, c, past)
 	out, code := runWalproposer(t, c, restored)
 	require.Equal(t, 7, code, out)
 	require.Regexp(t, "timeline 2 of this server parts at [0-9A-F]+/[0-9A-F]+ from timeline 1", out)
-	require.Equal(t, terms, termsOf(t, c), "the proposer in office is not disturbed")
+	require.Equal(t, term, termOf(c), "the proposer in office is not disturbed")
 	attachAsNew(t, c, restored)
 
 	require.NoError(t, mistaken.Exec(ctx, "SELECT pg_promote()"))
@@ -51,24 +52,34 @@ func TestTimelinesThatDoNotContinue(t *testing.T) {
 	c.Promoted(standby)
 	require.NoError(t, c.Server.Exec(ctx, "INSERT INTO t VALUES (3)"))
 
-	terms = termsOf(t, c)
+	term = termOf(c)
 	out, code = runWalproposer(t, c, mistaken)
 	require.Equal(t, 7, code, out)
 	require.Contains(t, out, "two servers were promoted to timeline 2")
 	require.Contains(t, out, "hint=")
-	require.Equal(t, terms, termsOf(t, c))
+	require.Equal(t, term, termOf(c))
 	require.NoError(t, c.Server.Exec(ctx, "INSERT INTO t VALUES (4)"))
-	require.Equal(t, operator.StateSafe, c.CollectStatus(ctx).State)
+	requireState(t, c, operator.StateSafe)
 }
 
-// termsOf are the members' terms.
-func termsOf(t *testing.T, c *cluster.Cluster) (terms []wal.Term) {
-	t.Helper()
-	for _, s := range c.CollectStatus(context.Background()).Safekeepers {
-		require.Empty(t, s.Error)
-		terms = append(terms, s.Term)
-	}
-	return terms
+// termOf is the term of all members. One may hear of it after the others have
+// acknowledged commits.
+func termOf(c *cluster.Cluster) (term wal.Term) {
+	c.Eventually("all members have one term", func() bool {
+		all := safekeepersOf(c)
+		term = all[0].Term
+		return !slices.ContainsFunc(all, func(s operator.SafekeeperStatus) bool { return s.Term != term })
+	})
+	return term
+}
+
+// safekeepersOf are the answers of all safekeepers, which have to be alive.
+func safekeepersOf(c *cluster.Cluster) (all []operator.SafekeeperStatus) {
+	c.Eventually("all safekeepers answer", func() bool {
+		all = c.CollectStatus(context.Background()).Safekeepers
+		return !slices.ContainsFunc(all, func(s operator.SafekeeperStatus) bool { return s.Error != "" })
+	})
+	return all
 }
 
 // runWalproposer runs one that insists, until it ends by itself.

@@ -25,8 +25,8 @@ func TestWipedSafekeeper(t *testing.T) {
 	c.Start("safekeeper-3")
 	w.Await(100)
 	c.Eventually("the wiped safekeeper is filled", func() bool {
-		s := wiped(c)
-		return s.Error == "" && s.Joining && s.FlushLSN >= c.CollectStatus(context.Background()).Safekeepers[0].CommitLSN-1<<20
+		all := c.CollectStatus(context.Background()).Safekeepers
+		return all[0].Error == "" && all[2].Error == "" && all[2].Joining && all[2].FlushLSN >= all[0].CommitLSN-1<<20
 	})
 
 	c.Kill("safekeeper-1")
@@ -46,6 +46,10 @@ func TestWipedSafekeeper(t *testing.T) {
 	w.Stop()
 }
 
-func wiped(c *cluster.Cluster) operator.SafekeeperStatus {
-	return c.CollectStatus(context.Background()).Safekeepers[2]
+func wiped(c *cluster.Cluster) (s operator.SafekeeperStatus) {
+	c.Eventually("the wiped safekeeper answers", func() bool {
+		s = c.CollectStatus(context.Background()).Safekeepers[2]
+		return s.Error == ""
+	})
+	return s
 }
