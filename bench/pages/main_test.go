@@ -1,0 +1,13 @@
+package main
+
+import (
+	"os"
+	"testing"
+
+	"github.com/walhaven/walhaven/compute/computetest"
+)
+
+func TestMain(m *testing.M) {
+	computetest.Watch()
+	os.Exit(m.Run())
+}
