@@ -104,7 +104,7 @@ test-long: check-go tools ## What takes hours: many seeds, long fuzzing, each ma
 mutants: check-go pg ## Remove each protection in turn and show the test that then fails (RUN=pattern)
 	$(GO) run ./test/mutants $(if $(RUN),-run '$(RUN)')
 
-# On every core. A schedule takes 4 to 5 ms of one, so a million take 1.2 hours of one
+# On every core. A schedule takes 4 to 5 ms of one, so a million should take 1.2 hours of one
 # core or 40 minutes of two; the quarter million besides in which operators change the
 # membership 20 minutes of one core, and the ten thousand on the real log 6.
 .PHONY: sim
