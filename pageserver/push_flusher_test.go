@@ -66,6 +66,51 @@ func TestFlusherTakesDuringASync(t *testing.T) {
 	require.Zero(t, f.stop())
 }
 
+// No report goes out before the sync that is owed, and a sync makes durable only
+// what was taken before it began: what came meanwhile is synced by the next round,
+// also when nobody takes anything more.
+func TestFlusherSyncsBeforeItReports(t *testing.T) {
+	d := newStepped()
+	f := newFlusher(d.sync, d.report, func(error) {})
+	f.take(100, false)
+	<-d.began
+	require.Empty(t, d.reports, "reported before the sync")
+	f.take(50, false)
+	require.Empty(t, d.reports, "reported during the sync")
+	d.goOn <- struct{}{}
+	<-d.reports
+	select {
+	case <-d.began:
+	case <-d.reports:
+		require.Fail(t, "what came during a sync was reported without one of its own")
+	}
+	d.goOn <- struct{}{}
+	<-d.reports
+	require.Zero(t, f.stop())
+}
+
+// A flusher that stops in the middle of a sync tells what that sync does not cover.
+func TestFlusherStopsDuringASync(t *testing.T) {
+	d := newStepped()
+	f := newFlusher(d.sync, d.report, func(error) {})
+	f.take(100, false)
+	<-d.began
+	f.take(50, true)
+	close(f.quit)
+	d.goOn <- struct{}{}
+	left := 50
+	for done := false; !done; { // It may see the bytes before the end.
+		select {
+		case <-d.began:
+			left = 0
+			d.goOn <- struct{}{}
+		case <-f.done:
+			done = true
+		}
+	}
+	require.Equal(t, left, f.unsynced)
+}
+
 // What others should follow is made durable though they do not.
 func TestFlusherLingersOnly(t *testing.T) {
 	d := newStepped()
