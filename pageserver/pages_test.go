@@ -20,7 +20,7 @@ func TestPages(t *testing.T) {
 	for name, test := range map[string]func(*testing.T, *origin){
 		"import becomes visible": importBecomesVisible, "left timeline": importOfALeftTimelineIsThrownAway,
 		"misfits": importsThatDoNotFitAreRefused, "page requests": pageRequests, "short layers": shortLayersAreNamed,
-		"large records": largeRecordsAreRefused,
+		"large records": largeRecordsAreRefused, "forks": forksAreShown,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, o) })
 	}

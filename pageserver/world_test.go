@@ -37,21 +37,26 @@ type origin struct {
 	last    string // as of the second
 	version uint32
 	system  wal.SystemID
-	redo    wal.LSN // of the first stop's checkpoint
-	relid   string  // tablespace/database/relfilenumber of the table t
-	wal     []byte  // from redo to end
+	redo    wal.LSN           // of the first stop's checkpoint
+	relid   string            // tablespace/database/relfilenumber of the table t
+	forked  map[string]string // those of the relations of forks_test.go
+	wal     []byte            // from redo to end
 	end     wal.LSN
 	ends    []wal.LSN // of the records
 }
 
 func newOrigin(t testing.TB) *origin {
 	t.Helper()
-	return newOriginOf(t, func(server *compute.Server) {
+	var forked map[string]string
+	o := newOriginOf(t, func(server *compute.Server) {
+		forked = forkWork(t, server)
 		for i := range 10 {
 			_, err := server.Psql(context.Background(), "-c", fmt.Sprintf("UPDATE t SET v = 'round %d' WHERE i <= 1500", i))
 			require.NoError(t, err)
 		}
 	})
+	o.forked = forked
+	return o
 }
 
 // newOriginOf does some work between the two stops.
@@ -63,6 +68,8 @@ func newOriginOf(t testing.TB, work func(*compute.Server)) *origin {
 	}})
 	o := &origin{install: server.Install(), last: server.DataDir(), stopped: filepath.Join(computetest.TempDir(t), "stopped")}
 	_, err := server.Psql(ctx, "-c", "CREATE TABLE t (i int PRIMARY KEY, v text); INSERT INTO t SELECT i, 'some text' FROM generate_series(1, 20000) i")
+	require.NoError(t, err)
+	_, err = server.Psql(ctx, "-c", settled, "-c", "VACUUM (FREEZE) settled")
 	require.NoError(t, err)
 	o.relid, err = server.QueryValue(ctx, "SELECT '1663/' || oid || '/' || pg_relation_filenode('t') FROM pg_database WHERE datname = 'postgres'")
 	require.NoError(t, err)
