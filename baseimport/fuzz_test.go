@@ -173,6 +173,14 @@ func FuzzFiles(f *testing.F) {
 	})
 }
 
+// A prepared transaction that is too large for the store can be ended before the
+// next import.
+func TestLargePreparedTransactionHasAWayOut(t *testing.T) {
+	err := new(Loader).small(t.Context(), &file{kind: kindTwoPhase, xid: 750}, maxSmall+1, nil)
+	require.ErrorContains(t, err, "prepared transaction 750 has 16777217 bytes")
+	require.ErrorContains(t, err, "ROLLBACK PREPARED")
+}
+
 // The seeds of the fuzz targets are good imports: redo of a cold copy begins at
 // its checkpoint.
 func TestSmallImport(t *testing.T) {

@@ -196,8 +196,12 @@ func (l *Loader) page(ctx context.Context, key pagestore.Key) error {
 
 // small loads a file that is read whole.
 func (l *Loader) small(ctx context.Context, f *file, size int64, r io.Reader) error {
-	if size > maxSmall {
-		return fmt.Errorf("file of %d bytes", size)
+	switch {
+	case size > maxSmall && f.kind == kindTwoPhase:
+		return fmt.Errorf("state of prepared transaction %d has %d bytes, more than %d; "+
+			"end it with COMMIT PREPARED or ROLLBACK PREPARED, see pg_prepared_xacts, and import again", f.xid, size, maxSmall)
+	case size > maxSmall:
+		return fmt.Errorf("file of %d bytes, more than %d", size, maxSmall)
 	}
 	b := make([]byte, size)
 	if _, err := io.ReadFull(r, b); err != nil {

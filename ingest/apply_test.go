@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"testing"
@@ -281,6 +282,30 @@ func TestCommitInParts(t *testing.T) {
 	require.Equal(t, 1, status(&p, 5000))
 	again := made(rel(0), walrecord.ForkMain, 0, 1)
 	require.Equal(t, 1, b.size(rel(0), walrecord.ForkMain, b.take(again)), "its number may come again")
+}
+
+// The state of a prepared transaction is a value as large as its record, which the
+// store must have room for together with what else is put with it.
+func TestLargePreparedTransaction(t *testing.T) {
+	const size, beside = 17 << 20, 2 << 20
+	for _, limit := range []int{size / 2, size + beside} {
+		_, tl := newStore(t, t.TempDir(), 1, pagestore.Options{MemLayerSize: 1 << 20, MaxValueSize: limit, MaxFrozen: 8})
+		base(t, tl, 0x1000, emptyControl(controlVersions[15], 1))
+		b := &rig{t: t, tl: tl, major: 15}
+		b.restart()
+		state := join(put32(0x57F94534, size, 750), make([]byte, size-12))
+		prepare := walrecord.Record{RMID: walrecord.RmgrTransaction, Info: walrecord.XactPrepare, XID: 750, MainData: state}
+		if limit < size {
+			prepare.End = tl.LastLSN() + 8
+			require.NoError(t, b.in.apply(&prepare))
+			require.ErrorIs(t, b.in.put(prepare.End), pagestore.ErrTooLarge)
+			continue
+		}
+		end := b.take(prepare)
+		require.NoError(t, tl.Flush(t.Context()))
+		b.restart()
+		require.True(t, bytes.Equal(state, b.value(pagekey.TwoPhase(750), end)))
+	}
 }
 
 func TestPreparedTransaction(t *testing.T) {

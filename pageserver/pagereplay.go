@@ -115,14 +115,18 @@ func (p *pages) replay(ctx context.Context, tl *pagestore.Timeline) error {
 	}
 }
 
-// withWayOut adds to the error of a record that is too large what can be done.
+// withWayOut adds to the error of a record that is too large, or of what it
+// becomes, what can be done.
 func withWayOut(err error) error {
 	var size *ingest.RecordSizeError
-	if !errors.As(err, &size) {
-		return err
+	switch {
+	case errors.As(err, &size):
+		return fmt.Errorf("%w; start the pageserver with --memory %dMiB or more, for this record at least",
+			err, memoryFor(int64(size.Size))>>20)
+	case errors.Is(err, pagestore.ErrTooLarge):
+		return fmt.Errorf("%w; start the pageserver with more --memory, with which this limit grows", err)
 	}
-	return fmt.Errorf("%w; start the pageserver with --memory %dMiB or more, for this record at least",
-		err, memoryFor(int64(size.Size))>>20)
+	return err
 }
 
 // advance tells that records up to lsn can be read.

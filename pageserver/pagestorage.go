@@ -50,7 +50,7 @@ func newPageStorage(root string, o *Options, logger *slog.Logger) *pageStorage {
 		options: pagestore.Options{
 			Logger: logger, Metrics: pagestore.NewMetrics(reg), Materialize: pagekey.Materialize,
 			CacheSize: m.blocks, MemLayerSize: m.layer, MemTotal: memLayers * m.layer,
-			FlushWriters: min(o.Processors, maxFlushWriters),
+			MaxValueSize: int(m.value), FlushWriters: min(o.Processors, maxFlushWriters),
 		},
 	}
 }
