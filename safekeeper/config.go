@@ -25,7 +25,7 @@ type Config struct {
 	ListenPG   string `name:"listen-pg" default:"127.0.0.1:5454" help:"Address for PostgreSQL connections."`
 	ListenHTTP string `name:"listen-http" default:"127.0.0.1:7676" help:"Address for /metrics, /livez, /readyz and /v1/; empty for none."`
 
-	Pageserver []string `name:"pageserver" placeholder:"HOST:PORT" help:"Pageserver that committed WAL is pushed to; repeatable."`
+	Pageserver []string `name:"pageserver" placeholder:"HOST:PORT" help:"Pageserver that committed WAL is pushed to; repeatable. WAL stays here until that pageserver has it in an object store (its remote LSN, 0 without one: none has one yet), or --min-free-disk is reached."`
 
 	WALKeepSize        config.Bytes `name:"wal-keep-size" default:"1GiB" help:"WAL that stays below the commit position in any case, per timeline."`
 	MaxSlotWALKeepSize config.Bytes `name:"max-slot-wal-keep-size" default:"10GiB" help:"A slot further behind than this is invalidated, and a member is not waited for; 0 for never."`

@@ -60,7 +60,7 @@ func newTimelineCollector(r *registry, d *diskProbe) *timelineCollector {
 		flush:     tl("flush_lsn_bytes", "End of the last whole durable record, as a byte position in the WAL."),
 		truncate:  tl("truncate_lsn_bytes", "Position that every member has reached, as far as the proposer said."),
 		oldest:    tl("oldest_lsn_bytes", "Oldest byte position that can be read."),
-		remote:    tl("remote_consistent_lsn_bytes", "Position up to which every pageserver holds the WAL durably."),
+		remote:    tl("remote_consistent_lsn_bytes", "The remote LSN: position up to which every pageserver has the WAL in an object store; 0 without one."),
 		slot:      tl("slots_min_restart_lsn_bytes", "Oldest byte position that a replication slot reserves."),
 		term:      tl("term", "Highest term that was voted for."),
 		lastLog:   tl("last_log_term", "Term of the last WAL."),
