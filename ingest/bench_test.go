@@ -64,10 +64,7 @@ func recordWAL(b *testing.B, workload [][]string) *recorded {
 	for i, args := range workload {
 		if i == len(workload)-1 {
 			require.NoError(b, server.Exec(ctx, "CHECKPOINT"))
-			text, err := server.QueryValue(ctx, "select redo_lsn from pg_control_checkpoint()")
-			require.NoError(b, err)
-			w.start, err = wal.ParseLSN(text)
-			require.NoError(b, err)
+			w.start = computetest.LSN(b, server, "select redo_lsn from pg_control_checkpoint()")
 		}
 		out, err := server.Pgbench(ctx, args...)
 		require.NoError(b, err, out)

@@ -36,37 +36,25 @@ import (
 // "full_page_writes=off wal_compression=on", and WALHAVEN_ORACLE_CHECKSUMS=off vary
 // the server.
 func TestOracle(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts servers")
-	}
-	var installs []compute.Install
-	if os.Getenv("WALHAVEN_ORACLE_MAJORS") == "all" {
-		installs = computetest.Majors(t)
-	} else {
-		installs = append(installs, computetest.Find(t, 0))
-	}
 	count := 2
 	if n, err := strconv.Atoi(os.Getenv("WALHAVEN_ORACLE_LSNS")); err == nil {
 		count = n
 	}
-	for _, install := range installs {
-		t.Run(strconv.Itoa(install.Version.Major), func(t *testing.T) {
-			t.Setenv("WALHAVEN_PG_BIN", install.BinDir)
-			ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
-			defer cancel()
-			o := newOracle(t, ctx, install)
-			seed := uint64(time.Now().UnixNano())
-			if s, err := strconv.ParseUint(os.Getenv("WALHAVEN_ORACLE_SEED"), 10, 64); err == nil {
-				seed = s
-			}
-			t.Logf("WALHAVEN_ORACLE_SEED=%d", seed)
-			for _, lsn := range o.choose(count, seed) {
-				o.compare(t, ctx, lsn)
-			}
-			t.Logf("%s: %d records, compared at %d LSNs: %d pages equal, %d equal but for what may differ, %d SLRU pages\n%s",
-				install.Version, o.records, count, o.exact, o.masked, o.slruPages, o.table())
-		})
-	}
+	computetest.EachServer(t, computetest.AllMajors(), func(t *testing.T, install compute.Install) {
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
+		defer cancel()
+		o := newOracle(t, ctx, install)
+		seed := uint64(time.Now().UnixNano())
+		if s, err := strconv.ParseUint(os.Getenv("WALHAVEN_ORACLE_SEED"), 10, 64); err == nil {
+			seed = s
+		}
+		t.Logf("WALHAVEN_ORACLE_SEED=%d", seed)
+		for _, lsn := range o.choose(count, seed) {
+			o.compare(t, ctx, lsn)
+		}
+		t.Logf("%s: %d records, compared at %d LSNs: %d pages equal, %d equal but for what may differ, %d SLRU pages\n%s",
+			install.Version, o.records, count, o.exact, o.masked, o.slruPages, o.table())
+	})
 }
 
 // oracle is a server that has run, its state before, and what ingest made of it.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -23,21 +22,7 @@ import (
 // updates say only what differs; without hints in the log VISIBLE stamps no heap
 // page.
 func TestOracle(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts servers")
-	}
-	var installs []compute.Install
-	if os.Getenv("WALHAVEN_ORACLE_MAJORS") == "all" {
-		installs = computetest.Majors(t)
-	} else {
-		installs = append(installs, computetest.Find(t, 0))
-	}
-	for _, install := range installs {
-		t.Run(strconv.Itoa(install.Version.Major), func(t *testing.T) {
-			t.Setenv("WALHAVEN_PG_BIN", install.BinDir)
-			oracleOnServer(t, install)
-		})
-	}
+	computetest.EachServer(t, computetest.AllMajors(), oracleOnServer)
 }
 
 func oracleOnServer(t *testing.T, install compute.Install) {
@@ -91,11 +76,7 @@ var mustReach = []string{
 func redoPointer(t *testing.T, ctx context.Context, server *compute.Server) wal.LSN {
 	t.Helper()
 	require.NoError(t, server.Exec(ctx, "checkpoint"))
-	text, err := server.QueryValue(ctx, "select redo_lsn from pg_control_checkpoint()")
-	require.NoError(t, err)
-	lsn, err := wal.ParseLSN(text)
-	require.NoError(t, err)
-	return lsn
+	return computetest.LSN(t, server, "select redo_lsn from pg_control_checkpoint()")
 }
 
 func runWorkload(t *testing.T, ctx context.Context, server *compute.Server) {

@@ -8,7 +8,6 @@ import (
 
 	"github.com/walhaven/walhaven/compute/computetest"
 	"github.com/walhaven/walhaven/pagekey"
-	"github.com/walhaven/walhaven/wal"
 )
 
 // BenchmarkRedo applies records of the heap and of B-trees that pgbench wrote, as
@@ -21,10 +20,7 @@ func BenchmarkRedo(b *testing.B) {
 	out, err := server.Pgbench(ctx, "-i", "-q", "-s", "5")
 	require.NoError(b, err, out)
 	require.NoError(b, server.Exec(ctx, "CHECKPOINT"))
-	text, err := server.QueryValue(ctx, "SELECT redo_lsn FROM pg_control_checkpoint()")
-	require.NoError(b, err)
-	from, err := wal.ParseLSN(text)
-	require.NoError(b, err)
+	from := computetest.LSN(b, server, "SELECT redo_lsn FROM pg_control_checkpoint()")
 	out, err = server.Pgbench(ctx, "-n", "-M", "prepared", "-c", "8", "-j", "2", "-t", "10000")
 	require.NoError(b, err, out)
 	steps, pages, err := collect(filepath.Join(server.DataDir(), "pg_wal"), from, server.Install().Version.Major)

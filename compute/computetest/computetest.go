@@ -13,6 +13,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 	"time"
 
@@ -140,6 +141,47 @@ func Find(t testing.TB, major int) compute.Install {
 	}
 	return install
 }
+
+// LSN is what a query says that returns one.
+func LSN(t testing.TB, server *compute.Server, sql string) wal.LSN {
+	t.Helper()
+	text, err := server.QueryValue(t.Context(), sql)
+	if err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+	lsn, err := wal.ParseLSN(text)
+	if err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+	return lsn
+}
+
+// EachServer runs f for one install of each major on this machine, or, without
+// all, for the one that New would take, which it takes within f. It skips t under
+// -short.
+func EachServer(t *testing.T, all bool, f func(t *testing.T, install compute.Install)) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("starts servers")
+	}
+	var installs []compute.Install
+	if all {
+		installs = Majors(t)
+	}
+	if len(installs) == 0 {
+		installs = append(installs, Find(t, 0))
+	}
+	for _, install := range installs {
+		t.Run(strconv.Itoa(install.Version.Major), func(t *testing.T) {
+			t.Setenv("WALHAVEN_PG_BIN", install.BinDir)
+			f(t, install)
+		})
+	}
+}
+
+// AllMajors says whether WALHAVEN_ORACLE_MAJORS=all wants the long tests against
+// every major.
+func AllMajors() bool { return os.Getenv("WALHAVEN_ORACLE_MAJORS") == "all" }
 
 // Majors returns one install of each major on this machine, newest first; for
 // tests that run against all of them.

@@ -21,9 +21,9 @@ import (
 	"github.com/walhaven/walhaven/wal"
 )
 
-// importRounds is how often a pageserver is killed during an import.
-func importRounds(t *testing.T) int {
-	if text := os.Getenv("WALHAVEN_IMPORT_ROUNDS"); text != "" {
+// roundsOf is how often a test does what it does, as a variable says.
+func roundsOf(t *testing.T, variable string) int {
+	if text := os.Getenv(variable); text != "" {
 		n, err := strconv.Atoi(text)
 		require.NoError(t, err)
 		return n
@@ -40,7 +40,7 @@ func TestImportSurvivesKills(t *testing.T) {
 	ctx := context.Background()
 	_, err := c.Server.Pgbench(ctx, "-i", "-q", "-s", "2")
 	require.NoError(t, err)
-	rounds, seed := importRounds(t), uint64(time.Now().UnixNano())
+	rounds, seed := roundsOf(t, "WALHAVEN_IMPORT_ROUNDS"), uint64(time.Now().UnixNano())
 	t.Logf("seed %d, %d rounds", seed, rounds)
 	random := rand.New(rand.NewPCG(seed, 1))
 	killed := 0
@@ -104,10 +104,7 @@ func comparePages(t *testing.T, c *cluster.Cluster) {
 	ctx := context.Background()
 	_, err := c.Server.Psql(ctx, "-c", "CHECKPOINT")
 	require.NoError(t, err)
-	text, err := c.Server.QueryValue(ctx, "SELECT pg_current_wal_insert_lsn()")
-	require.NoError(t, err)
-	lsn, err := wal.ParseLSN(text)
-	require.NoError(t, err)
+	lsn := computetest.LSN(t, c.Server, "SELECT pg_current_wal_insert_lsn()")
 	kinds := oracle.Catalog(t, c.Server)
 	_, err = c.Server.Pgbench(ctx, "-t", "50", "-n")
 	require.NoError(t, err)

@@ -14,21 +14,12 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/walhaven/walhaven/compute/computetest"
 	"github.com/walhaven/walhaven/replication"
 	"github.com/walhaven/walhaven/test/cluster"
 	"github.com/walhaven/walhaven/test/oracle"
 	"github.com/walhaven/walhaven/wal"
 )
-
-// surviveRounds is how often the pageserver is killed, or its disk fails.
-func surviveRounds(t *testing.T) int {
-	if text := os.Getenv("WALHAVEN_SURVIVE_ROUNDS"); text != "" {
-		n, err := strconv.Atoi(text)
-		require.NoError(t, err)
-		return n
-	}
-	return 2
-}
 
 // storeFaults are the moments of the page store that a pageserver is killed at,
 // or at which its disk fails.
@@ -65,13 +56,13 @@ func TestPagesSurviveKillsAndFaults(t *testing.T) {
 	s := &survivor{t: t, c: cluster.New(t, cluster.Options{}), random: rand.New(rand.NewPCG(seed, 1))}
 	_, err := s.c.Server.Pgbench(context.Background(), "-i", "-q", "-s", "2")
 	require.NoError(t, err)
-	died := 0
-	for round := range surviveRounds(t) {
+	died, rounds := 0, roundsOf(t, "WALHAVEN_SURVIVE_ROUNDS")
+	for round := range rounds {
 		if s.round(round) {
 			died++
 		}
 	}
-	t.Logf("%d of %d rounds ended at their fail point", died, surviveRounds(t))
+	t.Logf("%d of %d rounds ended at their fail point", died, rounds)
 	s.bulk()
 	stopped, kinds, lsn := s.stop()
 	s.c.Kill("pageserver-1")
@@ -100,12 +91,8 @@ func (s *survivor) round(n int) (died bool) {
 		if died = s.c.PID("pageserver-1") == 0; died {
 			return true
 		}
-		rows, err := replication.Query(context.Background(), pageserverConninfo(s.t, s.c), "TIMELINE_STATUS", replication.DialOptions{})
-		if err != nil || len(rows) != 1 {
-			return false
-		}
-		applied, err := rows[0].LSN("applied_lsn")
-		return err == nil && applied >= target || rows[0]["pages_reason"] != ""
+		applied, reason := s.pages()
+		return applied >= target || reason != ""
 	})
 	if pid := s.c.PID("pageserver-1"); pid != 0 {
 		_ = syscall.Kill(pid, syscall.SIGKILL) // It may be dying at its point just now.
@@ -115,13 +102,22 @@ func (s *survivor) round(n int) (died bool) {
 	return died
 }
 
+// pages is how far the pageserver's pages are, 0 while it does not say, and why
+// they do not go on.
+func (s *survivor) pages() (applied wal.LSN, reason string) {
+	rows, err := replication.Query(context.Background(), pageserverConninfo(s.t, s.c), "TIMELINE_STATUS", replication.DialOptions{})
+	if err != nil || len(rows) != 1 {
+		return 0, ""
+	}
+	if applied, err = rows[0].LSN("applied_lsn"); err != nil {
+		applied = 0
+	}
+	return applied, rows[0]["pages_reason"]
+}
+
 func (s *survivor) now() wal.LSN {
 	s.t.Helper()
-	text, err := s.c.Server.QueryValue(context.Background(), "SELECT pg_current_wal_insert_lsn()")
-	require.NoError(s.t, err)
-	lsn, err := wal.ParseLSN(text)
-	require.NoError(s.t, err)
-	return lsn
+	return computetest.LSN(s.t, s.c.Server, "SELECT pg_current_wal_insert_lsn()")
 }
 
 // work writes some 20 MB of WAL of many kinds.
@@ -155,12 +151,8 @@ func (s *survivor) bulk() {
 	}
 	target := s.now()
 	s.c.Eventually("the pageserver has all", func() bool {
-		rows, err := replication.Query(context.Background(), pageserverConninfo(s.t, s.c), "TIMELINE_STATUS", replication.DialOptions{})
-		if err != nil || len(rows) != 1 {
-			return false
-		}
-		applied, err := rows[0].LSN("applied_lsn")
-		return err == nil && applied >= target
+		applied, _ := s.pages()
+		return applied >= target
 	})
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.c.PID("pageserver-1")))
 	require.NoError(s.t, err)

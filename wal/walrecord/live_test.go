@@ -6,7 +6,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -30,19 +29,7 @@ var liveSettings = map[string]string{
 // same version, or the extension pg_walinspect. Where there is neither, every
 // record has to be proved and known.
 func TestAgainstPostgreSQL(t *testing.T) {
-	if testing.Short() {
-		t.Skip("starts servers")
-	}
-	installs := computetest.Majors(t)
-	if len(installs) == 0 || os.Getenv("WALHAVEN_PG_BIN") != "" {
-		installs = []compute.Install{computetest.Find(t, 0)}
-	}
-	for _, install := range installs {
-		t.Run(strconv.Itoa(install.Version.Major), func(t *testing.T) {
-			t.Setenv("WALHAVEN_PG_BIN", install.BinDir)
-			againstServer(t, install)
-		})
-	}
+	computetest.EachServer(t, os.Getenv("WALHAVEN_PG_BIN") == "", againstServer)
 }
 
 func againstServer(t *testing.T, install compute.Install) {
@@ -87,11 +74,7 @@ func liveLSN(t *testing.T, ctx context.Context, server *compute.Server) wal.LSN 
 	t.Helper()
 	_, err := server.QueryValue(ctx, "select pg_logical_emit_message(true, 'flush', '')")
 	require.NoError(t, err)
-	text, err := server.QueryValue(ctx, "select pg_current_wal_flush_lsn()")
-	require.NoError(t, err)
-	lsn, err := wal.ParseLSN(text)
-	require.NoError(t, err)
-	return lsn
+	return computetest.LSN(t, server, "select pg_current_wal_flush_lsn()")
 }
 
 func runWorkload(t *testing.T, ctx context.Context, server *compute.Server) {
