@@ -100,7 +100,7 @@ func newOracle(t *testing.T, ctx context.Context, install compute.Install) *orac
 	if scripts != "" {
 		runScripts(t, ctx, o.server, scripts, install.Version.Major)
 	} else {
-		runWorkload(t, ctx, o.server)
+		runWorkload(t, o.server)
 	}
 	require.NoError(t, o.server.Stop(ctx, compute.Fast))
 	o.load(t)
@@ -136,37 +136,11 @@ func runScripts(t *testing.T, ctx context.Context, server *compute.Server, dir s
 	}
 }
 
-func runWorkload(t *testing.T, ctx context.Context, server *compute.Server) {
+func runWorkload(t *testing.T, server *compute.Server) {
 	t.Helper()
-	files := []string{"testdata/workload.sql", "../redo/testdata/workload.sql"}
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		require.NoError(t, err)
-		conn, err := server.Connect(ctx, "")
-		require.NoError(t, err)
-		for _, statement := range statements(string(text)) {
-			_, err := conn.Exec(ctx, statement).ReadAll()
-			require.NoError(t, err, statement)
-		}
-		require.NoError(t, conn.Close(ctx))
+	for _, file := range []string{"testdata/workload.sql", "../redo/testdata/workload.sql"} {
+		computetest.RunScript(t, server, file)
 	}
-}
-
-// statements splits a script at lines that end in a semicolon outside of dollar
-// quotes.
-func statements(script string) (all []string) {
-	var b strings.Builder
-	for line := range strings.Lines(script) {
-		if strings.HasPrefix(line, "--") {
-			continue
-		}
-		b.WriteString(line)
-		if strings.HasSuffix(line, ";\n") && strings.Count(b.String(), "$$")%2 == 0 {
-			all = append(all, b.String())
-			b.Reset()
-		}
-	}
-	return all
 }
 
 // load puts the files of the base, as of the end of its last checkpoint.

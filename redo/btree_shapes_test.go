@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -30,15 +29,7 @@ func TestOracleOfIndexShapes(t *testing.T) {
 		"synchronous_commit": "off", "wal_compression": "on",
 	}})
 	begin := redoPointer(t, ctx, server)
-	text, err := os.ReadFile("testdata/index_shapes.sql")
-	require.NoError(t, err)
-	conn, err := server.Connect(ctx, "")
-	require.NoError(t, err)
-	for _, statement := range statements(string(text)) {
-		_, err := conn.Exec(ctx, statement).ReadAll()
-		require.NoError(t, err, statement)
-	}
-	require.NoError(t, conn.Close(ctx))
+	computetest.RunScript(t, server, "testdata/index_shapes.sql")
 	require.NoError(t, server.Stop(ctx, compute.Fast))
 
 	compared := map[string]int{}

@@ -2,9 +2,7 @@ package redo
 
 import (
 	"context"
-	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -35,7 +33,7 @@ func oracleOnServer(t *testing.T, install compute.Install) {
 		},
 	})
 	begin := redoPointer(t, ctx, server)
-	runWorkload(t, ctx, server)
+	computetest.RunScript(t, server, "testdata/workload.sql")
 	require.NoError(t, server.Stop(ctx, compute.Fast))
 
 	read := func(k *oracle) (mains, maps int) {
@@ -77,35 +75,4 @@ func redoPointer(t *testing.T, ctx context.Context, server *compute.Server) wal.
 	t.Helper()
 	require.NoError(t, server.Exec(ctx, "checkpoint"))
 	return computetest.LSN(t, server, "select redo_lsn from pg_control_checkpoint()")
-}
-
-func runWorkload(t *testing.T, ctx context.Context, server *compute.Server) {
-	t.Helper()
-	text, err := os.ReadFile("testdata/workload.sql")
-	require.NoError(t, err)
-	conn, err := server.Connect(ctx, "")
-	require.NoError(t, err)
-	for _, statement := range statements(string(text)) {
-		_, err := conn.Exec(ctx, statement).ReadAll()
-		require.NoError(t, err, statement)
-	}
-	require.NoError(t, conn.Close(ctx))
-}
-
-// statements splits a script at lines that end in a semicolon outside of dollar
-// quotes.
-func statements(script string) []string {
-	var all []string
-	var b strings.Builder
-	for line := range strings.Lines(script) {
-		if strings.HasPrefix(line, "--") {
-			continue
-		}
-		b.WriteString(line)
-		if strings.HasSuffix(line, ";\n") && strings.Count(b.String(), "$$")%2 == 0 {
-			all = append(all, b.String())
-			b.Reset()
-		}
-	}
-	return all
 }
