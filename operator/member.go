@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/walhaven/walhaven/internal/invariant"
 	"github.com/walhaven/walhaven/internal/pause"
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/replication"
@@ -57,7 +58,7 @@ func (c *Cluster) membersFrom(ctx context.Context, addresses []string) (*Members
 	addresses, answers := c.surveyMembers(ctx, addresses)
 	view, err := headless.Evaluate(wal.TTID{Tenant: c.Tenant, Timeline: c.Timeline}, answers)
 	if err != nil {
-		return nil, errors.Join(ErrNoQuorum, err)
+		return nil, lookFailed(answers, err)
 	}
 	m := &Members{
 		Generation: uint32(view.Config.Generation), Joint: view.Config.Joint(), CommitLSN: view.CommitLSN, view: view, at: addresses,
@@ -172,10 +173,11 @@ func (c *Cluster) ChangeMembers(ctx context.Context, o MemberChange) (*Members, 
 
 // settledMembers waits for a change that is under way.
 func (c *Cluster) settledMembers(ctx context.Context, o MemberChange) (*Members, error) {
-	now, err := c.ListMembers(ctx)
+	now, err := c.knownMembers(ctx, o)
 	if err != nil || !now.Joint {
 		return now, err
 	}
+	invariant.Point("operator/member/joint")
 	if o.takesBack(now.view.Config) {
 		return c.goBack(ctx, o, now)
 	}
@@ -193,31 +195,29 @@ func (c *Cluster) drive(ctx context.Context, o MemberChange, now *Members, want 
 			addresses = append(addresses, addressOf(m))
 		}
 	}
-	said := ""
-	say := func(text string) {
-		if text != said {
-			said = text
-			o.Progress(text)
-		}
-	}
+	n := narrator{progress: o.Progress}
 	for {
 		m, err := c.membersFrom(ctx, addresses)
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
 		if err == nil {
+			n.fine()
 			done, err := m.reached(want)
 			if done || err != nil {
 				return m, err
 			}
+			if m.Joint {
+				invariant.Point("operator/member/joint")
+			}
 			if m.written() {
-				say(statement)
+				n.say(statement)
 				c.ask(ctx, m, statement)
-			} else if err := c.changeHeadless(ctx, o, m, want, say); err != nil {
-				say(err.Error())
+			} else if err := c.changeHeadless(ctx, o, m, want, n.say); err != nil {
+				n.say(err.Error())
 			}
 		} else {
-			say(err.Error())
+			n.trouble(err)
 		}
 		if err := pause.For(ctx, memberLookEvery); err != nil {
 			return nil, err
@@ -264,6 +264,7 @@ func (m *Members) written() bool {
 
 // ask tells the members, whose proposer does the rest.
 func (c *Cluster) ask(ctx context.Context, m *Members, statement string) {
+	invariant.Point("operator/member/ask")
 	var wg sync.WaitGroup
 	for i, a := range m.view.Answers {
 		if a.Err != nil || a.Joining {
@@ -273,6 +274,7 @@ func (c *Cluster) ask(ctx context.Context, m *Members, statement string) {
 			ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 			defer cancel()
 			_, _ = c.query(ctx, m.at[i], statement, nil) // The next look shows what came of it.
+			invariant.Point("operator/member/told")
 		})
 	}
 	wg.Wait()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	program "github.com/walhaven/walhaven/internal/daemon"
+	"github.com/walhaven/walhaven/internal/invariant"
 	"github.com/walhaven/walhaven/internal/pause"
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/replication"
@@ -24,11 +25,12 @@ func (c *Cluster) AbortChange(ctx context.Context, o MemberChange) (*Members, er
 	o = o.withProgress()
 	ctx, cancel := o.bounded(ctx)
 	defer cancel()
-	now, err := c.ListMembers(ctx)
+	now, err := c.knownMembers(ctx, o)
 	for round := 0; err == nil && !now.Joint; round++ {
 		want := pushwal.Configuration{Generation: now.view.Config.Generation, Members: now.view.Config.Members}
 		if round == withdrawRounds {
 			o.Progress(fmt.Sprintf("generation %d stays: nobody is wanted besides", now.Generation))
+			c.noteMembers(ctx, now, o.Progress) // A change that came through may have ended before it did.
 			return now, nil
 		}
 		statement := changeStatement(want)
@@ -37,7 +39,7 @@ func (c *Cluster) AbortChange(ctx context.Context, o MemberChange) (*Members, er
 		}
 		c.ask(ctx, now, statement)
 		if err = pause.For(ctx, memberLookEvery); err == nil {
-			now, err = c.ListMembers(ctx)
+			now, err = c.knownMembers(ctx, o)
 		}
 	}
 	if err != nil {
@@ -51,6 +53,7 @@ func (c *Cluster) goBack(ctx context.Context, o MemberChange, now *Members) (*Me
 	old := now.view.Config.Members
 	o.Progress(fmt.Sprintf("generation %d is joint; it is left for the old members: %s", now.Generation, replication.FormatMembers(old)))
 	o.back = true
+	invariant.Point("operator/member/back")
 	m, err := c.drive(ctx, o, now, pushwal.Configuration{Generation: now.view.Config.Generation, Members: old})
 	if errors.Is(err, ErrChangedOtherwise) {
 		return m, program.Explain(err, "The change had gone through, or was proposed already.",

@@ -5,6 +5,7 @@ import (
 	"net"
 	"slices"
 
+	"github.com/walhaven/walhaven/internal/invariant"
 	"github.com/walhaven/walhaven/protocol/pushwal"
 )
 
@@ -13,13 +14,17 @@ import (
 // it names all the same; a file that cannot be written is only said, for the members
 // have changed whatever it says.
 func (c *Cluster) noteMembers(ctx context.Context, m *Members, say func(string)) {
+	invariant.Point("operator/member/established")
 	safekeepers, retired := c.withMembership(ctx, m.view.Config)
 	if c.dir == "" || slices.Equal(safekeepers, c.Safekeepers) && slices.Equal(retired, c.Retired) {
 		return
 	}
 	next := *c
 	next.Safekeepers, next.Retired = safekeepers, retired
-	if err := next.save(); err != nil {
+	invariant.Point("operator/member/file/before")
+	err := next.save()
+	invariant.Point("operator/member/file/after")
+	if err != nil {
 		say("the cluster file still names the old members: " + err.Error())
 		return
 	}

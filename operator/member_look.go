@@ -2,13 +2,89 @@ package operator
 
 import (
 	"context"
+	"errors"
 	"net"
 	"slices"
 	"strconv"
+	"time"
 
+	"github.com/walhaven/walhaven/internal/pause"
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/replication"
+	"github.com/walhaven/walhaven/replication/headless"
 )
+
+const (
+	// memberPatience is how long too few answers are put up with before a change: a
+	// safekeeper may be starting.
+	memberPatience = 10 * time.Second
+	// troubleAfter is how long nothing but trouble is seen before it is said.
+	troubleAfter = 3 * time.Second
+)
+
+// errSwitching says that all safekeepers answer, but not of one generation.
+var errSwitching = errors.New("the safekeepers answer, but a majority is not yet of the newest generation")
+
+// lookFailed is why the members are not known.
+func lookFailed(answers []replication.Answer, err error) error {
+	if len(answers) > 0 && !slices.ContainsFunc(answers, func(a replication.Answer) bool { return a.Err != nil }) &&
+		errors.Is(err, headless.ErrNoQuorum) {
+		return errors.Join(errSwitching, ErrNoQuorum)
+	}
+	return errors.Join(ErrNoQuorum, err)
+}
+
+// knownMembers is ListMembers before a change, which has the time to wait until a
+// generation that is coming into force, by a command that has ended perhaps, is known
+// to a majority.
+func (c *Cluster) knownMembers(ctx context.Context, o MemberChange) (*Members, error) {
+	n := narrator{progress: o.Progress}
+	for {
+		m, err := c.ListMembers(ctx)
+		switch {
+		case err == nil:
+			return m, nil
+		case ctx.Err() != nil:
+			return nil, errors.Join(context.Cause(ctx), err)
+		case n.trouble(err) > memberPatience && !errors.Is(err, errSwitching):
+			return nil, err
+		}
+		if err := pause.For(ctx, memberLookEvery); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// narrator says what a change is at, once each, and what is wrong only when it lasts:
+// while one generation takes the place of another no majority is of either for a
+// moment.
+type narrator struct {
+	progress func(string)
+	said     string
+	wrong    time.Time // when trouble began, zero: there is none
+}
+
+func (n *narrator) say(text string) {
+	if text != n.said {
+		n.said = text
+		n.progress(text)
+	}
+}
+
+// fine ends trouble.
+func (n *narrator) fine() { n.wrong = time.Time{} }
+
+// trouble says err when there has been trouble for long enough, and returns for how long.
+func (n *narrator) trouble(err error) time.Duration {
+	if n.wrong.IsZero() {
+		n.wrong = time.Now()
+	}
+	lasts := time.Since(n.wrong)
+	if lasts >= troubleAfter {
+		n.say(err.Error())
+	}
+	return lasts
+}
 
 // surveyMembers asks the nodes at some addresses, and those that they name.
 func (c *Cluster) surveyMembers(ctx context.Context, addresses []string) ([]string, []replication.Answer) {

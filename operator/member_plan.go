@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/walhaven/walhaven/internal/invariant"
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/replication"
 	"github.com/walhaven/walhaven/replication/headless"
@@ -91,7 +92,10 @@ func (c *Cluster) createJoining(ctx context.Context, now *Members, o MemberChang
 		donor.Start, h.Last, quoteLiteral(string(h.Format())), config.Generation,
 		replication.FormatMembers(config.Members), replication.FormatIncarnations(config.Members))
 	o.Progress(o.Add + ": " + statement)
-	if _, err := c.query(ctx, o.Add, statement, nil); err != nil {
+	invariant.Point("operator/member/found/before")
+	_, err = c.query(ctx, o.Add, statement, nil)
+	invariant.Point("operator/member/found/after")
+	if err != nil {
 		return fmt.Errorf("safekeeper %s: %w", o.Add, err)
 	}
 	return nil

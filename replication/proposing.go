@@ -207,6 +207,9 @@ func (d *Proposing) event(ev consensus.Event) {
 // state that others read. It says whether the links have to be woken.
 func (d *Proposing) take(e *consensus.ProposerEffects) (wake bool) {
 	for _, s := range e.Send {
+		if r, ok := s.Msg.(*pushwal.ConfigurationRequest); ok && !r.Config.Joint() {
+			invariant.Point("proposing/members/final")
+		}
 		if l := d.links[s.Peer]; l != nil {
 			l.out = append(l.out, s.Msg)
 			wake = true

@@ -230,11 +230,14 @@ func (r *roll) dismiss(c, wanted pushwal.Configuration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for peer, stop := range r.stop {
-		if id := cmp.Or(r.s.term.d.NodeOf(peer), r.came[peer]); id != 0 && (!isMember(c, id) && !isMember(wanted, id) || r.moved(peer, id)) {
+		id := cmp.Or(r.s.term.d.NodeOf(peer), r.came[peer])
+		if id != 0 && (!isMember(c, id) && !isMember(wanted, id) || r.moved(peer, id)) {
 			r.s.logger.Info("no member any more", "node", uint64(id), "safekeeper", r.s.peers.address(peer))
 			stop()
 			delete(r.stop, peer)
 			r.s.term.stuck(peer, "")
+		} else if id != 0 && !isMember(c, id) {
+			r.s.logger.Info("a new member is waited for", "node", uint64(id), "safekeeper", r.s.peers.address(peer))
 		}
 	}
 }

@@ -24,7 +24,8 @@ type point struct {
 var elsewhere = []struct{ prefix, tests string }{
 	{"pagestore/", "pagestore's crash tests, at every point, and test/e2e TestPagesSurviveKillsAndFaults"},
 	{"pageserver/import/", "test/e2e TestImportSurvivesKills, at random instants and not yet at these points"},
-	{"operator/", "test/e2e TestAttachGoesOnAfterACrash: the operator's tool, at every point"},
+	{"operator/", "test/e2e TestAttachGoesOnAfterACrash and TestMemberGoesOnAfterACrash: the operator's tool, at every point"},
+	{"proposing/members/", "test/e2e TestMemberGoesOnAfterACrash, as often as a walproposer comes there"},
 }
 
 const (
