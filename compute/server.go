@@ -102,7 +102,11 @@ func (s *Server) Install() Install { return s.install }
 func (s *Server) DataDir() string { return s.dataDir }
 
 // LogFile returns the path of the file that the server's log goes to.
-func (s *Server) LogFile() string { return s.dataDir + ".log" }
+func (s *Server) LogFile() string { return LogFile(s.dataDir) }
+
+// LogFile returns the path of the file that the log of a server which is started here
+// in dataDir goes to.
+func LogFile(dataDir string) string { return dataDir + ".log" }
 
 // Port returns the TCP port on 127.0.0.1.
 func (s *Server) Port() int {

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/walhaven/walhaven/compute"
 )
 
 // daemon is how one of walhaven's own programs is run in a local cluster.
@@ -76,6 +78,9 @@ func (l *local) walproposer() daemon {
 	}
 	if l.User == localUser {
 		args = append(args, "--ledger", filepath.Join(l.dir, "rpo.jsonl"))
+	}
+	if l.User == localUser && l.Attached == nil {
+		args = append(args, "--postgres-log", compute.LogFile(l.Postgres.DataDir))
 	}
 	if l.Walproposer.InProcess {
 		args = append(args, "--in-process")

@@ -28,6 +28,9 @@ const facts = `SELECT current_setting('fsync') AS fsync,
 	current_setting('full_page_writes') AS full_page_writes,
 	current_setting('synchronous_commit') AS synchronous_commit,
 	current_setting('synchronous_standby_names') AS names,
+	current_setting('logging_collector') AS logging_collector,
+	current_setting('log_min_messages') AS log_min_messages,
+	current_setting('lc_messages') AS lc_messages,
 	CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_flush_lsn() END AS flush_lsn,
 	(SELECT count(*) FROM pg_stat_replication WHERE application_name = '%[1]s') AS sessions,
 	(SELECT string_agg(sync_state, ',') FROM pg_stat_replication WHERE application_name = '%[1]s' AND pid = %[2]d) AS sync_state,
@@ -46,7 +49,7 @@ func (s *session) watchServer(ctx context.Context) error {
 		err := s.check(ctx)
 		last := time.Now()
 		next.Reset(checkEvery)
-		if err != nil || s.wrong != "" {
+		if err != nil || s.wrong != "" || s.serverLog.behind {
 			next.Reset(recheckEvery)
 		}
 		if isShuttingDown(err) && giveUp == nil {
@@ -102,6 +105,7 @@ func (s *session) check(ctx context.Context) error {
 		s.logger.Warn("PostgreSQL is not set up for safe commits", "findings", wrong)
 	}
 	s.wrong = wrong
+	s.keepCancelled(ctx, c, row) // the last question: it may have taken the connection
 	return nil
 }
 

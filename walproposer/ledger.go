@@ -23,7 +23,8 @@ import (
 type Interval = replication.Interval
 
 // ledger is the file of intervals: a line of JSON for each that began, and one
-// for each that ended. A line is on the disk before anything else happens.
+// for each that ended; one for waits that were cancelled, and again when more were.
+// A line is on the disk before anything else happens.
 type ledger struct {
 	path string
 
@@ -31,6 +32,10 @@ type ledger struct {
 	good time.Time // the last look at which all was well
 	open *Interval
 	read bool // the file was read
+	// joined is the last interval of cancelled waits of this process, with how many
+	// they are.
+	joined *Interval
+	waits  int
 	// all are the newest, and news has a token when there is something new among them.
 	all  []Interval
 	news chan struct{}
@@ -40,7 +45,7 @@ func newLedger(path string) *ledger { return &ledger{path: path, news: make(chan
 
 // line is one entry of the file.
 type line struct {
-	Event    string   `json:"event"` // began or ended
+	Event    string   `json:"event"` // began, ended or cancelled
 	Interval Interval `json:"interval"`
 }
 
@@ -67,6 +72,7 @@ func readLedger(path string) ([]Interval, error) {
 }
 
 func parseLedger(b []byte) (out []Interval, err error) {
+	open, joined := -1, -1 // the last that began, and the last of cancelled waits
 	for n := 1; len(b) > 0; n++ {
 		text, rest, whole := bytes.Cut(b, []byte("\n"))
 		b = rest
@@ -79,9 +85,13 @@ func parseLedger(b []byte) (out []Interval, err error) {
 		}
 		switch {
 		case l.Event == "began":
-			out = append(out, l.Interval)
-		case l.Event == "ended" && len(out) > 0:
-			out[len(out)-1] = l.Interval
+			open, out = len(out), append(out, l.Interval)
+		case l.Event == "ended" && open >= 0:
+			out[open] = l.Interval
+		case l.Event == "cancelled" && joined >= 0 && out[joined].Began.Equal(l.Interval.Began):
+			out[joined] = l.Interval
+		case l.Event == "cancelled":
+			joined, out = len(out), append(out, l.Interval)
 		}
 	}
 	return out, nil
@@ -128,8 +138,10 @@ func (l *ledger) loadLocked() error {
 	if err != nil {
 		return err
 	}
-	if n := len(known); n > 0 && known[n-1].Ended.IsZero() {
-		l.open = &known[n-1] // of an earlier life of this program
+	for n := range known {
+		if known[n].Ended.IsZero() {
+			l.open = &known[n] // of an earlier life of this program
+		}
 	}
 	l.all, l.read = replication.MergeIntervals(known), true
 	return nil

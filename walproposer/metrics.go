@@ -94,7 +94,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		queueChecks:      counter("queue_checks_total", "Times that all of the queue was checked, because a connection ended in a way that damaged memory would explain."),
 		queueDamaged:     counter("queue_damaged_total", "Times that such a check found damage. Each ended the term; the next one has new memory."),
 		unprotected:      gauge("commits_unprotected", "Whether commits do not wait for the quorum (1), as of the last look at PostgreSQL."),
-		unprotectedTotal: counter("unprotected_intervals_total", "Intervals that began in which commits did not wait for the quorum."),
+		unprotectedTotal: counter("unprotected_intervals_total", "Intervals that began in which commits did not wait for the quorum, or whose wait was cancelled."),
 		uncopied:         gauge("unprotected_intervals_uncopied", "Intervals of the ledger that no quorum of safekeepers has, as of the last attempt to give them."),
 
 		generation: gauge("membership_generation", "Generation of the membership in force, as this proposer knows it."),

@@ -68,6 +68,9 @@ type Options struct {
 	// Ledger is the file of the intervals in which PostgreSQL did not wait; "" =
 	// they are counted and logged only.
 	Ledger string
+	// PostgresLog is the file that the log of a PostgreSQL without a logging collector
+	// goes to, for waits that are cancelled; "" = they are not seen there.
+	PostgresLog string
 	// Instance names this supervisor; random when zero. It is in memory only.
 	Instance pushwal.Instance
 }

@@ -28,7 +28,9 @@ type sessions struct {
 	state   *state
 	crew    crew
 	ledger  *ledger
-	elected func() // hears of each election; nil: nobody does
+	// serverLog is PostgreSQL's, and only the session at hand uses it.
+	serverLog *serverLog
+	elected   func() // hears of each election; nil: nobody does
 }
 
 // run keeps a session going until ctx is done (nil) or nothing can be gained by
@@ -45,7 +47,8 @@ func (w *sessions) run(ctx context.Context) error {
 		began := time.Now()
 		w.metrics.sessions.Inc()
 		s := &session{
-			o: w.o, logger: w.logger, metrics: w.metrics, state: w.state, crew: w.crew, ledger: w.ledger, elected: w.elected,
+			o: w.o, logger: w.logger, metrics: w.metrics, state: w.state, crew: w.crew,
+			ledger: w.ledger, serverLog: w.serverLog, elected: w.elected,
 			takeover: takeover, deposed: deposed, patient: patient,
 		}
 		err := s.run(ctx)

@@ -24,7 +24,9 @@ type session struct {
 	state   *state
 	crew    crew
 	ledger  *ledger
-	elected func()
+	// serverLog is PostgreSQL's, for waits that were cancelled.
+	serverLog *serverLog
+	elected   func()
 	// takeover campaigns in spite of another writer; deposed says that the last
 	// session ended by a higher term, patient that it did, or ended between its look and
 	// its election.

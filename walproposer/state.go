@@ -43,6 +43,7 @@ type state struct {
 	stuck    map[int]string // by peer: why it cannot be filled
 	postgres *daemon.Check
 	outlook  *outlook
+	waits    string // what Status says about waits that are cancelled
 }
 
 func newState(h *daemon.Health) *state {
@@ -129,6 +130,18 @@ func (s *state) checked(reason string) {
 	}
 }
 
+// cancelled takes why waits that are cancelled are not seen, "" when they are, and says
+// whether that is news.
+func (s *state) cancelled(reason string) (news bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	was := s.waits
+	if s.waits = cancelledSeen; reason != "" {
+		s.waits = cancelledNotSeen + reason
+	}
+	return s.waits != was
+}
+
 // acknowledged is the readiness check: commits are being acknowledged by a
 // quorum.
 func (s *state) acknowledged() (bool, string) {
@@ -173,6 +186,9 @@ type Status struct {
 	// Live safekeepers stream and have answered lately, the same ones since LiveSince.
 	Live      int       `json:"live_safekeepers"`
 	LiveSince time.Time `json:"live_since,omitzero"`
+	// CancelledWaits says whether commits that stop waiting for the quorum are seen in
+	// PostgreSQL's log: "seen", or "not seen" with the reason; "" before the first look.
+	CancelledWaits string `json:"cancelled_waits,omitempty"`
 }
 
 // lastTerm is the highest term of this walproposer.
@@ -192,6 +208,7 @@ func (s *state) status() Status {
 	out := Status{
 		PID: os.Getpid(), TapPID: os.Getpid(), PushPIDs: []int{os.Getpid()},
 		CommitLSN: s.commit, State: string(s.phase), Since: s.since, Reason: s.reason,
+		CancelledWaits: s.waits,
 	}
 	term := s.term
 	if s.t != nil {

@@ -42,7 +42,10 @@ func New(o Options, d Deps) (*Walproposer, error) {
 }
 
 func newSessions(o Options, d Deps, c crew) *sessions {
-	return &sessions{o: o, logger: d.Logger, metrics: newMetrics(d.Registerer), state: newState(d.Health), crew: c, ledger: newLedger(o.Ledger)}
+	return &sessions{
+		o: o, logger: d.Logger, metrics: newMetrics(d.Registerer), state: newState(d.Health), crew: c,
+		ledger: newLedger(o.Ledger), serverLog: new(serverLog),
+	}
 }
 
 func (w *sessions) status() Status { return w.state.status() }

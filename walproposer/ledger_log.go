@@ -1,0 +1,147 @@
+package walproposer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/walhaven/walhaven/replication"
+	"github.com/walhaven/walhaven/wal"
+)
+
+// What Status says about waits that are cancelled, the latter with the reason.
+const (
+	cancelledSeen    = "seen"
+	cancelledNotSeen = "not seen: "
+)
+
+// keepCancelled records the waits that were cancelled since the last look, according
+// to PostgreSQL's log. Where that cannot be read it says so once, and nothing ends.
+func (s *session) keepCancelled(ctx context.Context, c *replication.Client, row replication.Row) {
+	now, quorum := time.Now().UTC(), max(s.state.status().CommitLSN, s.confirmed)
+	err := errNoLog
+	if src := s.logSource(c, row); src != nil {
+		err = s.serverLog.look(ctx, src)
+	}
+	blind := unreadable(row)
+	if err != nil {
+		blind = logFailure(err)
+	}
+	if failed := s.recordCancelled(ctx, c, now); failed != nil {
+		s.logger.Error("cannot record that waits for the quorum were cancelled", "waits", s.serverLog.found, "err", failed)
+	} else if err == nil && !s.serverLog.behind {
+		s.serverLog.from, s.serverLog.good = quorum, now
+	}
+	if errors.Is(err, context.Canceled) {
+		return // the session ends
+	}
+	if s.state.cancelled(blind) && blind != "" {
+		s.logger.Warn("waits for the quorum that are cancelled are not seen", "reason", blind)
+	}
+}
+
+// errNoLog says that nobody knows where PostgreSQL's log is.
+var errNoLog = errors.New("PostgreSQL has no logging collector, and no --postgres-log is given")
+
+// logSource is where PostgreSQL's log is to be read, nil when it is not known.
+func (s *session) logSource(c *replication.Client, row replication.Row) logSource {
+	switch {
+	case row["logging_collector"] == "on":
+		return collectorLog{c}
+	case s.o.PostgresLog != "":
+		return localLog{s.o.PostgresLog}
+	}
+	return nil
+}
+
+// recordCancelled brings what was found to the ledger; after an error the next look
+// does.
+func (s *session) recordCancelled(ctx context.Context, c *replication.Client, now time.Time) error {
+	l := s.serverLog
+	if l.found == 0 {
+		return nil
+	}
+	row, err := one(ctx, c, "SELECT pg_current_wal_flush_lsn() AS flush_lsn WHERE NOT pg_is_in_recovery()")
+	if err != nil {
+		return err
+	}
+	server, err := row.LSN("flush_lsn")
+	if err != nil {
+		return err
+	}
+	i, began, err := s.ledger.cancelled(now, l.good, l.found, l.from, server)
+	if err != nil {
+		return err
+	}
+	if began {
+		s.metrics.unprotectedTotal.Inc()
+	}
+	s.logger.Warn("waits for the quorum were cancelled", "waits", l.found, "from", i.From, "to", i.To)
+	l.found = 0
+	return nil
+}
+
+// unreadable says why PostgreSQL's log does not tell of each wait that is cancelled, ""
+// if it does.
+func unreadable(row replication.Row) string {
+	language := row["lc_messages"]
+	base, _, _ := strings.Cut(language, ".")
+	switch level := row["log_min_messages"]; {
+	case level == "error" || level == "log" || level == "fatal" || level == "panic":
+		return "log_min_messages is " + level + ": PostgreSQL does not log them"
+	case language != "" && base != "C" && base != "POSIX" && !strings.HasPrefix(strings.ToLower(language), "en"):
+		return "lc_messages is " + language + ": only English messages are understood"
+	}
+	return ""
+}
+
+// logFailure is why the log could not be read, with the way out where it is known.
+func logFailure(err error) string {
+	const insufficientPrivilege = "42501"
+	var e *pgconn.PgError
+	if errors.As(err, &e) && e.Code == insufficientPrivilege {
+		return e.Message + "; PostgreSQL's log needs pg_monitor and GRANT EXECUTE ON FUNCTION pg_current_logfile(), pg_read_binary_file(text, bigint, bigint, boolean)"
+	}
+	return err.Error()
+}
+
+// cancelled records that n waits were cancelled between two looks, durably: from is
+// where the quorum's WAL ended at after, the look before, to where the server's does
+// now. Looks with such waits that follow each other make one interval, so that clients that cancel all
+// the time do not fill the ledger; began says that it is a new one.
+func (l *ledger) cancelled(now, after time.Time, n int, from, to wal.LSN) (i Interval, began bool, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err := l.loadLocked(); err != nil {
+		return i, false, err
+	}
+	joined, waits := l.joined, l.waits+n
+	if began = joined == nil || joined.Ended.Before(after); began {
+		at := now
+		for slices.ContainsFunc(l.all, func(i Interval) bool { return i.Began.Equal(at) }) {
+			at = at.Add(1) // an interval is known by it
+		}
+		joined, waits = &Interval{Began: at, After: after, From: from}, n
+	}
+	i = *joined
+	i.Ended, i.To, i.Reason = now, max(i.To, to), cancelledReason(waits)
+	if err := l.append(line{"cancelled", i}); err != nil {
+		return i, false, err
+	}
+	l.joined, l.waits = &i, waits
+	l.knowLocked(i)
+	return i, began, nil
+}
+
+func cancelledReason(n int) string {
+	waits := "waits for the quorum were"
+	if n == 1 {
+		waits = "wait for the quorum was"
+	}
+	return fmt.Sprintf("%d %s cancelled, according to PostgreSQL's log", n, waits)
+}
