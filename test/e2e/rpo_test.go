@@ -19,6 +19,10 @@ import (
 func TestRPOOfTheQuorum(t *testing.T) {
 	c := cluster.New(t, cluster.Options{})
 	ctx := context.Background()
+	c.Eventually("the walproposer reads the log of the server that up started", func() bool {
+		_, text := cluster.Get(t, "http://"+c.Walproposer.HTTP+"/v1/status")
+		return strings.Contains(text, `"cancelled_waits":"seen"`)
+	})
 	require.NoError(t, c.Server.Set(ctx, map[string]string{"synchronous_commit": "local"}))
 	c.Eventually("two safekeepers know", func() bool {
 		n := 0
