@@ -83,6 +83,7 @@ var table = append(append([]point{
 	{program: walproposer, name: "walproposer/tap/queued", nth: 10},
 	{program: walproposer, name: "proposing/commit/before-report", nth: 10},
 	{program: walproposer, name: "proposing/commit/before-announce", nth: 10},
+	{program: walproposer, name: "proposing/announce", unreachable: "only when no commit follows for a moment; walproposer's TestLastCommitIsAnnounced leaves the announcement out"},
 	{program: walproposer, name: "shmqueue/publish/before", nth: 10},
 	{program: walproposer, name: "shmqueue/publish/after", nth: 10},
 	{program: walproposer, name: "shmqueue/publish/woken", nth: 10},
