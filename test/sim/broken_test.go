@@ -15,20 +15,25 @@ func TestBrokenProtections(t *testing.T) {
 	for name, tc := range map[string]struct {
 		broken Break
 		wipe   bool
+		store  bool
 	}{
-		"vote not saved":              {Break{VoteNotSaved: true}, false},
-		"history before truncation":   {Break{HistoryBeforeTruncation: true}, false},
-		"acknowledged before sync":    {Break{AckBeforeSync: true}, false},
-		"elected without proof":       {Break{NoProof: true}, false},
-		"quorum of one":               {Break{QuorumOfOne: true}, false},
-		"wiped node votes":            {Break{JoiningCounts: true}, true},
-		"commit of older terms alone": {Break{OldTermCommit: true}, false},
-		"donor in any term":           {Break{AnyTermRead: true}, false},
+		"vote not saved":                {Break{VoteNotSaved: true}, false, false},
+		"history before truncation":     {Break{HistoryBeforeTruncation: true}, false, false},
+		"acknowledged before sync":      {Break{AckBeforeSync: true}, false, false},
+		"elected without proof":         {Break{NoProof: true}, false, false},
+		"quorum of one":                 {Break{QuorumOfOne: true}, false, false},
+		"wiped node votes":              {Break{JoiningCounts: true}, true, false},
+		"commit of older terms alone":   {Break{OldTermCommit: true}, false, false},
+		"donor in any term":             {Break{AnyTermRead: true}, false, false},
+		"learned what is not committed": {Break{LearnsFlushed: true}, false, false},
+		"removed what others lack":      {Break{RemovesFlushed: true}, false, false},
+		"segments not on disk":          {Break{SegmentsUnsynced: true}, false, true},
+		"timeline made in place":        {Break{CreatedInPlace: true}, false, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			for seed := uint64(1); seed <= within; seed++ {
 				c := Random(seed)
-				c.Break, c.Wipe = tc.broken, tc.wipe
+				c.Break, c.Wipe, c.Store = tc.broken, tc.wipe, tc.store
 				if _, err := Run(c); err != nil {
 					var v *Violation
 					require.ErrorAs(t, err, &v)

@@ -158,7 +158,35 @@ func (wd *World) checkNode(n *node) {
 	} else if c > wd.start && !m.holds(wd.committed[:c-base]) {
 		wd.fail("invariant 3: node %d holds other WAL below its commit position %s", n.id, c)
 	}
+	wd.checkRemoved(n)
 	wd.checkLog(n)
+}
+
+// checkRemoved is C12, as far as it is between members: object stores, pageservers and
+// slots hold back only more.
+func (wd *World) checkRemoved(n *node) {
+	m := n.disk.view()
+	if m.oldest == base {
+		return
+	}
+	if wd.broken(c12, m.oldest > m.state.CommitLSN || m.oldest > m.flushed) {
+		wd.fail("C12: node %d has removed WAL below %s, persisted as committed is %s, durable %s", n.id, m.oldest, m.state.CommitLSN, m.flushed)
+	}
+	for _, o := range wd.nodes {
+		if wd.broken(c12, !o.wiped && max(o.disk.view().flushed, wd.start) < m.oldest) {
+			wd.fail("C12: node %d has removed WAL below %s, node %d holds it up to %s only", n.id, m.oldest, o.id, o.disk.view().flushed)
+		}
+	}
+}
+
+// checkThere says whether a node still has the WAL that another one, a member unless it was
+// wiped, is to be given from it.
+func (wd *World) checkThere(from, to *node, at wal.LSN) bool {
+	gone := at < from.disk.view().oldest
+	if wd.broken(c12, gone && !to.wiped) {
+		wd.fail("C12: node %d is to be given WAL from %s on, node %d has it from %s on", to.id, at, from.id, from.disk.view().oldest)
+	}
+	return !gone
 }
 
 // checkLog: the durable log holds what its history claims (S3, R5).

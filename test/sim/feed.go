@@ -39,7 +39,11 @@ func (w *writer) fetch(peer int, at, end wal.LSN) []byte {
 		return nil
 	}
 	w.starving = 0
-	b := w.wd.termRead(w.wd.nodes[donor], w, at, min(end, upto))
+	from := w.wd.nodes[donor]
+	if !w.wd.checkThere(from, w.wd.nodes[peer], at) {
+		return nil
+	}
+	b := w.wd.termRead(from, w, at, min(end, upto))
 	w.wd.stats.count("laggard: fed by a donor", boolInt(len(b) > 0))
 	return b
 }

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"slices"
 
 	"github.com/walhaven/walhaven/protocol/pushwal"
@@ -20,6 +21,7 @@ type learning struct {
 	lesson    consensus.Lesson
 	link      *link // known to own's acceptor only
 	at        wal.LSN
+	seen      wal.Term // of the peer, when it was looked at
 	next      func(*World, *learning) (more bool)
 }
 
@@ -44,9 +46,12 @@ func (wd *World) learn() {
 			if wd.broken(c11, l.Term > 0 && wd.leaders[l.Term] == nil) {
 				wd.fail("C11: node %d learns from node %d in term %d, which nobody won", own.id, peer.id, l.Term)
 			}
+			if wd.cfg.Break.LearnsFlushed {
+				l.Upto = max(l.Upto, peer.acceptor.FlushLSN())
+			}
 			wd.nextConn++
 			wd.lessons = append(wd.lessons, &learning{
-				own: own, peer: peer, life: own.acceptor, lesson: l,
+				own: own, peer: peer, life: own.acceptor, lesson: l, seen: peer.acceptor.State().Term,
 				link: &link{conn: wd.nextConn, n: own}, next: (*World).learnGreet,
 			})
 		}
@@ -99,6 +104,16 @@ func (wd *World) learnElected(l *learning) bool {
 	})
 }
 
+// checkCopied is C10: a member copies WAL from a peer in many steps, by what it saw of the
+// peer at first. Whatever becomes of the peer's terms meanwhile, all of it is committed.
+func (wd *World) checkCopied(l *learning, b []byte) {
+	wd.stats.count("peers: the other's term changed meanwhile", boolInt(l.peer.disk.view().state.Term != l.seen))
+	from, to := int(l.at-base), int(l.at-base)+len(b)
+	if wd.broken(c10, to > len(wd.committed) || !bytes.Equal(b, wd.committed[from:to])) {
+		wd.fail("C10: node %d copies from node %d what is not committed behind %s", l.own.id, l.peer.id, l.at)
+	}
+}
+
 // learnBytes takes over bytes that the peer has committed, as it has them now.
 func (wd *World) learnBytes(l *learning) bool {
 	if l.at < l.lesson.Upto && !l.peer.up {
@@ -114,7 +129,11 @@ func (wd *World) learnBytes(l *learning) bool {
 		CommitLSN: l.lesson.Commit, TLI: l.lesson.TLIHistory.TLIAt(l.at),
 	}
 	if end > l.at {
+		if !wd.checkThere(l.peer, l.own, l.at) {
+			return false
+		}
 		m.WAL = slices.Clone(l.peer.disk.view().upto(end)[l.at-base:])
+		wd.checkCopied(l, m.WAL)
 	}
 	m.CRC = pushwal.Checksum(m.WAL)
 	l.at = end

@@ -20,6 +20,8 @@ type disk interface {
 	// crash loses what is not durable, or some of it, and starts anew.
 	crash(r *rand.Rand) error
 	close()
+	// remove gives up WAL below a position. What is told of it may still be there.
+	remove(below wal.LSN) error
 	// view is what is there: the bytes from base on, how many of them are
 	// durable, and the record positions.
 	view() *model
@@ -32,11 +34,12 @@ type model struct {
 	scan    walrecord.Scanner // of bytes
 	flushed wal.LSN           // end of the last whole durable record
 	start   wal.LSN
+	oldest  wal.LSN // what lies below was removed; bytes keeps it for the checks
 	state   consensus.State
 }
 
 func newModel(s consensus.State) *model {
-	return &model{start: s.Start, state: s, scan: *newScanner(s.TLIHistory), flushed: base}
+	return &model{start: s.Start, state: s, scan: *newScanner(s.TLIHistory), flushed: base, oldest: base}
 }
 
 func (m *model) view() *model { return m }
@@ -121,6 +124,14 @@ func (m *model) save(s consensus.State) error {
 	}
 	m.state = consensus.State{}
 	return m.state.UnmarshalBinary(b)
+}
+
+// remove has no files to round to. What lies in front of the first record goes with it.
+func (m *model) remove(below wal.LSN) error {
+	if below > m.start {
+		m.oldest = max(m.oldest, below)
+	}
+	return nil
 }
 
 func (m *model) crash(r *rand.Rand) error {

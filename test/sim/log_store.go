@@ -16,22 +16,22 @@ const storeDir = "timeline"
 // storeLog is the real log on a file system that can crash, and the model
 // beside it: both must agree on every position.
 type storeLog struct {
+	wd    *World
 	model *model
 	fs    *vfs.MemFS
 	store *walstore.Store
 }
 
-func newStoreLog(s consensus.State) (*storeLog, error) {
-	l := &storeLog{model: newModel(s), fs: vfs.NewCrashableMem()}
+func (wd *World) newStoreLog(s consensus.State) (*storeLog, error) {
+	l := &storeLog{wd: wd, model: newModel(s), fs: vfs.NewCrashableMem()}
 	state, err := s.MarshalBinary()
 	if err != nil {
 		return nil, err
 	}
-	l.store, err = walstore.Create(storeDir, walstore.Control{
+	return l, l.create(walstore.Control{
 		ID: s.ID, SystemID: s.SystemID, PGVersion: s.PGVersion, SegmentSize: s.SegmentSize, Start: s.Start,
 		History: s.TLIHistory, State: state,
-	}, walstore.Options{FS: l.fs})
-	return l, err
+	})
 }
 
 func (l *storeLog) view() *model { return l.model }
@@ -48,7 +48,17 @@ func (l *storeLog) agree(what string) error {
 		return fmt.Errorf("after %s the store is at %+v, expected write %s, record %s, flushed record %s",
 			what, p, m.end(), m.recordEnd(), m.flushed)
 	}
-	return nil
+	return l.checkFolder(l.fs)
+}
+
+func (l *storeLog) remove(below wal.LSN) error {
+	if _, err := l.store.RemoveBefore(below); err != nil {
+		return violation("remove WAL below %s: %v", below, err)
+	}
+	if err := l.model.remove(below); err != nil {
+		return err
+	}
+	return l.agree("removal")
 }
 
 func (l *storeLog) append(tli wal.TLI, at wal.LSN, b []byte) error {
@@ -97,15 +107,22 @@ func (l *storeLog) crash(r *rand.Rand) error {
 	percent := []int{0, 50, 100}[r.IntN(3)]
 	fs := l.fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: r})
 	l.close()
-	store, err := walstore.Open(storeDir, walstore.Options{FS: fs})
+	if err := l.checkFolder(fs); err != nil {
+		return err
+	}
+	store, err := walstore.Open(storeDir, l.options(fs))
 	if err != nil {
 		return violation("the store does not open after a crash: %v", err)
 	}
 	l.fs, l.store = fs, store
 	end := store.Positions().Write
 	m := l.model
-	if end < m.flushed || end > max(m.end(), m.recordEnd()) {
+	// A record whose last bytes are zeros is whole before these are written.
+	if end < m.flushed {
 		return violation("after a crash the WAL ends at %s; durable was %s, written %s", end, m.flushed, m.end())
+	}
+	if o := store.Oldest(); o > m.oldest {
+		return violation("C12: after a crash the WAL begins at %s, to be removed was what lies below %s", o, m.oldest)
 	}
 	if n := int(end - base); n > len(m.bytes) {
 		m.bytes = append(m.bytes, make([]byte, n-len(m.bytes))...)
@@ -125,11 +142,12 @@ func (l *storeLog) crash(r *rand.Rand) error {
 }
 
 func (l *storeLog) sameBytes() error {
-	got := make([]byte, len(l.model.bytes))
-	if _, err := l.store.ReadAt(got, base); err != nil && len(got) > 0 {
+	want := l.model.bytes[l.model.oldest-base:]
+	got := make([]byte, len(want))
+	if _, err := l.store.ReadAt(got, l.model.oldest); err != nil && len(got) > 0 {
 		return violation("read the WAL back: %v", err)
 	}
-	if string(got) != string(l.model.bytes) {
+	if string(got) != string(want) {
 		return violation("the WAL read back after a crash differs from what was written")
 	}
 	return nil

@@ -210,6 +210,36 @@ func (n *node) acknowledge() {
 	n.run(nil, e, false)
 }
 
+// checkpoint persists positions that moved, and removes WAL that nobody needs. Who
+// joins a membership that changes has to be given all of it.
+func (n *node) checkpoint() {
+	if s := n.acceptor.Checkpoint(); s != nil {
+		if err := n.disk.save(*s); err != nil {
+			n.wd.failErr(err)
+			return
+		}
+	}
+	if n.wd.cfg.Spares > 0 || n.acceptor.Joining() {
+		return
+	}
+	m := n.disk.view()
+	horizon, before := min(m.state.CommitLSN, m.state.TruncateLSN, n.acceptor.FlushLSN()), m.oldest
+	if n.wd.cfg.Break.RemovesFlushed {
+		horizon = n.acceptor.FlushLSN()
+	}
+	if err := n.disk.remove(horizon); err != nil {
+		n.wd.failErr(err)
+		return
+	}
+	n.wd.checkRemoved(n)
+	if m.oldest > before {
+		n.wd.stats.count("node: old WAL removed", 1)
+		if n.wd.dice.IntN(4) == 0 && n.wd.cfg.Crash > 0 && !n.wd.calm {
+			n.crash()
+		}
+	}
+}
+
 // send queues answers on the connections that are still used.
 func (n *node) send(out []consensus.Outgoing) {
 	for _, o := range out {

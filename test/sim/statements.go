@@ -32,8 +32,12 @@ const (
 	c4
 	c5
 	c6
+	c8
 	c9
+	c10
 	c11
+	c12
+	c14
 	statements // how many there are
 )
 
@@ -42,7 +46,7 @@ var statementNames = [statements]string{
 	durability:  "invariant 1: whichever quorum votes next, it elects all that was acknowledged",
 	oneWriter:   "invariant 2: nothing is committed behind the start of a later term",
 	samePrefix:  "invariant 3: below its commit position a node holds what was committed",
-	divergence:  "invariant 4: who is elected has the quorum's bytes",
+	divergence:  "invariant 4, instead of C13: who is elected has the quorum's bytes",
 	quorumsMeet: "any two quorums that could vote next have a node in common",
 	s1:          "S1, S2: no term is won twice",
 	s3:          "S3: a log holds what its history claims, in rising terms",
@@ -65,8 +69,12 @@ var statementNames = [statements]string{
 	c4:          "C4: the truncate position is held by all and never falls",
 	c5:          "C5: what a node reports, in votes too, is durable",
 	c6:          "C6: a restart finds all that was known to be committed",
+	c8:          "C8: a file under a segment's name has its whole size, after a crash too",
 	c9:          "C9: a donor gives a proposer that proposer's WAL only",
+	c10:         "C10: what is copied from a peer step by step is committed, whatever its term did meanwhile",
 	c11:         "C11: members learn from terms that were won",
+	c12:         "C12: WAL goes only below the persisted commit position, and where no member lacks it",
+	c14:         "C14: after a crash a timeline is there whole or not at all",
 }
 
 // broken counts a check of a statement, and says whether it failed.

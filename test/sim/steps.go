@@ -11,7 +11,7 @@ import (
 func (wd *World) next() {
 	r := wd.rng
 	// Nodes that learn hide some of what broken drivers do.
-	if wd.cfg.Break == (Break{}) && r.IntN(10) == 0 {
+	if b := wd.cfg.Break; (b == Break{} || b.LearnsFlushed) && r.IntN(10) == 0 {
 		wd.learn()
 	}
 	if wd.cfg.Spares > 0 && r.IntN(5) == 0 {
@@ -41,6 +41,9 @@ func (wd *World) next() {
 	case x < 840:
 		if n := wd.nodes[r.IntN(len(wd.nodes))]; n.up {
 			n.sync()
+			if n.up && wd.dice.IntN(12) == 0 {
+				n.checkpoint()
+			}
 		}
 	case x < 870:
 		if w := wd.writer(); w != nil {
@@ -123,11 +126,7 @@ func (wd *World) disturb(x int) {
 		}
 	case x < 38:
 		if n.up {
-			if s := n.acceptor.Checkpoint(); s != nil {
-				if err := n.disk.save(*s); err != nil {
-					wd.failErr(err)
-				}
-			}
+			n.checkpoint()
 		}
 	case wd.cfg.Spares > 0:
 		if wd.cfg.Wipe && n.disk != nil && wd.spared(n) {

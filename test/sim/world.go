@@ -40,6 +40,10 @@ type Break struct {
 	JoiningCounts           bool // a wiped node comes back as if nothing had happened
 	OldTermCommit           bool // WAL of older terms is committed by counting copies
 	AnyTermRead             bool // a donor gives WAL to a proposer whose term it is not in
+	LearnsFlushed           bool // a member takes from a peer what that has, committed or not
+	RemovesFlushed          bool // a node removes what it has on disk, whoever lacks it
+	SegmentsUnsynced        bool // a segment gets its name before its file is on disk
+	CreatedInPlace          bool // a timeline's folder is made under its own name
 	ProposedInForce         bool // members take what a peer has accepted for what is in force
 }
 
@@ -82,6 +86,7 @@ func RandomMembers(seed uint64) Config {
 type World struct {
 	cfg    Config
 	rng    *rand.Rand
+	dice   *rand.Rand // of retention
 	stats  Stats
 	ttid   wal.TTID
 	start  wal.LSN
@@ -164,7 +169,7 @@ func run(cfg Config) (Stats, map[uint64]struct{}, error) {
 
 func newWorld(cfg Config) *World {
 	wd := &World{
-		cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 1)), stats: Stats{},
+		cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 1)), dice: rand.New(rand.NewPCG(cfg.Seed, 2)), stats: Stats{},
 		ttid:   wal.TTID{Tenant: wal.TenantID{1}, Timeline: wal.TimelineID{2}},
 		states: map[uint64]struct{}{}, cut: map[[2]int]bool{}, leaders: map[wal.Term]*writer{}, starts: map[wal.Term]wal.LSN{},
 		configs:     map[pushwal.Generation]pushwal.Configuration{},
@@ -206,7 +211,11 @@ func (wd *World) newDisk(s consensus.State) disk {
 	if !wd.cfg.Store {
 		return newModel(s)
 	}
-	l, err := newStoreLog(s)
+	l, err := wd.newStoreLog(s)
+	if isViolation(err) {
+		wd.failErr(err)
+		return newModel(s)
+	}
 	if err != nil {
 		panic(fmt.Sprintf("sim: make a store: %v", err))
 	}
