@@ -44,18 +44,11 @@ func (wd *World) converge() {
 		}
 		switch i % 5 {
 		case 0:
-			for _, n := range wd.nodes {
-				if n.up {
-					n.sync()
-				}
-			}
+			wd.syncAll()
 		case 2:
 			w.write()
 		case 4:
-			for p := range wd.nodes {
-				w.connect(p)
-			}
-			w.step(&consensus.Tick{})
+			w.reachAll()
 			if w.dead {
 				w = wd.newWriter(nil)
 			}
@@ -86,11 +79,7 @@ func (wd *World) goOn(headless *writer) {
 		wd.deliver()
 		switch i % 5 {
 		case 0:
-			for _, n := range wd.nodes {
-				if n.up {
-					n.sync()
-				}
-			}
+			wd.syncAll()
 		case 1:
 			w.prove()
 		case 2:
@@ -103,15 +92,29 @@ func (wd *World) goOn(headless *writer) {
 			}
 			w.write()
 		case 4:
-			for p := range wd.nodes {
-				w.connect(p)
-			}
-			w.step(&consensus.Tick{})
+			w.reachAll()
 		}
 	}
 	if wd.err == nil && w.commit < end {
 		wd.fail("commits do not go on: elected %t, written %s, committed %s%s", w.election != nil, end, w.commit, wd.memberships())
 	}
+}
+
+// syncAll brings to the disks of all nodes that are up what they have written.
+func (wd *World) syncAll() {
+	for _, n := range wd.nodes {
+		if n.up {
+			n.sync()
+		}
+	}
+}
+
+// reachAll connects to every node that is not connected, and lets time pass.
+func (w *writer) reachAll() {
+	for p := range w.wd.nodes {
+		w.connect(p)
+	}
+	w.step(&consensus.Tick{})
 }
 
 func (wd *World) settled(w *writer) bool {
