@@ -30,6 +30,7 @@ type AttachOptions struct {
 	Timeline    string   // name of the new timeline
 	Role, Slot  string   // what to make in PostgreSQL
 	HTTP        string   // the walproposer's --listen-http
+	PostgresLog string   // file of PostgreSQL's log, where it has no logging collector
 	Manager     string   // who writes PostgreSQL's settings; empty: found out
 	NoStart     bool     // somebody else runs the walproposer
 	DryRun      bool     // check and print, change nothing
@@ -174,6 +175,7 @@ func (a *attach) plan() error {
 		a.Walproposer.HTTP = a.o.HTTP
 	}
 	a.Attached.Admin = conninfo.Format(a.admin)
+	a.Attached.PostgresLog = cmp.Or(a.o.PostgresLog, a.Attached.PostgresLog)
 	a.Postgres.ConnString = conninfo.Format(asRole(a.admin, a.Attached.Role, a.rolePassFile()))
 	if a.o.Replication != "" {
 		server, err := resolveServer(a.o.Replication)

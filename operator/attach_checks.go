@@ -37,6 +37,7 @@ const attachFacts = `SELECT current_setting('server_version_num')::int AS versio
 	(SELECT setting::bigint FROM pg_settings WHERE name = 'max_slot_wal_keep_size') AS slot_keep_mib,
 	current_setting('idle_replication_slot_timeout', true) AS idle_slot_timeout,
 	current_setting('synchronous_standby_names') AS names,
+	current_setting('logging_collector') AS logging_collector,
 	(SELECT coalesce(sourcefile || ':' || sourceline, source) FROM pg_settings WHERE name = 'synchronous_standby_names') AS names_source,
 	(SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'Patroni%%') AS patroni,
 	(SELECT count(*) FROM pg_stat_activity WHERE application_name = 'cnpg-instance-manager') AS cnpg,
@@ -105,6 +106,7 @@ func (a *attach) check(ctx context.Context) (err error) {
 	a.checkOurs(c, role, slot)
 	a.checkHBA(ctx, c, role)
 	a.checkDisk(c)
+	a.checkLog(c)
 	a.askNodes(ctx)
 	a.checkNodes(c, ahead)
 	if len(c.failed) > 0 {

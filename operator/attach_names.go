@@ -93,6 +93,7 @@ func (a *attach) finish(ctx context.Context) error {
 		if a.hands {
 			a.say("%s", lineToChoose(a.o.Manager, a.facts["names"], a.facts["names_source"]))
 		}
+		a.sayLog(ctx)
 		a.say("Nothing was changed.")
 		return nil
 	}
@@ -108,6 +109,7 @@ func (a *attach) finish(ctx context.Context) error {
 	if !a.o.NoStart {
 		a.say("The walproposer runs until this machine stops. For it to come back by itself make a service of this line (docs/operations.md has a unit):\n  %s", shellLine(a.walproposer().args))
 	}
+	a.sayLog(ctx)
 	a.say("How it is:  walhaven status --cluster %s\nTo leave:   walhaven detach --cluster %s", a.dir, a.dir)
 	a.say("Restoring needs a base backup that is newer than this: pg_basebackup -X none is enough.")
 	return nil

@@ -22,6 +22,9 @@ type Attachment struct {
 	// RoleMade and SlotMade say that they were missing and are ours to drop.
 	RoleMade bool `toml:"role_made"`
 
+	// PostgresLog is the file of PostgreSQL's log that the walproposer is told.
+	PostgresLog string `toml:"postgres_log,omitempty"`
+
 	Slot     string `toml:"slot"`
 	SlotMade bool   `toml:"slot_made"`
 

@@ -32,7 +32,13 @@ func (c *Cluster) CollectStatus(ctx context.Context) *Status {
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() { s.Postgres = c.postgresStatus(ctx) })
-	wg.Go(func() { s.Walproposer = c.walproposerStatus(ctx) })
+	wg.Go(func() {
+		s.Walproposer = c.walproposerStatus(ctx)
+		if s.Walproposer.Error == "" {
+			intervals, _ := c.RPO(ctx) // Its log says what is wrong with the ledger.
+			s.Walproposer.RecentlyCancelled = recentlyCancelled(intervals, time.Now())
+		}
+	})
 	for i, n := range c.Safekeepers {
 		wg.Go(func() { s.Safekeepers[i] = c.safekeeperStatus(ctx, n) })
 	}
@@ -121,6 +127,7 @@ type walproposerRow struct {
 	Since     time.Time `json:"since"`
 	Reason    string    `json:"reason"`
 	LiveSince time.Time `json:"live_since"`
+	Cancelled string    `json:"cancelled_waits"`
 }
 
 func (c *Cluster) walproposerStatus(ctx context.Context) WalproposerStatus {
@@ -133,6 +140,7 @@ func (c *Cluster) walproposerStatus(ctx context.Context) WalproposerStatus {
 	s.PID, s.TapPID, s.PushPIDs = r.PID, r.TapPID, r.PushPIDs
 	s.Term, s.CommitLSN = r.Term, r.CommitLSN
 	s.State, s.Since, s.Reason, s.LiveSince = r.State, r.Since, r.Reason, r.LiveSince
+	s.CancelledWaits = r.Cancelled
 	return s
 }
 

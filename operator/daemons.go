@@ -82,6 +82,9 @@ func (l *local) walproposer() daemon {
 	if l.User == localUser && l.Attached == nil {
 		args = append(args, "--postgres-log", compute.LogFile(l.Postgres.DataDir))
 	}
+	if l.Attached != nil && l.Attached.PostgresLog != "" {
+		args = append(args, "--postgres-log", l.Attached.PostgresLog)
+	}
 	if l.Walproposer.InProcess {
 		args = append(args, "--in-process")
 	}

@@ -197,6 +197,9 @@ func (a *attach) dropRole(ctx context.Context) error {
 	if err != nil || len(rows) == 0 || !a.Attached.RoleMade {
 		return err
 	}
+	if err := a.revokeLog(ctx); err != nil {
+		return err
+	}
 	if err := a.pg.change(ctx, "DROP ROLE "+ident(a.Attached.Role)); err != nil {
 		return program.Explain(err, "", "Something else has been given to the role: DROP OWNED BY "+ident(a.Attached.Role)+", then detach again.")
 	}

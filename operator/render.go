@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"text/tabwriter"
 	"time"
+
+	"github.com/walhaven/walhaven/walproposer"
 )
 
 // plural counts things in a sentence: plural(2, "node") is "2 nodes". A second
@@ -55,7 +57,27 @@ func (s *Status) WriteTable(w io.Writer, now time.Time) error {
 	for _, n := range s.Pageservers {
 		fmt.Fprintf(t, "pageserver %d\t%s\t%s\t\t%s\t%s\t%s\t%s\n", n.ID, n.PG, pidText(n.PID), n.LastRecordLSN, n.DiskConsistentLSN, bytesText(n.LagBytes), note(n.Error, ""))
 	}
-	return t.Flush()
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	return s.Walproposer.writeCancelled(w)
+}
+
+// writeCancelled tells of commits that stopped waiting for the quorum, or that nobody
+// would see that.
+func (s WalproposerStatus) writeCancelled(w io.Writer) error {
+	if n := len(s.RecentlyCancelled); n > 0 {
+		last := s.RecentlyCancelled[n-1]
+		if _, err := fmt.Fprintf(w, "\nWARNING:  %s, before %s (%s of the last day). Such commits may be on PostgreSQL's disk alone: walhaven rpo\n",
+			last.Reason, timeText(last.Ended), plural(n, "interval")); err != nil {
+			return err
+		}
+	}
+	if walproposer.WaitsNotSeen(s.CancelledWaits) == "" {
+		return nil
+	}
+	fmt.Fprintln(w)
+	return writeUnseen(w, s.CancelledWaits)
 }
 
 func pidText(pid int) string {

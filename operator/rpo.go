@@ -66,11 +66,41 @@ func (c *Cluster) intervalsAt(ctx context.Context, address string) (out []walpro
 	return out, err
 }
 
-// WriteRPO writes intervals for people.
-func WriteRPO(w io.Writer, intervals []walproposer.Interval) error {
+// CancelledWaits is what the walproposer says of waits that are cancelled: whether it
+// sees them in PostgreSQL's log. "" when it does not answer.
+func (c *Cluster) CancelledWaits(ctx context.Context) string {
+	return c.walproposerStatus(ctx).CancelledWaits
+}
+
+// recentlyCancelled are those of intervals that are of cancelled waits and ended within
+// a day before now.
+func recentlyCancelled(intervals []walproposer.Interval, now time.Time) (out []walproposer.Interval) {
+	for _, i := range intervals {
+		if walproposer.OfCancelledWaits(i) && now.Sub(i.Ended) < 24*time.Hour {
+			out = append(out, i)
+		}
+	}
+	return out
+}
+
+// writeUnseen says why waits that are cancelled are not seen, if so.
+func writeUnseen(w io.Writer, cancelledWaits string) error {
+	why := walproposer.WaitsNotSeen(cancelledWaits)
+	if why == "" {
+		return nil
+	}
+	_, err := fmt.Fprintf(w, "Commits that are cancelled while they wait are not recorded: %s\n", why)
+	return err
+}
+
+// WriteRPO writes intervals for people, with what the walproposer says of waits that are
+// cancelled.
+func WriteRPO(w io.Writer, intervals []walproposer.Interval, cancelledWaits string) error {
 	if len(intervals) == 0 {
-		_, err := fmt.Fprintln(w, "Commits have waited for the quorum whenever it was looked.")
-		return err
+		if _, err := fmt.Fprintln(w, "Commits have waited for the quorum whenever it was looked."); err != nil {
+			return err
+		}
+		return writeUnseen(w, cancelledWaits)
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "began after\tnoticed\tended\tfrom\tto\treason")
@@ -83,7 +113,10 @@ func WriteRPO(w io.Writer, intervals []walproposer.Interval) error {
 		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", cmp.Or(timeText(i.After), "unknown"), timeText(i.Began), ended, i.From, to, i.Reason)
 	}
-	return table.Flush()
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	return writeUnseen(w, cancelledWaits)
 }
 
 func timeText(t time.Time) string {

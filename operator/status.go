@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/walhaven/walhaven/wal"
+	"github.com/walhaven/walhaven/walproposer"
 )
 
 // Status is the answer of `walhaven status -o json`. Its field names are
@@ -59,7 +60,12 @@ type WalproposerStatus struct {
 	CommitLSN wal.LSN   `json:"commit_lsn"`
 	// LiveSince is when the last safekeeper came, left or fell silent.
 	LiveSince time.Time `json:"live_since,omitzero"`
-	Error     string    `json:"error,omitempty"`
+	// CancelledWaits says whether commits that stop waiting for the quorum are seen in
+	// PostgreSQL's log, as the walproposer's own status does.
+	CancelledWaits string `json:"cancelled_waits,omitempty"`
+	// RecentlyCancelled are the intervals of such commits that ended within the last day.
+	RecentlyCancelled []walproposer.Interval `json:"recently_cancelled,omitempty"`
+	Error             string                 `json:"error,omitempty"`
 }
 
 // SafekeeperStatus is what one safekeeper says of the timeline. LagBytes is

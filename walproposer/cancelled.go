@@ -7,10 +7,11 @@ import (
 )
 
 // Lines of PostgreSQL's log in which SyncRepWaitForLSN (syncrep.c) says that a commit
-// stopped waiting. In csvlog and jsonlog no text that a client chose can look so, for
-// its quotes are doubled or escaped. In the plain form, where the prefix is the
-// operator's and the further lines of a statement begin with a tab, a client can forge
-// one, and it is counted: as it would be had it cancelled a wait.
+// stopped waiting; they are the same in 14 to 18. In csvlog and jsonlog no other text
+// that a client chose can look so, for its quotes are doubled or escaped; in the plain
+// form, where the prefix is the operator's and the further lines of a statement begin
+// with a tab, it can. A client can also RAISE the very warning. Both are counted: as they
+// would be had it cancelled a wait.
 var plainWait, quotedWait = func() (plain, quoted *regexp.Regexp) {
 	const message = `(?:canceling wait for synchronous replication due to user request|` +
 		`canceling the wait for synchronous replication and terminating connection due to administrator command)`

@@ -125,9 +125,9 @@ func TestServerLogFollowsAFile(t *testing.T) {
 	look(5)
 	write(os.O_APPEND, strings.Repeat(strings.Repeat("x", 1023)+"\n", logReads*logRead/1024)+wait)
 	look(0)
-	require.True(t, l.behind)
+	require.EqualValues(t, len(wait), l.unread())
 	look(1)
-	require.False(t, l.behind)
+	require.Zero(t, l.unread())
 	require.Error(t, new(serverLog).look(context.Background(), localLog{t.TempDir()}), "a folder")
 }
 
@@ -174,6 +174,12 @@ func TestServerLogFollowsRotations(t *testing.T) {
 	f.current, f.files["mon"] = "mon", wait // log_truncate_on_rotation
 	delete(f.files, "wed")
 	look(1)
+	f.files["mon"] += wait
+	f.files["mon-1"], f.files["mon-2"], f.files["mon-3"] = wait, wait+wait, wait // several since the last look
+	f.files["a-old"], f.files["mon-2.csv"] = wait, wait
+	f.current = "mon-3"
+	look(5)
+	look(0)
 }
 
 // Cancelled waits of looks that follow each other are one interval, beside one that
@@ -215,9 +221,24 @@ func TestLedgerOfCancelledWaits(t *testing.T) {
 }
 
 func TestLogsThatDoNotTell(t *testing.T) {
-	for _, language := range []string{"", "C", "POSIX", "C.UTF-8", "en_US.UTF-8", "English_United States.1252"} {
-		require.Empty(t, unreadable(replication.Row{"lc_messages": language, "log_min_messages": "warning"}), language)
-	}
-	require.Contains(t, unreadable(replication.Row{"lc_messages": "de_DE.UTF-8"}), "de_DE")
-	require.Contains(t, unreadable(replication.Row{"lc_messages": "C", "log_min_messages": "fatal"}), "fatal")
+	row := replication.Row{"lc_messages": "de_DE.UTF-8", "log_min_messages": "warning", "short_desc": englishDesc}
+	require.Empty(t, unreadable(row), "a server without translations")
+	row["short_desc"] = "Erzwingt die Synchronisierung von Aktualisierungen auf Festplatte."
+	require.Contains(t, unreadable(row), "de_DE")
+	row["lc_messages"] = ""
+	require.Contains(t, unreadable(row), "lc_messages is ''", "the language of the environment")
+	require.Contains(t, unreadable(replication.Row{"short_desc": englishDesc, "log_min_messages": "fatal"}), "fatal")
+}
+
+// A log that is written faster than it is read is not called read.
+func TestStateOfCancelledWaits(t *testing.T) {
+	s := newState(nil)
+	require.True(t, s.cancelled("", 0))
+	require.Equal(t, "seen", s.status().CancelledWaits)
+	require.False(t, s.cancelled("", 0))
+	s.cancelled("", 5<<20+1)
+	require.Equal(t, "seen, with 6 MiB of PostgreSQL's log still to be read", s.status().CancelledWaits)
+	require.Empty(t, WaitsNotSeen(s.status().CancelledWaits))
+	s.cancelled("no file", 1)
+	require.Equal(t, "no file", WaitsNotSeen(s.status().CancelledWaits))
 }

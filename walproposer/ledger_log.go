@@ -20,6 +20,16 @@ const (
 	cancelledNotSeen = "not seen: "
 )
 
+// WaitsNotSeen is the reason in a Status' CancelledWaits, "" where they are seen or
+// nothing is known.
+func WaitsNotSeen(cancelledWaits string) string {
+	reason, ok := strings.CutPrefix(cancelledWaits, cancelledNotSeen)
+	if !ok {
+		return ""
+	}
+	return reason
+}
+
 // keepCancelled records the waits that were cancelled since the last look, according
 // to PostgreSQL's log. Where that cannot be read it says so once, and nothing ends.
 func (s *session) keepCancelled(ctx context.Context, c *replication.Client, row replication.Row) {
@@ -40,7 +50,7 @@ func (s *session) keepCancelled(ctx context.Context, c *replication.Client, row 
 	if errors.Is(err, context.Canceled) {
 		return // the session ends
 	}
-	if s.state.cancelled(blind) && blind != "" {
+	if s.state.cancelled(blind, s.serverLog.unread()) && blind != "" {
 		s.logger.Warn("waits for the quorum that are cancelled are not seen", "reason", blind)
 	}
 }
@@ -86,16 +96,19 @@ func (s *session) recordCancelled(ctx context.Context, c *replication.Client, no
 	return nil
 }
 
+// englishDesc is what pg_settings says of fsync where messages are not translated. It
+// is a message like those in the log, and lc_messages alone does not tell: a server may
+// have no translations, or have taken the language from its environment.
+const englishDesc = "Forces synchronization of updates to disk."
+
 // unreadable says why PostgreSQL's log does not tell of each wait that is cancelled, ""
 // if it does.
 func unreadable(row replication.Row) string {
-	language := row["lc_messages"]
-	base, _, _ := strings.Cut(language, ".")
 	switch level := row["log_min_messages"]; {
 	case level == "error" || level == "log" || level == "fatal" || level == "panic":
-		return "log_min_messages is " + level + ": PostgreSQL does not log them"
-	case language != "" && base != "C" && base != "POSIX" && !strings.HasPrefix(strings.ToLower(language), "en"):
-		return "lc_messages is " + language + ": only English messages are understood"
+		return "log_min_messages is " + level + ": PostgreSQL does not log them; set it to warning and reload"
+	case row["short_desc"] != englishDesc:
+		return "lc_messages is '" + row["lc_messages"] + "': only English messages are understood; set it to C and reload"
 	}
 	return ""
 }
@@ -138,10 +151,16 @@ func (l *ledger) cancelled(now, after time.Time, n int, from, to wal.LSN) (i Int
 	return i, began, nil
 }
 
+// cancelledEnd ends the reason of an interval of cancelled waits.
+const cancelledEnd = " cancelled, according to PostgreSQL's log"
+
 func cancelledReason(n int) string {
 	waits := "waits for the quorum were"
 	if n == 1 {
 		waits = "wait for the quorum was"
 	}
-	return fmt.Sprintf("%d %s cancelled, according to PostgreSQL's log", n, waits)
+	return fmt.Sprintf("%d %s%s", n, waits, cancelledEnd)
 }
+
+// OfCancelledWaits says whether an interval is of commits whose wait was cancelled.
+func OfCancelledWaits(i Interval) bool { return strings.HasSuffix(i.Reason, cancelledEnd) }

@@ -44,7 +44,8 @@ type serverLog struct {
 	offset int64
 	sizes  map[string]int64 // when the end was reached last
 	scan   waitScan
-	behind bool // the last look did not reach the end
+	behind bool  // the last look did not reach the end
+	end    int64 // of the file when it was looked at last
 
 	found int       // waits that are not recorded yet
 	from  wal.LSN   // where the quorum's WAL ended when the end was reached last
@@ -69,7 +70,7 @@ func (l *serverLog) look(ctx context.Context, src logSource) error {
 	if size, ok := sizes[l.file]; ok && size < l.offset {
 		l.begin(l.file, 0) // it was cut
 	}
-	l.behind = true
+	l.behind, l.end = true, sizes[l.file]
 	for range logReads {
 		b, err := src.read(ctx, l.file, l.offset)
 		var refused *pgconn.PgError
@@ -81,16 +82,39 @@ func (l *serverLog) look(ctx context.Context, src logSource) error {
 		switch {
 		case len(b) >= logRead:
 		case l.file != file: // The server goes on in another one, which it may append to.
-			l.begin(file, 0)
-			if was := l.sizes[file]; was <= sizes[file] {
+			next := l.after(file, sizes)
+			l.begin(next, 0)
+			if was := l.sizes[next]; was <= sizes[next] {
 				l.offset = was
 			}
+			l.behind, l.end = true, sizes[next]
 		default:
 			l.sizes, l.behind = sizes, false
 			return nil
 		}
 	}
 	return nil
+}
+
+// after is the file that the server went on in after l.file: the one that it writes
+// now, or one between the two, for it may have gone on more than once since the last
+// look. Names of files that it made one after the other sort so.
+func (l *serverLog) after(file string, sizes map[string]int64) (next string) {
+	next = file
+	for name, size := range sizes {
+		if l.file < name && name < next && path.Ext(name) == path.Ext(file) && size > l.sizes[name] {
+			next = name
+		}
+	}
+	return next
+}
+
+// unread is how much the last look left, in bytes.
+func (l *serverLog) unread() int64 {
+	if !l.behind {
+		return 0
+	}
+	return max(0, l.end-l.offset)
 }
 
 func (l *serverLog) begin(file string, offset int64) {

@@ -130,14 +130,17 @@ func (s *state) checked(reason string) {
 	}
 }
 
-// cancelled takes why waits that are cancelled are not seen, "" when they are, and says
-// whether that is news.
-func (s *state) cancelled(reason string) (news bool) {
+// cancelled takes why waits that are cancelled are not seen, "" when they are, with how
+// many bytes of PostgreSQL's log are still to be read, and says whether that is news.
+func (s *state) cancelled(reason string, unread int64) (news bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	was := s.waits
-	if s.waits = cancelledSeen; reason != "" {
+	switch s.waits = cancelledSeen; {
+	case reason != "":
 		s.waits = cancelledNotSeen + reason
+	case unread > 0:
+		s.waits += fmt.Sprintf(", with %d MiB of PostgreSQL's log still to be read", (unread+1<<20-1)>>20)
 	}
 	return s.waits != was
 }
@@ -187,7 +190,8 @@ type Status struct {
 	Live      int       `json:"live_safekeepers"`
 	LiveSince time.Time `json:"live_since,omitzero"`
 	// CancelledWaits says whether commits that stop waiting for the quorum are seen in
-	// PostgreSQL's log: "seen", or "not seen" with the reason; "" before the first look.
+	// PostgreSQL's log: "seen", with how much is still to be read if it is much, or "not
+	// seen" with the reason; "" before the first look.
 	CancelledWaits string `json:"cancelled_waits,omitempty"`
 }
 

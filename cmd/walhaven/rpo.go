@@ -25,7 +25,7 @@ func (r *rpoCmd) Run(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
-	intervals, err := r.ask(ctx, cluster)
+	intervals, cancelled, err := r.ask(ctx, cluster)
 	if errors.Is(err, operator.ErrNoQuorum) {
 		return daemon.WithExit(daemon.ExitQuorumLost, err)
 	}
@@ -35,18 +35,20 @@ func (r *rpoCmd) Run(ctx context.Context, c *cli) error {
 	if r.Output == "json" {
 		return json.NewEncoder(os.Stdout).Encode(intervals)
 	}
-	return operator.WriteRPO(os.Stdout, intervals)
+	return operator.WriteRPO(os.Stdout, intervals, cancelled)
 }
 
-// ask asks the walproposer, whose ledger is the first to know; the safekeepers when
-// it does not answer, or they are all that is known.
-func (r *rpoCmd) ask(ctx context.Context, c *operator.Cluster) ([]walproposer.Interval, error) {
+// ask asks the walproposer, whose ledger is the first to know, and which says whether
+// it sees waits that are cancelled; the safekeepers when it does not answer, or they are
+// all that is known.
+func (r *rpoCmd) ask(ctx context.Context, c *operator.Cluster) (intervals []walproposer.Interval, cancelled string, err error) {
 	if len(r.Safekeepers) == 0 {
 		intervals, err := c.RPO(ctx)
 		if err == nil {
-			return intervals, nil
+			return intervals, c.CancelledWaits(ctx), nil
 		}
 		fmt.Fprintf(os.Stderr, "%v\nWhat the safekeepers know:\n", err)
 	}
-	return c.RPOOfQuorum(ctx)
+	intervals, err = c.RPOOfQuorum(ctx)
+	return intervals, "", err
 }

@@ -207,9 +207,11 @@ func TestAttachAndDetachUnderLoad(t *testing.T) {
 	require.Equal(t, before, a.footprint(), "a rehearsal changes nothing")
 	require.NoFileExists(t, filepath.Join(a.dir, operator.ClusterFile))
 
-	out := a.attach()
+	require.Contains(t, rehearsal, "--postgres-log FILE")
+	out := a.attach("--postgres-log", a.pg.LogFile())
 	t.Log(out)
 	require.Contains(t, out, "Every commit now waits for a majority of the 3 safekeepers.")
+	require.NotContains(t, out, "--postgres-log FILE", "it is told where the log is")
 	require.Equal(t, "walhaven", a.value("SHOW synchronous_standby_names"))
 	require.Equal(t, "sync", a.value("SELECT sync_state FROM pg_stat_replication WHERE application_name = 'walhaven'"))
 	status, code := cluster.Walhaven(t, "status", "--dir", a.dir)
