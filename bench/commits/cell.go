@@ -33,11 +33,11 @@ type cell struct {
 
 // cell runs pgbench once.
 func (p plan) cell(ctx context.Context, s system, workload string, clients int) (c cell, err error) {
-	dir, err := os.MkdirTemp(p.dir, "log-")
+	dir, err := os.MkdirTemp(p.Dir, "log-")
 	if err != nil {
 		return c, err
 	}
-	defer os.RemoveAll(dir) //nolint:errcheck // All goes with p.dir.
+	defer os.RemoveAll(dir) //nolint:errcheck // All goes with p.Dir.
 	account, err := compute.RunAs()
 	if err != nil {
 		return c, err

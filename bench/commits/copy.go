@@ -27,7 +27,7 @@ const walARow = 320
 
 // copyFile writes the rows of the bulk load, once.
 func (p plan) copyFile() (path string, err error) {
-	path = filepath.Join(p.dir, "bulk.txt")
+	path = filepath.Join(p.Dir, "bulk.txt")
 	if _, err := os.Stat(path); err == nil {
 		return path, nil
 	}

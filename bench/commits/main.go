@@ -6,39 +6,27 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
-	"github.com/walhaven/walhaven/compute"
+	"github.com/walhaven/walhaven/bench"
 )
 
 // plan is what to measure.
 type plan struct {
+	bench.Place
 	systems, workloads []string
 	clients            []int
 	rounds             int
 	seconds, warm      time.Duration
 	scale              int
 	copy               int // bytes of WAL of the bulk load; 0: none
-	install            compute.Install
-	programs           string // walhaven's
-	dir                string
 }
 
-func main() {
-	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	err := run(ctx)
-	cancel()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "commits:", err)
-		os.Exit(1)
-	}
-}
+func main() { bench.Main("commits", run) }
 
 func run(ctx context.Context) (err error) {
 	var p plan
@@ -50,8 +38,7 @@ func run(ctx context.Context) (err error) {
 	flag.DurationVar(&p.warm, "warm", 5*time.Second, "pgbench before a system's measurements, for full-page images and caches")
 	flag.IntVar(&p.scale, "scale", 20, "of pgbench")
 	megabytes := flag.Int("copy", 1024, "MB of WAL that one COPY makes; 0: no bulk load")
-	flag.StringVar(&p.programs, "programs", "bin", "folder of walhaven's programs")
-	work := flag.String("dir", "", "work in this folder's file system (default: TMPDIR)")
+	p.Flags()
 	flag.Parse()
 	p.copy = *megabytes * 1e6
 	p.systems, p.workloads = strings.Fields(*systems), strings.Fields(*workloads)
@@ -62,20 +49,11 @@ func run(ctx context.Context) (err error) {
 		}
 		p.clients = append(p.clients, n)
 	}
-	if p.programs, err = filepath.Abs(p.programs); err != nil {
-		return err
-	}
-	p.install, err = compute.Find(ctx, compute.Want{Download: true, Progress: say})
+	remove, err := p.Open(ctx)
 	if err != nil {
 		return err
 	}
-	if p.dir, err = os.MkdirTemp(*work, "walhaven-bench-"); err != nil {
-		return err
-	}
-	defer func() { _ = os.RemoveAll(p.dir) }()
-	if err := os.Chmod(p.dir, 0o755); err != nil { //nolint:gosec // PostgreSQL's account has to enter it.
-		return err
-	}
+	defer remove()
 	cells, err := p.measure(ctx)
 	if err != nil {
 		return err
@@ -86,8 +64,6 @@ func run(ctx context.Context) (err error) {
 	reportLimits(os.Stdout, p, cells)
 	return nil
 }
-
-func say(line string) { fmt.Fprintln(os.Stderr, time.Now().Format("15:04:05"), line) }
 
 // measure gives each system its turn in each round.
 func (p plan) measure(ctx context.Context) (cells []cell, err error) {
@@ -102,8 +78,8 @@ func (p plan) measure(ctx context.Context) (cells []cell, err error) {
 	for round := range p.rounds {
 		for i, name := range p.systems {
 			if all[i] == nil {
-				say("making " + name)
-				if all[i], err = newSystem(ctx, p, name, filepath.Join(p.dir, strconv.Itoa(i))); err != nil {
+				bench.Say("making " + name)
+				if all[i], err = newSystem(ctx, p, name, filepath.Join(p.Dir, strconv.Itoa(i))); err != nil {
 					return nil, fmt.Errorf("make %s: %w", name, err)
 				}
 			}
@@ -137,11 +113,11 @@ func (p plan) turn(ctx context.Context, round, index int, s system) (cells []cel
 				return nil, fmt.Errorf("%s with %d clients: %w", workload, clients, err)
 			}
 			c.round, c.system = round, index
-			say(fmt.Sprintf("round %d, %-8s %s, %2d clients: %.0f/s, p50 %.3f ms, p99 %.3f ms, %.0f us of CPU, %.1f switches",
+			bench.Say(fmt.Sprintf("round %d, %-8s %s, %2d clients: %.0f/s, p50 %.3f ms, p99 %.3f ms, %.0f us of CPU, %.1f switches",
 				round+1, p.systems[index], workload, clients, c.tps, c.p50, c.p99, c.cpu, c.switches))
 			for _, name := range slices.Sorted(maps.Keys(c.parts)) {
 				u := c.parts[name]
-				say(fmt.Sprintf("         %-20s %.0f us of CPU, %.1f switches", name, c.each(u.cpu.Seconds()*1e6), c.each(float64(u.switches))))
+				bench.Say(fmt.Sprintf("         %-20s %.0f us of CPU, %.1f switches", name, c.each(u.cpu.Seconds()*1e6), c.each(float64(u.switches))))
 			}
 			cells = append(cells, c)
 		}
@@ -154,7 +130,7 @@ func (p plan) turn(ctx context.Context, round, index int, s system) (cells []cel
 		return nil, fmt.Errorf("COPY: %w", err)
 	}
 	c.round, c.system = round, index
-	say(fmt.Sprintf("round %d, %-8s COPY: %.0f MB/s, %.2f CPU-seconds a GB", round+1, p.systems[index], c.tps, c.cpu))
+	bench.Say(fmt.Sprintf("round %d, %-8s COPY: %.0f MB/s, %.2f CPU-seconds a GB", round+1, p.systems[index], c.tps, c.cpu))
 	return append(cells, c), nil
 }
 

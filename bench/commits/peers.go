@@ -61,7 +61,7 @@ func (s *peers) prepareStandby(ctx context.Context, p plan, name string) error {
 	if err := s.primary.BaseBackup(ctx, data, "-X", "stream"); err != nil {
 		return err
 	}
-	standby, err := compute.Open(compute.OpenOptions{Install: p.install, DataDir: data, NewPort: true, Settings: map[string]string{
+	standby, err := compute.Open(compute.OpenOptions{Install: p.Install, DataDir: data, NewPort: true, Settings: map[string]string{
 		"primary_conninfo": s.primary.Conninfo() + " application_name=" + name, "primary_slot_name": name, "shared_buffers": "256MB",
 	}})
 	if err != nil {

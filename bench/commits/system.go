@@ -56,7 +56,7 @@ func newSystem(ctx context.Context, p plan, name, dir string) (system, error) {
 	s.dir = dir
 	var err error
 	s.primary, err = compute.Init(ctx, compute.InitOptions{
-		Install: p.install, DataDir: filepath.Join(dir, "primary", "data"), Settings: settings, DataChecksums: true,
+		Install: p.Install, DataDir: filepath.Join(dir, "primary", "data"), Settings: settings, DataChecksums: true,
 	})
 	if err != nil {
 		return nil, err

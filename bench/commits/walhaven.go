@@ -24,8 +24,8 @@ type walhaven struct {
 const ours = "walhaven"
 
 func newWalhaven(ctx context.Context, p plan, name, dir string) (_ system, err error) {
-	s := &walhaven{install: p.install, up: operator.UpOptions{
-		Dir: dir, BinDir: p.install.BinDir, Safekeepers: 3, Programs: p.programs, Out: io.Discard,
+	s := &walhaven{install: p.Install, up: operator.UpOptions{
+		Dir: dir, BinDir: p.Install.BinDir, Safekeepers: 3, Programs: p.Programs, Out: io.Discard,
 	}}
 	switch strings.TrimPrefix(name, ours) {
 	case "":

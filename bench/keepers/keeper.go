@@ -28,7 +28,7 @@ type keeper struct {
 
 // startKeeper starts a safekeeper and returns when it answers.
 func (p plan) startKeeper(ctx context.Context) (*keeper, error) {
-	dir, err := os.MkdirTemp(p.dir, "safekeeper-")
+	dir, err := os.MkdirTemp(p.Dir, "safekeeper-")
 	if err != nil {
 		return nil, err
 	}
@@ -37,7 +37,7 @@ func (p plan) startKeeper(ctx context.Context) (*keeper, error) {
 		return nil, err
 	}
 	k := &keeper{dir: dir, addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port))}
-	k.cmd = exec.Command(filepath.Join(p.programs, "safekeeper"), "--id", "1", "--data-dir", filepath.Join(dir, "data"), //nolint:noctx // It ends by stop.
+	k.cmd = exec.Command(filepath.Join(p.Programs, "safekeeper"), "--id", "1", "--data-dir", filepath.Join(dir, "data"), //nolint:noctx // It ends by stop.
 		"--listen-pg", k.addr, "--listen-http", "", "--min-free-disk", "0")
 	k.cmd.Stderr = &k.log
 	k.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

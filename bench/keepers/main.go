@@ -4,29 +4,23 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"os"
 	"os/exec"
-	"os/signal"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
-	"github.com/walhaven/walhaven/compute"
+	"github.com/walhaven/walhaven/bench"
 )
 
 // plan is what to measure.
 type plan struct {
+	bench.Place
 	rounds    int
 	bytes     int // of WAL
 	timelines []int
 	seconds   time.Duration // of a measurement of timelines
-	programs  string
-	fio       string // "": there is none
-	dir       string
-	install   compute.Install
+	fio       string        // "": there is none
 }
 
 // rows are the measurements in the order in which they are made.
@@ -40,15 +34,7 @@ var rows = []struct {
 	{"timelines", plan.manyTimelines},
 }
 
-func main() {
-	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	err := run(ctx)
-	cancel()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "keepers:", err)
-		os.Exit(1)
-	}
-}
+func main() { bench.Main("keepers", run) }
 
 func run(ctx context.Context) (err error) {
 	var p plan
@@ -57,9 +43,8 @@ func run(ctx context.Context) (err error) {
 	numbers := flag.String("timelines", "1 10 100 1000", "numbers of timelines")
 	flag.IntVar(&p.rounds, "rounds", 3, "how often each side has its turn")
 	flag.DurationVar(&p.seconds, "time", 10*time.Second, "length of a measurement of timelines")
-	flag.StringVar(&p.programs, "programs", "bin", "folder of walhaven's programs")
+	p.Flags()
 	flag.StringVar(&p.fio, "fio", "fio", "fio, which is left out where there is none")
-	work := flag.String("dir", "", "work in this folder's file system (default: TMPDIR)")
 	flag.Parse()
 	for _, f := range strings.Fields(*numbers) {
 		n, err := strconv.Atoi(f)
@@ -71,23 +56,15 @@ func run(ctx context.Context) (err error) {
 	if p.bytes = *megabytes << 20; p.rounds < 1 || *megabytes < 64 || *megabytes > 4096 {
 		return fmt.Errorf("-rounds must be above 0, -wal 64 to 4096")
 	}
-	if p.programs, err = filepath.Abs(p.programs); err != nil {
-		return err
-	}
 	if p.fio, err = exec.LookPath(p.fio); err != nil {
-		say("going on without fio: " + err.Error())
+		bench.Say("going on without fio: " + err.Error())
 		p.fio = ""
 	}
-	if p.install, err = compute.Find(ctx, compute.Want{Download: true, Progress: say}); err != nil {
+	remove, err := p.Open(ctx)
+	if err != nil {
 		return err
 	}
-	if p.dir, err = os.MkdirTemp(*work, "walhaven-bench-"); err != nil {
-		return err
-	}
-	defer func() { _ = os.RemoveAll(p.dir) }()
-	if err := os.Chmod(p.dir, 0o755); err != nil { //nolint:gosec // PostgreSQL's account has to enter it.
-		return err
-	}
+	defer remove()
 	for _, row := range rows {
 		if slices.Contains(strings.Fields(*wanted), row.name) {
 			if err := row.run(p, ctx); err != nil {
@@ -97,8 +74,6 @@ func run(ctx context.Context) (err error) {
 	}
 	return nil
 }
-
-func say(line string) { fmt.Fprintln(os.Stderr, time.Now().Format("15:04:05"), line) }
 
 // sides are the rounds' figures of two sides of a row.
 type sides struct{ ours, theirs []float64 }

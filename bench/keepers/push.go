@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/walhaven/walhaven/bench"
 	"github.com/walhaven/walhaven/wal"
 )
 
@@ -40,7 +41,7 @@ func (p plan) push(ctx context.Context) error {
 			line += fmt.Sprintf(", fio %.0f MB/s", theirs)
 			fio.add(ours, theirs)
 		}
-		say(line)
+		bench.Say(line)
 	}
 	fmt.Printf("\n### START_WAL_PUSH, %d MiB, %d rounds\n\nCPU-seconds a GB: %.2f (goal: at most 1)\n\n", p.bytes>>20, p.rounds, median(perGB))
 	fmt.Printf("| 16 MB with an fdatasync each, by | safekeeper MB/s | that MB/s | ratio | must | goal |\n|---|---|---|---|---|---|\n| new files | %s | | |\n", &files)
@@ -52,11 +53,11 @@ func (p plan) push(ctx context.Context) error {
 
 // runFio writes as many bytes with fio and returns MB a second.
 func (p plan) runFio(ctx context.Context) (rate float64, err error) {
-	dir, err := os.MkdirTemp(p.dir, "fio-")
+	dir, err := os.MkdirTemp(p.Dir, "fio-")
 	if err != nil {
 		return 0, err
 	}
-	defer os.RemoveAll(dir)                                                                                 //nolint:errcheck // All goes with p.dir.
+	defer os.RemoveAll(dir)                                                                                 //nolint:errcheck // All goes with p.Dir.
 	out, err := exec.CommandContext(ctx, p.fio, "--name=wal", "--directory="+dir, "--rw=write", "--bs=16M", //nolint:gosec // What -fio names.
 		fmt.Sprintf("--size=%d", p.bytes), "--fdatasync=1", "--ioengine=psync", "--output-format=json").Output()
 	if err != nil {
@@ -122,11 +123,11 @@ func (k *keeper) foundAndPropose(ctx context.Context, n int, content []byte, fro
 // writeAndSync writes content into new files of a segment each, every one with
 // one fdatasync, and returns MB a second.
 func (p plan) writeAndSync(content []byte) (rate float64, err error) {
-	dir, err := os.MkdirTemp(p.dir, "disk-")
+	dir, err := os.MkdirTemp(p.Dir, "disk-")
 	if err != nil {
 		return 0, err
 	}
-	defer os.RemoveAll(dir) //nolint:errcheck // All goes with p.dir.
+	defer os.RemoveAll(dir) //nolint:errcheck // All goes with p.Dir.
 	began := time.Now()
 	for i := 0; i < len(content); i += int(wal.DefaultSegmentSize) {
 		f, err := os.Create(filepath.Join(dir, fmt.Sprint(i)))

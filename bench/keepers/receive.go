@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"github.com/walhaven/walhaven/bench"
 	"github.com/walhaven/walhaven/compute"
 	"github.com/walhaven/walhaven/wal"
 )
@@ -27,7 +28,7 @@ func (p plan) receive(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("from PostgreSQL: %w", err)
 		}
-		say(fmt.Sprintf("receive, round %d: safekeeper %.0f, PostgreSQL %.0f MB a CPU-second", round+1, ours, theirs))
+		bench.Say(fmt.Sprintf("receive, round %d: safekeeper %.0f, PostgreSQL %.0f MB a CPU-second", round+1, ours, theirs))
 		rate.add(ours, theirs)
 	}
 	fmt.Printf("\n### %d pg_receivewal of hot WAL, MB a CPU-second of the server, %d rounds\n\n| safekeeper | PostgreSQL | ratio |\n|---|---|---|\n| %s |\n", receivers, p.rounds, &rate)
@@ -53,7 +54,7 @@ func (p plan) receiveFromKeeper(ctx context.Context) (float64, error) {
 }
 
 func (p plan) receiveFromServer(ctx context.Context) (rate float64, err error) {
-	dir, err := os.MkdirTemp(p.dir, "server-")
+	dir, err := os.MkdirTemp(p.Dir, "server-")
 	if err != nil {
 		return 0, err
 	}
@@ -79,7 +80,7 @@ func (p plan) receiveFromServer(ctx context.Context) (rate float64, err error) {
 
 // serverWithWAL starts a server that has written as much as is to be read.
 func (p plan) serverWithWAL(ctx context.Context, dataDir string) (*compute.Server, error) {
-	s, err := compute.Init(ctx, compute.InitOptions{Install: p.install, DataDir: dataDir, NoSync: true, Settings: map[string]string{
+	s, err := compute.Init(ctx, compute.InitOptions{Install: p.Install, DataDir: dataDir, NoSync: true, Settings: map[string]string{
 		"wal_level": "replica", "max_wal_senders": "16", "max_wal_size": "16GB", "wal_keep_size": fmt.Sprintf("%dMB", 2*p.bytes>>20), "autovacuum": "off",
 	}})
 	if err != nil {
@@ -122,11 +123,11 @@ func (p plan) receiveAll(ctx context.Context, conninfo string, pid int, from, up
 // receiveOne runs pg_receivewal in a folder that makes it begin at a segment: it
 // goes on behind the last one that is there.
 func (p plan) receiveOne(ctx context.Context, conninfo string, from, upto wal.LSN) error {
-	dir, err := os.MkdirTemp(p.dir, "received-")
+	dir, err := os.MkdirTemp(p.Dir, "received-")
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir) //nolint:errcheck // All goes with p.dir.
+	defer os.RemoveAll(dir) //nolint:errcheck // All goes with p.Dir.
 	account, err := compute.RunAs()
 	if err != nil {
 		return err
@@ -136,7 +137,7 @@ func (p plan) receiveOne(ctx context.Context, conninfo string, from, upto wal.LS
 	if err != nil {
 		return err
 	}
-	cmd, err := p.install.Command(ctx, "pg_receivewal", "-d", conninfo, "-D", dir, "--no-loop", "--no-sync", "--verbose", "--endpos="+upto.String())
+	cmd, err := p.Install.Command(ctx, "pg_receivewal", "-d", conninfo, "-D", dir, "--no-loop", "--no-sync", "--verbose", "--endpos="+upto.String())
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/walhaven/walhaven/bench"
 	"github.com/walhaven/walhaven/internal/pause"
 	"github.com/walhaven/walhaven/internal/procstat"
 	"github.com/walhaven/walhaven/wal"
@@ -43,7 +44,7 @@ func (p plan) manyTimelines(ctx context.Context) error {
 		if alone == 0 {
 			alone = p50
 		}
-		say(fmt.Sprintf("%d timelines: %.3f CPU-seconds a second, %.0f MiB, p50 %.3f ms", n, used, mib, p50))
+		bench.Say(fmt.Sprintf("%d timelines: %.3f CPU-seconds a second, %.0f MiB, p50 %.3f ms", n, used, mib, p50))
 		fmt.Printf("| %d | %.3f | %.0f | %.3f | %.2f |\n", n, used, mib, p50, p50/alone)
 	}
 	return nil

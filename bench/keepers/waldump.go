@@ -10,12 +10,13 @@ import (
 	"slices"
 	"time"
 
+	"github.com/walhaven/walhaven/bench"
 	"github.com/walhaven/walhaven/wal"
 )
 
 // waldump measures decoding with checksums.
 func (p plan) waldump(ctx context.Context) (err error) {
-	s, err := p.serverWithWAL(ctx, filepath.Join(p.dir, "waldump", "data"))
+	s, err := p.serverWithWAL(ctx, filepath.Join(p.Dir, "waldump", "data"))
 	if err != nil {
 		return err
 	}
@@ -34,8 +35,8 @@ func (p plan) waldump(ctx context.Context) (err error) {
 	}
 	end := wal.DefaultSegmentSize.SegmentStart(at)
 	from := end - wal.LSN(p.bytes)
-	ours := []string{filepath.Join(p.programs, "walhaven"), "waldump", folder, "--stats=rmgr", "--start=" + from.String(), "--end=" + end.String()}
-	theirs, err := p.install.Command(ctx, "pg_waldump", "--path="+folder, "--stats", "--start="+from.String(), "--end="+end.String())
+	ours := []string{filepath.Join(p.Programs, "walhaven"), "waldump", folder, "--stats=rmgr", "--start=" + from.String(), "--end=" + end.String()}
+	theirs, err := p.Install.Command(ctx, "pg_waldump", "--path="+folder, "--stats", "--start="+from.String(), "--end="+end.String())
 	if err != nil {
 		return err
 	}
@@ -52,7 +53,7 @@ func (p plan) waldump(ctx context.Context) (err error) {
 			return fmt.Errorf("pg_waldump: %w", err)
 		}
 		mb := float64(end-from) / 1e6
-		say(fmt.Sprintf("waldump, round %d: %.0f and %.0f MB/s", round+1, mb/a, mb/b))
+		bench.Say(fmt.Sprintf("waldump, round %d: %.0f and %.0f MB/s", round+1, mb/a, mb/b))
 		rate.add(mb/a, mb/b)
 	}
 	fmt.Printf("\n### Statistics of %d MiB of WAL, MB/s, %d rounds\n\n| walhaven waldump | pg_waldump | ratio |\n|---|---|---|\n| %s |\n", p.bytes>>20, p.rounds, &rate)

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/walhaven/walhaven/bench"
 	"github.com/walhaven/walhaven/compute"
 	"github.com/walhaven/walhaven/internal/conninfo"
 	"github.com/walhaven/walhaven/internal/procstat"
@@ -101,7 +102,7 @@ func (w *world) ingest(ctx context.Context, l load) (in ingested, err error) {
 	if err := w.settle(ctx); err != nil {
 		return in, err
 	}
-	base := filepath.Join(w.dir, l.name+"-base")
+	base := filepath.Join(w.Dir, l.name+"-base")
 	if err := w.primary.BaseBackup(ctx, base, "-X", "none", "-c", "fast"); err != nil {
 		return in, err
 	}
@@ -111,14 +112,14 @@ func (w *world) ingest(ctx context.Context, l load) (in ingested, err error) {
 	if err := w.stop(ctx); err != nil {
 		return in, err
 	}
-	pages := filepath.Join(w.dir, l.name+"-pages")
+	pages := filepath.Join(w.Dir, l.name+"-pages")
 	if err := replace(ctx, w.cluster.Pageservers[0].DataDir, pages); err != nil {
 		return in, err
 	}
 	if in.from, err = w.end(ctx); err != nil {
 		return in, err
 	}
-	say("writing WAL: " + l.name)
+	bench.Say("writing WAL: " + l.name)
 	for n := 0; in.to < in.from+wal.LSN(w.wal); n++ {
 		if err := l.write(ctx, w, n); err != nil {
 			return in, err
@@ -143,7 +144,7 @@ func (w *world) ingest(ctx context.Context, l load) (in ingested, err error) {
 		if t.again, err = w.standby(ctx, base, in); err != nil {
 			return in, fmt.Errorf("standby: %w", err)
 		}
-		say(fmt.Sprintf("round %d, %s, %d MiB: standby %.0f and %.0f MB/s, %.2f and %.2f ns/B of CPU; pageserver %.0f MB/s, %.2f ns/B, %.2f bytes of layers for each, %.2f written",
+		bench.Say(fmt.Sprintf("round %d, %s, %d MiB: standby %.0f and %.0f MB/s, %.2f and %.2f ns/B of CPU; pageserver %.0f MB/s, %.2f ns/B, %.2f bytes of layers for each, %.2f written",
 			round+1, l.name, (in.to-in.from)>>20, t.standby.rate/1e6, t.again.rate/1e6, t.standby.cpu*1e9, t.again.cpu*1e9,
 			t.pageserver.rate/1e6, t.pageserver.cpu*1e9, t.pageserver.space, t.pageserver.written))
 		in.turns = append(in.turns, t)
@@ -153,12 +154,12 @@ func (w *world) ingest(ctx context.Context, l load) (in ingested, err error) {
 
 // standby lets a streaming standby replay the WAL.
 func (w *world) standby(ctx context.Context, base string, in ingested) (t taken, err error) {
-	dir := filepath.Join(w.dir, "standby")
+	dir := filepath.Join(w.Dir, "standby")
 	if err := replace(ctx, base, dir); err != nil {
 		return t, err
 	}
 	s, err := compute.Open(compute.OpenOptions{
-		Install: w.install, DataDir: dir, Password: w.password, NewPort: true,
+		Install: w.Install, DataDir: dir, Password: w.password, NewPort: true,
 		Settings: map[string]string{
 			"primary_conninfo":          w.primary.Conninfo() + " password=" + conninfo.Quote(w.password),
 			"synchronous_standby_names": "", "hot_standby": "on",

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/walhaven/walhaven/bench"
 	"github.com/walhaven/walhaven/internal/conninfo"
 	"github.com/walhaven/walhaven/internal/procstat"
 	"github.com/walhaven/walhaven/protocol"
@@ -97,7 +98,7 @@ func (w *world) requests(ctx context.Context) (s served, err error) {
 	if err := w.fromCache(ctx, c, accounts, at, &s); err != nil {
 		return s, err
 	}
-	say(fmt.Sprintf("page requests: cold p50 %v, p99 %v, %.1f records each; cached p50 %v, p99 %v; %.0f/s pipelined, %.1f us of CPU there and %.1f here",
+	bench.Say(fmt.Sprintf("page requests: cold p50 %v, p99 %v, %.1f records each; cached p50 %v, p99 %v; %.0f/s pipelined, %.1f us of CPU there and %.1f here",
 		s.cold.p50, s.cold.p99, s.records, s.cached.p50, s.cached.p99, s.pipelined, s.serverCPU*1e6, s.clientCPU*1e6))
 	return s, nil
 }

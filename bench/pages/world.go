@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/walhaven/walhaven/bench"
 	"github.com/walhaven/walhaven/compute"
 	"github.com/walhaven/walhaven/internal/procstat"
 	"github.com/walhaven/walhaven/operator"
@@ -47,10 +48,10 @@ var settings = map[string]string{
 }
 
 func newWorld(ctx context.Context, p plan) (_ *world, err error) {
-	say("making a cluster")
+	bench.Say("making a cluster")
 	w := &world{plan: p}
 	up := operator.UpOptions{
-		Dir: filepath.Join(p.dir, "cluster"), BinDir: p.install.BinDir, Safekeepers: 1, Programs: p.programs, Out: io.Discard,
+		Dir: filepath.Join(p.Dir, "cluster"), BinDir: p.Install.BinDir, Safekeepers: 1, Programs: p.Programs, Out: io.Discard,
 	}
 	if w.cluster, err = operator.Up(ctx, up); err != nil {
 		return nil, err
@@ -66,7 +67,7 @@ func newWorld(ctx context.Context, p plan) (_ *world, err error) {
 	}
 	w.password = strings.TrimSpace(string(password))
 	w.segments = filepath.Join(w.cluster.Postgres.DataDir, "pg_wal")
-	w.primary, err = compute.Open(compute.OpenOptions{Install: p.install, DataDir: w.cluster.Postgres.DataDir, Password: w.password})
+	w.primary, err = compute.Open(compute.OpenOptions{Install: p.Install, DataDir: w.cluster.Postgres.DataDir, Password: w.password})
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +82,7 @@ func (w *world) remove() { _ = operator.Down(context.Background(), w.cluster.Dir
 // fill makes pgbench's tables, new ones, and some history, and the table of
 // chains.
 func (w *world) fill(ctx context.Context, scale, pages int) error {
-	say(fmt.Sprintf("filling a database of scale %d", scale))
+	bench.Say(fmt.Sprintf("filling a database of scale %d", scale))
 	if _, err := w.primary.Pgbench(ctx, "-i", "-q", "-s", strconv.Itoa(scale)); err != nil {
 		return err
 	}
@@ -171,7 +172,7 @@ func poll(ctx context.Context, what string, cond func() (bool, error)) error {
 
 // start starts the pageserver, without waiting for it.
 func (w *world) start(ctx context.Context) error {
-	return operator.StartDaemon(ctx, w.cluster.Dir(), daemon, operator.DaemonOptions{Programs: w.programs, Out: io.Discard})
+	return operator.StartDaemon(ctx, w.cluster.Dir(), daemon, operator.DaemonOptions{Programs: w.Programs, Out: io.Discard})
 }
 
 // stop ends the pageserver in an orderly way.

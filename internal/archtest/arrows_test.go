@@ -13,8 +13,8 @@ import (
 // internal/invariant and, by tests, internal/alloctest may be imported from
 // anywhere.
 var rows = [][]string{
-	{"cmd/*", "compute/fetchpg", "test/*", "bench", "bench/*"},
-	{"compute/computetest"},
+	{"cmd/*", "compute/fetchpg", "test/*", "bench/*"},
+	{"compute/computetest", "bench"},
 	{"operator"},
 	// Wiring: picks implementations for interfaces, sees configuration.
 	{"safekeeper", "pageserver", "walproposer"},
