@@ -227,10 +227,17 @@ func (e *encoder) configuration(c *Configuration) {
 	}
 }
 
+// configuration decodes Neon's form, which has no incarnations.
 func (d *decoder) configuration(c *Configuration) error {
+	return d.members(c, 8+1+2, func(*Member) {})
+}
+
+// members decodes a configuration, each member of at least size bytes: what both
+// forms have, and then what more reads.
+func (d *decoder) members(c *Configuration, size int, more func(*Member)) error {
 	c.Generation = Generation(d.u32())
 	for _, set := range [2]*[]Member{&c.Members, &c.NewMembers} {
-		n := d.count(8 + 1 + 2)
+		n := d.count(size)
 		if n > MaxMembers {
 			return fmt.Errorf("membership configuration of %d nodes, at most %d are possible: %w", n, MaxMembers, ErrMalformed)
 		}
@@ -241,6 +248,7 @@ func (d *decoder) configuration(c *Configuration) error {
 				return fmt.Errorf("host of node %d is not UTF-8: %w", m.ID, ErrMalformed)
 			}
 			m.Host, m.Port = string(host), d.u16()
+			more(&m)
 			*set = append(*set, m)
 		}
 	}

@@ -3,7 +3,6 @@ package pushwal
 import (
 	"encoding/binary"
 	"fmt"
-	"unicode/utf8"
 
 	"github.com/walhaven/walhaven/wal"
 )
@@ -31,31 +30,9 @@ func appendFull(dst []byte, c *Configuration) []byte {
 	return dst
 }
 
+// whole decodes a whole configuration.
 func (d *decoder) whole(c *Configuration) error {
-	c.Generation = Generation(d.u32())
-	for _, set := range [2]*[]Member{&c.Members, &c.NewMembers} {
-		n := d.count(memberSize)
-		if n > MaxMembers {
-			return fmt.Errorf("membership configuration of %d nodes, at most %d are possible: %w", n, MaxMembers, ErrMalformed)
-		}
-		for ; n > 0 && !d.short; n-- {
-			m := Member{ID: NodeID(d.u64())}
-			host := d.cstr()
-			if !utf8.Valid(host) {
-				return fmt.Errorf("host of node %d is not UTF-8: %w", m.ID, ErrMalformed)
-			}
-			m.Host, m.Port = string(host), d.u16()
-			copy(m.Incarnation[:], d.take(len(m.Incarnation)))
-			*set = append(*set, m)
-		}
-	}
-	if d.short {
-		return nil // reported by end
-	}
-	if err := c.Validate(); err != nil {
-		return fmt.Errorf("%w: %w", ErrMalformed, err)
-	}
-	return nil
+	return d.members(c, memberSize, func(m *Member) { copy(m.Incarnation[:], d.take(len(m.Incarnation))) })
 }
 
 // wholeValue decodes an option's value that is a whole configuration.
