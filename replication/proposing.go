@@ -255,8 +255,12 @@ func (d *Proposing) finish(e *consensus.ProposerEffects, wake bool) {
 		d.o.Commit(e.Commit)
 		invariant.Point("proposing/commit/before-announce")
 	}
+	var now time.Time
+	if e.Held != 0 || e.Commit != 0 {
+		now = time.Now()
+	}
 	if e.Held != 0 {
-		d.held.Store(time.Now().UnixNano())
+		d.held.Store(now.UnixNano())
 		if d.o.Held != nil {
 			d.o.Held(e.Held)
 		}
@@ -270,7 +274,6 @@ func (d *Proposing) finish(e *consensus.ProposerEffects, wake bool) {
 		} else {
 			d.announceSoon()
 		}
-		now := time.Now()
 		d.published.Reach(e.Commit, now, d.o.Metrics.observePublishToCommit)
 		d.acked.Reach(e.Commit, now, d.o.Metrics.observeQuorumWait)
 	}
