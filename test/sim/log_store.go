@@ -69,6 +69,10 @@ func (l *storeLog) append(tli wal.TLI, at wal.LSN, b []byte) error {
 	if err != nil {
 		return err
 	}
+	// What is left of a record that was cut short is synced before what follows.
+	if p := l.store.Positions(); p.FlushRecord > l.model.flushed {
+		l.model.durable, l.model.flushed = int(p.Flush-base), p.FlushRecord
+	}
 	return l.agree("append")
 }
 

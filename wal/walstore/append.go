@@ -14,9 +14,9 @@ import (
 
 // Append writes data, WAL of the PostgreSQL timeline tli, at the position at,
 // which must be Positions().Write: ErrGap and ErrOverlap otherwise. It does not
-// wait for the disk. Bytes from Control.Start on are checked record by record
+// wait for the disk, unless a record ends that a crash of the server cut short. Bytes from Control.Start on are checked record by record
 // before they are written: a *CorruptionError means that they were not taken.
-// Data longer than the rest of the segment may be taken in part when a later
+// Data longer than the rest of the segment, or with such a record, may be taken in part when a later
 // part fails; Positions says how far. data is not kept.
 func (s *Store) Append(tli wal.TLI, at wal.LSN, data []byte) error {
 	s.wmu.Lock()
@@ -29,7 +29,7 @@ func (s *Store) Append(tli wal.TLI, at wal.LSN, data []byte) error {
 	}
 	s.refreshScanner(at)
 	for len(data) > 0 {
-		n := min(len(data), int(uint32(s.size)-s.size.Offset(at)))
+		n := untilOverwritten(at, data[:min(len(data), int(uint32(s.size)-s.size.Offset(at)))])
 		if err := s.appendPiece(tli, at, data[:n]); err != nil {
 			return err
 		}
@@ -91,6 +91,14 @@ func (s *Store) appendPiece(tli wal.TLI, at wal.LSN, data []byte) error {
 		*s.scan = before
 		return err
 	}
+	if s.scan.Overwritten() != before.Overwritten() {
+		// No checksum covers what there is of the record in front: recovery could not
+		// tell whether a crash took some of it and left what follows.
+		if err := s.sync(); err != nil {
+			*s.scan = before
+			return err
+		}
+	}
 	if err := s.d.writeAt(s.tail.h, data, int64(s.size.Offset(at)), pointSegmentWrite); err != nil {
 		*s.scan = before
 		s.mu.Lock()
@@ -104,6 +112,18 @@ func (s *Store) appendPiece(tli wal.TLI, at wal.LSN, data []byte) error {
 	s.d.m.append.Add(float64(len(data)))
 	s.written(at + wal.LSN(len(data)))
 	return nil
+}
+
+// untilOverwritten returns how many bytes of data lie in front of the first page, behind
+// the position, that says that the record in front of it was cut short.
+func untilOverwritten(at wal.LSN, data []byte) int {
+	first := int((at + wal.BlockSize).PageStart() - at)
+	for n := first; n+walrecord.ShortPageHeaderSize <= len(data); n += wal.BlockSize {
+		if h, err := walrecord.ParsePageHeader(data[n:]); err == nil && h.Flags&walrecord.PageOverwritten != 0 {
+			return n
+		}
+	}
+	return len(data)
 }
 
 // check feeds the part of data that lies at or above the start to the scanner.

@@ -22,7 +22,8 @@
 //     to there is on disk: what lay above the watermark was read, checked record
 //     by record, and written into a fresh file that was fsynced, because after a
 //     crash or a failed fsync the page cache may show bytes that the disk never
-//     got.
+//     got. What is left of a record that a crash of the server cut short has no
+//     checksum, so it is synced before the page behind it is written.
 //  4. After a failed write or fsync the store is fenced: appends, syncs,
 //     truncations and control-file writes return [ErrFenced] until the next Open
 //     has recovered. A full disk does not fence: [ErrDiskFull] may be tried

@@ -133,6 +133,21 @@ func TestOrderOfCalls(t *testing.T) {
 	})
 }
 
+// make makes the WAL of an append.
+func (o *orderTest) make(t *testing.T, d *datadriven.TestData) {
+	var n int
+	if d.Cmd == "append-switch" {
+		o.g.switchSegment()
+		return
+	}
+	d.ScanArgs(t, "n", &n)
+	if d.Cmd == "append-cut-short" {
+		o.g.cutShort(n)
+		return
+	}
+	o.g.record(n, 1)
+}
+
 type orderTest struct {
 	t     *testing.T
 	o     Options
@@ -154,14 +169,8 @@ func (o *orderTest) run(t *testing.T, d *datadriven.TestData) string {
 		err = o.s.Close()
 	case "prefix":
 		err = o.s.SynthesizePrefix()
-	case "append", "append-switch":
-		if d.Cmd == "append" {
-			var n int
-			d.ScanArgs(t, "n", &n)
-			o.g.record(n, 1)
-		} else {
-			o.g.switchSegment()
-		}
+	case "append", "append-switch", "append-cut-short":
+		o.make(t, d)
 		at, b := o.g.take()
 		err = o.s.Append(o.g.tli, at, b)
 	case "sync":

@@ -60,12 +60,15 @@ func (g *generator) raw(p []byte) {
 
 // emit writes a whole record, with page headers and padding.
 func (g *generator) emit(info byte, data []byte) (start, end wal.LSN) {
-	rec := make([]byte, 24, 32+len(data))
-	if data != nil {
-		rec = append(rec, 0xFE)
-		rec = binary.LittleEndian.AppendUint32(rec, uint32(len(data)))
-		rec = append(rec, data...)
+	if data == nil {
+		return g.emitPayload(info, nil)
 	}
+	return g.emitPayload(info, append(binary.LittleEndian.AppendUint32([]byte{0xFE}, uint32(len(data))), data...))
+}
+
+// emitPayload is emit with all that follows the record's header.
+func (g *generator) emitPayload(info byte, payload []byte) (start, end wal.LSN) {
+	rec := append(make([]byte, 24, 24+len(payload)), payload...)
 	if g.pos == g.pos.PageStart() {
 		g.header(0)
 	}
@@ -97,6 +100,23 @@ func (g *generator) record(n int, seed byte) (start, end wal.LSN) {
 		data[i] = seed + byte(i*7)
 	}
 	return g.emit(0x20, data)
+}
+
+// cutShort writes the pages that a crash of the server left of a record of n bytes, and
+// what the server writes instead of the rest.
+func (g *generator) cutShort(n int) (lost, end wal.LSN) {
+	prev, before := g.prev, len(g.out)
+	lost, _ = g.record(n, 9)
+	begun := g.pos - wal.LSN(len(g.out)-before)
+	cut := (lost + wal.BlockSize).PageStart()
+	g.out = g.out[:before+int(cut-begun)]
+	g.pos, g.prev = cut, prev
+	at := len(g.out)
+	g.header(0)
+	g.out[at+2] |= byte(walrecord.PageOverwritten)
+	payload := binary.LittleEndian.AppendUint64([]byte{0xFF, 16}, uint64(lost))
+	_, end = g.emitPayload(0xD0, append(payload, make([]byte, 8)...)) // OVERWRITE_CONTRECORD, at no time
+	return lost, end
 }
 
 // switchSegment writes XLOG_SWITCH and the padding up to the segment's end.
