@@ -18,6 +18,7 @@ SEEDS ?= 2000
 EXECS ?= 200000
 RUN   ?=
 COUNT ?= 6
+TIME  ?= 1h
 BENCH ?=
 CLUSTER_FLAGS ?=
 
@@ -93,7 +94,7 @@ test-long: check-go tools ## What takes hours: many seeds, long fuzzing, each ma
 	done
 	$(MAKE) fuzz EXECS=2000000
 	WALHAVEN_TEST_LONG=1 $(GO) test -count=1 -v -p 1 -timeout 2h ./walproposer ./test/e2e ./test/failpoints
-	WALHAVEN_TEST_LONG=1 $(GO) test -count=1 -v -timeout 2h ./test/chaos
+	$(MAKE) chaos
 	scripts/patroni.sh $(TOOLS)/patroni
 	if [ -x $(TOOLS)/patroni/bin/patroni ]; then WALHAVEN_PATRONI=$(TOOLS)/patroni/bin $(GO) test -count=1 -v -run TestPatroniFailsOver ./test/interop; fi
 	WALHAVEN_TEST_IN_PROCESS=true $(GO) test -count=1 -p 1 -timeout 2h ./walproposer ./test/e2e
@@ -103,6 +104,13 @@ test-long: check-go tools ## What takes hours: many seeds, long fuzzing, each ma
 .PHONY: mutants
 mutants: check-go pg ## Remove each protection in turn and show the test that then fails (RUN=pattern)
 	$(GO) run ./test/mutants $(if $(RUN),-run '$(RUN)')
+
+# A line a fault, and at the end how many there were of each kind and how many commits were
+# checked. WALHAVEN_TEST_EARLY_PUSH=true has the walproposer push early, WALHAVEN_CHAOS_SEED
+# repeats the faults of a run.
+.PHONY: chaos
+chaos: check-go pg ## Break machines, processes and links under clients (TIME=1h)
+	WALHAVEN_CHAOS_TIME=$(TIME) WALHAVEN_TEST_NEED_PG=1 $(GO) test -count=1 -v -timeout 24h -run 'TestChaos$$' ./test/chaos
 
 # On every core. A schedule takes 4 to 5 ms of one, so a million should take 1.2 hours of one
 # core or 40 minutes of two; the quarter million besides in which operators change the

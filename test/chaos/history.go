@@ -34,6 +34,7 @@ type swap struct {
 	value, old   int64
 	call, answer time.Duration // since the history began
 	known        bool          // old and answer are valid: it was acknowledged
+	read         bool          // only what there is at the end
 }
 
 func newHistory() *history {
@@ -115,6 +116,21 @@ func (h *history) checkInserts(rows []int64) error {
 	return nil
 }
 
+// ended records what is in the registers when no client is left: without it, the last swap of
+// each could be lost and nobody would see it.
+func (h *history) ended(values map[int]int64) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := time.Since(h.began)
+	used := map[int]bool{}
+	for _, s := range h.swaps {
+		used[s.register] = true
+	}
+	for register := range used {
+		h.swaps = append(h.swaps, swap{client: swappers, register: register, old: values[register], value: -1, call: now, answer: now, known: true, read: true})
+	}
+}
+
 // checkWithin bounds the search of checkSwaps.
 const checkWithin = 2 * time.Minute
 
@@ -128,7 +144,8 @@ func (h *history) checkSwaps() error {
 	for _, s := range swaps {
 		byRegister[s.register] = append(byRegister[s.register], s)
 	}
-	for register, swaps := range byRegister {
+	for _, register := range slices.Sorted(maps.Keys(byRegister)) {
+		swaps := byRegister[register]
 		switch porcupine.CheckOperationsTimeout(registerModel(), operations(swaps), checkWithin) {
 		case porcupine.Illegal:
 			return fmt.Errorf("register %d is not linearizable over %d swaps%s", register, len(swaps), broken(swaps))

@@ -58,6 +58,18 @@ func TestRegisterIsChecked(t *testing.T) {
 	}
 }
 
+// What is there at the end tells of the last swap, which nobody else has got.
+func TestRegisterIsReadAtTheEnd(t *testing.T) {
+	last := func(value int64) *history {
+		h := made(swap{call: 1, answer: 2, value: 10, known: true}, swap{call: 3, answer: 4, old: 10, value: 11, known: true})
+		h.ended(map[int]int64{0: value})
+		return h
+	}
+	require.NoError(t, last(11).checkSwaps())
+	require.ErrorContains(t, last(10).checkSwaps(), "not linearizable")
+	require.ErrorContains(t, last(0).checkSwaps(), "not linearizable")
+}
+
 // Registers do not know each other.
 func TestRegistersAreApart(t *testing.T) {
 	h := made(swap{call: 1, answer: 2, value: 10, known: true}, swap{register: 1, call: 3, answer: 4, value: 11, known: true})

@@ -39,8 +39,10 @@ func (w *world) round(n int, f fault) {
 		end()
 	}
 	w.awaitCommits(20, 4)
-	w.t.Logf("%3d  %s: %s%s; %d commits in %s, %s until they went on", n, f.name, what, also, during-before,
-		healed.Sub(began).Round(10*time.Millisecond), time.Since(healed).Round(10*time.Millisecond))
+	inserts, swaps, _ := w.history.counts()
+	w.t.Logf("%3d  %s: %s%s; %d commits in %s, %s until they went on; %s, %d acknowledged so far", n, f.name, what, also, during-before,
+		healed.Sub(began).Round(10*time.Millisecond), time.Since(healed).Round(10*time.Millisecond),
+		time.Since(w.history.began).Round(time.Second), inserts+swaps)
 }
 
 // breakMore breaks something else at the same time, in every third round: for a

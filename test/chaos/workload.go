@@ -15,7 +15,12 @@ import (
 const (
 	inserters = 3
 	swappers  = 4
-	registers = 2
+	// registers are in use at a time, each for registerFor: to look for an order of its swaps takes
+	// memory by the square of their number, and an hour has a million.
+	registers   = 2
+	registerFor = 2 * time.Minute
+	// registersMade are enough for a week.
+	registersMade = 10_000
 	// connectWithin bounds an attempt to connect to a server that may be stopped.
 	connectWithin = 5 * time.Second
 	// retryEvery is the pause of a client that nobody serves.
@@ -42,7 +47,7 @@ func (w *world) startWorkload() *workload {
 	for i := range swappers {
 		next := int64(i+1) << 32
 		l.tasks.Go(func() {
-			l.run(ctx, func(conn *pgconn.PgConn) error { next++; return l.swap(ctx, conn, i, i%registers, next) })
+			l.run(ctx, func(conn *pgconn.PgConn) error { next++; return l.swap(ctx, conn, i, w.history.register(i), next) })
 		})
 	}
 	w.t.Cleanup(func() { cancel(); l.tasks.Wait() })
@@ -98,6 +103,11 @@ func (l *workload) insert(ctx context.Context, conn *pgconn.PgConn, id int64) er
 	_, err := conn.Exec(ctx, fmt.Sprintf("INSERT INTO acked VALUES (%d)", id)).ReadAll()
 	l.w.history.inserted(id, err == nil)
 	return err
+}
+
+// register is the one that a client uses now.
+func (h *history) register(client int) int {
+	return (int(time.Since(h.began)/registerFor)*registers + client%registers) % registersMade
 }
 
 // swap reads and writes in one transaction, so that what it returns was read

@@ -38,6 +38,7 @@ type world struct {
 	history *history
 
 	faults map[string]int // how often each kind has happened
+	sound  bool           // all was checked, and is as it must be
 }
 
 // keeper is a safekeeper.
@@ -127,7 +128,7 @@ func (w *world) attach(db *database) {
 		"--safekeepers", strings.Join(w.safekeepers(db.m), ","), "--listen-http", db.httpAddress())
 	require.Zero(w.t, code, out)
 	require.NoError(w.t, db.server.Exec(context.Background(),
-		"CREATE TABLE acked (id bigint); CREATE TABLE registers (register int PRIMARY KEY, value bigint); INSERT INTO registers SELECT i, 0 FROM generate_series(0, "+strconv.Itoa(registers-1)+") i"))
+		"CREATE TABLE acked (id bigint); CREATE TABLE registers (register int PRIMARY KEY, value bigint); INSERT INTO registers SELECT i, 0 FROM generate_series(0, "+strconv.Itoa(registersMade-1)+") i"))
 }
 
 // walhaven runs the operator's tool on a machine.
