@@ -89,6 +89,9 @@ func (t *Timeline) release(m *layerMap) {
 	if m.refs.Add(-1) > 0 {
 		return
 	}
+	for _, mem := range m.mems {
+		mem.unref(t)
+	}
 	for _, r := range m.runs {
 		r.unref(t)
 	}
@@ -117,6 +120,9 @@ func (t *Timeline) install(m *layerMap, newRuns bool) {
 			drops = append(drops, r.info.Drops...)
 		}
 		m.drops = newDropTree(drops)
+	}
+	for _, mem := range m.mems {
+		mem.refs.Add(1)
 	}
 	for _, r := range m.runs {
 		r.refs.Add(1)

@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/walhaven/walhaven/wal"
@@ -46,6 +47,8 @@ type memLayer struct {
 	since time.Time
 	part  bool // it has a part of the changes at to; set when frozen
 
+	refs atomic.Int64 // layer maps that hold it; the last one to go takes its memory
+
 	mu      sync.RWMutex
 	numbers map[Key]uint32 // in heads
 	heads   []uint32       // 1 + number of the newest entry of a key
@@ -56,10 +59,7 @@ type memLayer struct {
 	drops   dropLog
 	sorted  []memKey // those of keys had when it was made, in order
 	fresh   []memKey // those since
-}
-
-func newMemLayer(from wal.LSN, now time.Time) *memLayer {
-	return &memLayer{from: from, to: from, since: now, numbers: map[Key]uint32{}}
+	spare   memSpare // what is used before anything is asked of the runtime
 }
 
 func (m *memLayer) entry(n uint32) *memEntry { return &m.slabs[(n-1)/memSlots][(n-1)%memSlots] }
@@ -73,7 +73,7 @@ func (m *memLayer) stored(e *memEntry) []byte {
 func (m *memLayer) store(kind Kind, value []byte) (chunk, off uint32) {
 	last := len(m.chunks) - 1
 	if last < 0 || cap(m.chunks[last])-len(m.chunks[last]) <= len(value) {
-		m.chunks = append(m.chunks, make([]byte, 0, max(memChunk, 1+len(value))))
+		m.chunks = append(m.chunks, m.spare.chunk(1+len(value)))
 		last++
 	}
 	off = uint32(len(m.chunks[last]))
@@ -126,7 +126,7 @@ func (m *memLayer) add(e *Entry) error {
 	}
 	slot.chunk, slot.off = m.store(e.Kind, e.Value)
 	if m.entries%memSlots == 0 {
-		m.slabs = append(m.slabs, make([]memEntry, 0, memSlots))
+		m.slabs = append(m.slabs, m.spare.slab())
 	}
 	last := len(m.slabs) - 1
 	m.slabs[last] = append(m.slabs[last], slot)
@@ -195,6 +195,10 @@ func (m *memLayer) keys() []memKey {
 		}
 		return 0
 	})
+	if len(m.sorted) == 0 {
+		m.sorted, m.fresh = m.fresh, nil
+		return m.sorted
+	}
 	merged := make([]memKey, 0, len(m.sorted)+len(m.fresh))
 	s, f := m.sorted, m.fresh
 	for len(s) > 0 && len(f) > 0 {

@@ -42,7 +42,7 @@ func (t *Timeline) Abandon(ctx context.Context) error {
 
 // forgetParts takes the parts out of memory. Layers of parts hold nothing else.
 func (t *Timeline) forgetParts(x *index) {
-	fresh := newMemLayer(t.LastLSN(), t.s.o.Now())
+	fresh := t.s.mems.layer(t.LastLSN(), t.s.o.Now())
 	t.replace(func(m *layerMap) {
 		n := m.parts(x.Flushed)
 		for _, r := range m.runs[:n] {

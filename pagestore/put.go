@@ -124,7 +124,7 @@ func (t *Timeline) freezeFull() (frozen int, err error) {
 
 // freeze begins a new in-memory layer. The caller holds putMu.
 func (t *Timeline) freeze() {
-	fresh := newMemLayer(t.LastLSN(), t.s.o.Now())
+	fresh := t.s.mems.layer(t.LastLSN(), t.s.o.Now())
 	t.current.Load().mems[0].part = t.open.Load() != 0
 	t.replace(func(m *layerMap) { m.mems = append([]*memLayer{fresh}, m.mems...) })
 }

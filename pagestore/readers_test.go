@@ -116,3 +116,45 @@ func TestLastReaderDeletes(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 1, layers())
 }
+
+// While much is put, the memory of a flushed layer is filled again, but not while
+// somebody reads what was in it.
+func TestLastReaderLeavesMemory(t *testing.T) {
+	o := smallOptions(vfs.NewMem())
+	now := time.Unix(1000, 0)
+	o.Now = func() time.Time { return now } // Always in a hurry.
+	o.MemLayerSize = 1 << 20
+	s := mustOpen(t, o)
+	defer s.Close()
+	tl, err := s.Create(timelineID(0), 0)
+	require.NoError(t, err)
+	const keys = 5 * memAhead
+	fill := func(value string) wal.LSN {
+		for key := range keys {
+			put(t, tl, Entry{Key: testKey(key), Kind: Image, Value: []byte(value)})
+		}
+		require.NoError(t, tl.Flush(t.Context()))
+		return tl.LastLSN()
+	}
+	for key := range keys {
+		put(t, tl, Entry{Key: testKey(key), Kind: Image, Value: []byte("old")})
+	}
+	read := 0
+	err = tl.Scan(t.Context(), AllKeys, tl.LastLSN(), ScanOptions{}, func(key Key, v *Value) (bool, error) {
+		if read == 0 {
+			for range 3 {
+				fill("new")
+			}
+		}
+		require.Equal(t, "old", string(v.Image), "key %s", key)
+		read++
+		return true, nil
+	})
+	require.NoError(t, err)
+	require.Equal(t, keys, read)
+	require.NotEmpty(t, s.mems.spare.chunks, "it is kept for the next layer")
+
+	now = now.Add(time.Hour)
+	fill("late")
+	require.Empty(t, s.mems.spare.chunks, "nobody is in a hurry any more")
+}

@@ -21,6 +21,7 @@ type Store struct {
 	mergeWake  chan struct{}
 	maps       sync.WaitGroup // snapshots that somebody holds
 	memory     atomic.Int64   // bytes of in-memory layers
+	mems       memPool
 
 	changing sync.Mutex // held to create and delete timelines
 	mu       sync.Mutex // guards what follows

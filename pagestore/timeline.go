@@ -62,7 +62,7 @@ func (s *Store) newTimeline(x *index, dir string, parent *Timeline) *Timeline {
 	t.flushed.Store(uint64(x.Flushed))
 	t.nextLayer.Store(x.NextLayer)
 	t.hurried.Store(s.o.Now().UnixNano()) // There may be much to catch up with.
-	m := &layerMap{mems: []*memLayer{newMemLayer(x.Flushed, s.o.Now())}, cutoff: x.Cutoff, pins: x.Pins}
+	m := &layerMap{mems: []*memLayer{s.mems.layer(x.Flushed, s.o.Now())}, cutoff: x.Cutoff, pins: x.Pins}
 	for i := range x.Runs {
 		m.runs = append(m.runs, t.newRun(x.Runs[i]))
 	}
