@@ -168,6 +168,7 @@ func (e *xEnc) peer(p *xProp, i int) {
 		e.lsn(n.flush)
 		e.lsn(n.durable)
 		e.lsn(n.persisted)
+		e.config(&n.left)
 	}
 }
 

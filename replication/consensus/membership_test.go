@@ -344,3 +344,54 @@ func TestForcedMembership(t *testing.T) {
 	require.True(t, e.Save.Joining)
 	require.True(t, c.nodes[1].a.Joining())
 }
+
+// TestTruncateWaitsForWhoIsComing: what a node that is to become a member lacks must
+// stay, for a member is given only what the others keep; also while its coming was
+// proposed in an earlier term and a minority alone knows of it.
+func TestTruncateWaitsForWhoIsComing(t *testing.T) {
+	c, p := four(t)
+	p.step(wish(1, 2))
+	p.settleAll(1, 2, 3)
+	p.step(&Reconfigure{pushwal.Configuration{Generation: 3, Members: members(1, 2, 3)}})
+	p.connect(3)
+	p.write(50)
+	p.settleAll(1, 2) // node 3 left; it hears nothing yet, and the others go on
+	held := c.node(3).a.FlushLSN()
+	require.Equal(t, p.end(), p.commit)
+	require.LessOrEqual(t, p.p.TruncateLSN(), held, "node 3 comes back, and lacks what lies behind")
+
+	p.write(50)
+	p.settleAll(1, 2, 3)
+	require.Equal(t, pushwal.Configuration{Generation: 5, Members: members(1, 2, 3)}, p.p.Configuration())
+	require.Equal(t, p.end(), c.node(3).a.FlushLSN(), "it has no hole")
+	require.Equal(t, c.node(1).log.data, c.node(3).log.data)
+	p.write(10)
+	p.settleAll(1, 2, 3)
+	require.Equal(t, p.commit, p.p.TruncateLSN(), "who has come holds nothing back")
+}
+
+func TestTruncateWaitsForWhoWasProposedEarlier(t *testing.T) {
+	c, p := four(t)
+	p.step(wish(1, 2, 3, 4))
+	p.connect(4)
+	c.settle([]string{"p"}, []int{4})
+	c.settle([]string{"p"}, []int{1}) // node 1 alone accepts
+	require.EqualValues(t, 2, c.node(1).disk.Proposed.Generation)
+	p.disconnect(1, 2, 3, 4)
+	held := c.node(4).a.FlushLSN()
+
+	q := c.propose("q", 0, nil)
+	q.elect(t, 2, 3) // does not hear of it
+	q.settleAll(1, 2, 3)
+	q.write(100)
+	q.settleAll(1, 2, 3)
+	require.Equal(t, q.end(), q.commit)
+	require.LessOrEqual(t, q.p.TruncateLSN(), held, "a later proposer may still bring node 4 in")
+	q.disconnect(1, 2, 3)
+
+	r := c.propose("r", 0, nil)
+	r.elect(t, 1, 2)
+	r.settleAll(1, 2, 3, 4)
+	require.Equal(t, members(1, 2, 3, 4), r.p.Configuration().Members)
+	require.Equal(t, c.node(1).log.data, c.node(4).log.data)
+}

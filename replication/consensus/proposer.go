@@ -118,6 +118,7 @@ type node struct {
 	persisted   wal.LSN // commit position that it has made durable
 	accepted    bool    // the proposal of this term
 	knows       pushwal.Generation
+	left        pushwal.Configuration // proposed in an earlier term, and accepted by it
 }
 
 // own is the PostgreSQL history that votes are judged by, nil for a headless

@@ -156,7 +156,7 @@ func (p *Proposer) advance(e *ProposerEffects) {
 		}
 		return 0
 	}
-	if t := min(p.commit, p.el.everyone(holds)); t > p.truncate {
+	if t := min(p.commit, p.el.everyone(holds), p.coming()); t > p.truncate {
 		p.truncate, e.Truncate = t, t
 	}
 	if p.synced || p.commit == 0 {

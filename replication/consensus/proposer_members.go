@@ -67,6 +67,36 @@ func (p *Proposer) wanted(id pushwal.NodeID) bool {
 	return false
 }
 
+// coming returns the position that all have reached who are to become members, or may
+// by what was proposed in earlier terms. What they lack must not be removed meanwhile:
+// they would be members then, of whom everybody takes for granted that they hold it,
+// and nobody could give it to them.
+func (p *Proposer) coming() wal.LSN {
+	low := everywhere
+	hold := func(c pushwal.Configuration) {
+		for _, m := range slices.Concat(c.Members, c.NewMembers) {
+			switch n := p.nodes[m.ID]; {
+			case names(p.conf, m.ID, m.Incarnation):
+			case n == nil || !means(m, n.incarnation):
+				low = 0
+			default:
+				low = min(low, n.flush)
+			}
+		}
+	}
+	for _, c := range []*pushwal.Configuration{p.target, p.pending, &p.proposal} {
+		if c != nil {
+			hold(*c)
+		}
+	}
+	for _, n := range p.nodes {
+		if n.left.Generation == p.conf.Generation+1 {
+			hold(n.left)
+		}
+	}
+	return low
+}
+
 // inherit takes over what earlier proposers left: of the configurations that the
 // voters have accepted, the one of the latest term may have been chosen.
 func (p *Proposer) inherit() {

@@ -115,10 +115,10 @@ func (wd *World) checkTruncate(w *writer, l wal.LSN) {
 		return
 	}
 	for _, n := range wd.nodes {
-		if n.disk == nil || !wd.always(n, w.p.Configuration().Generation) {
-			continue // one that came, or came back, takes the others' word for it
+		if n.disk == nil || !named(w.p.Configuration(), n) || wd.cfg.Spares == 0 && n.wiped {
+			continue
 		}
-		if m := n.disk.view(); wd.broken(c4, !n.wiped && max(m.flushed, wd.start) < l) {
+		if m := n.disk.view(); wd.broken(c4, max(m.flushed, wd.start) < l) {
 			wd.fail("C4: truncate %s, node %d holds %s", l, n.id, m.flushed)
 		}
 	}

@@ -236,17 +236,6 @@ func named(c pushwal.Configuration, n *node) bool {
 	})
 }
 
-// always says whether a data directory has been a member ever since the timeline was
-// founded, up to a generation.
-func (wd *World) always(n *node, g pushwal.Generation) bool {
-	for ; g > 0; g-- {
-		if !named(wd.configs[g], n) {
-			return false
-		}
-	}
-	return true
-}
-
 // quorums are the sets of nodes, as bits, that could elect a proposer in a
 // configuration.
 func (wd *World) quorums(c pushwal.Configuration) (out []int) {
