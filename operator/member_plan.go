@@ -71,7 +71,8 @@ func (c *Cluster) joiner(ctx context.Context, now *Members, o MemberChange) (m p
 }
 
 // createJoining makes the timeline on a node that lacks it: as a member that neither
-// votes nor counts, to be filled from its beginning.
+// votes nor counts, to be filled from its beginning, or from where the
+// members have WAL.
 func (c *Cluster) createJoining(ctx context.Context, now *Members, o MemberChange) error {
 	donor, ok := firstMember(now.view)
 	if !ok {
@@ -81,16 +82,17 @@ func (c *Cluster) createJoining(ctx context.Context, now *Members, o MemberChang
 	if err != nil {
 		return err
 	}
-	h := donor.TLIHistory
-	if part, ok := h.Upto(h.TLIAt(donor.Start)); ok {
-		h = part
+	begin, _ := replication.BeginningOf(now.view.Answers)
+	h, terms := begin.TLIHistory, ""
+	if len(begin.History) > 0 {
+		terms = ", term_history '" + replication.FormatTermHistory(begin.History) + "'"
 	}
 	config := now.view.Config
 	statement := fmt.Sprintf("CREATE TIMELINE %s %s (name '%s', system_id '%s', pg_version '%d', wal_segment_size '%d', "+
-		"start_lsn '%s', tli '%d', tli_history %s, generation '%d', members '%s', incarnations '%s', joining 'true')",
+		"start_lsn '%s', tli '%d', tli_history %s, generation '%d', members '%s', incarnations '%s', joining 'true'%s)",
 		c.Tenant, c.Timeline, name, donor.SystemID, donor.PGVersion, uint32(donor.SegmentSize),
-		donor.Start, h.Last, quoteLiteral(string(h.Format())), config.Generation,
-		replication.FormatMembers(config.Members), replication.FormatIncarnations(config.Members))
+		begin.Start, h.Last, quoteLiteral(string(h.Format())), config.Generation,
+		replication.FormatMembers(config.Members), replication.FormatIncarnations(config.Members), terms)
 	o.Progress(o.Add + ": " + statement)
 	invariant.Point("operator/member/found/before")
 	_, err = c.query(ctx, o.Add, statement, nil)

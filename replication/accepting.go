@@ -26,6 +26,7 @@ type Log interface {
 	SynthesizePrefix() error
 	ReadAt(p []byte, at wal.LSN) (int, error)
 	Oldest() wal.LSN
+	OldestRecord() wal.LSN
 }
 
 // AcceptingOptions of an acceptor's driver.

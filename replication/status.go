@@ -19,6 +19,9 @@ type Status struct {
 	SegmentSize wal.SegmentSize
 	Start       wal.LSN // first record
 	Oldest      wal.LSN // first byte that can be read
+	// OldestRecord is the first record that begins behind Oldest; 0 = not known, or an
+	// older safekeeper, which does not say.
+	OldestRecord wal.LSN
 
 	Incarnation   pushwal.Incarnation
 	Joining       bool
@@ -66,7 +69,7 @@ func (a *Accepting) Status() Status {
 	state := a.acceptor.State()
 	s := Status{
 		NodeID: a.node, SystemID: state.SystemID, PGVersion: state.PGVersion,
-		SegmentSize: state.SegmentSize, Start: state.Start, Oldest: a.log.Oldest(),
+		SegmentSize: state.SegmentSize, Start: state.Start, Oldest: a.log.Oldest(), OldestRecord: a.log.OldestRecord(),
 		Incarnation: state.Incarnation, Joining: a.acceptor.Joining(), Configuration: state.Configuration,
 		Term: state.Term, LastLogTerm: a.acceptor.LastLogTerm(),
 		History: a.acceptor.History(), TLIHistory: a.withReasons(state.TLIHistory),
@@ -118,6 +121,7 @@ var StatusColumns = []string{
 	"tli_history", "start_lsn", "oldest_lsn", "writer", "writer_age_ms",
 	"new_members", "incarnations", "truncate_lsn", "remote_consistent_lsn", "backup_lsn",
 	"candidate_age_ms", "headless_age_ms", "up_ms", "headless_term", "new_incarnations",
+	"oldest_record_lsn",
 }
 
 // Values are the columns' values as text, in the order of StatusColumns.
@@ -141,7 +145,7 @@ func (s Status) Values() []any {
 		FormatMembers(s.Configuration.NewMembers), FormatIncarnations(s.Configuration.Members), s.TruncateLSN.String(),
 		s.RemoteConsistentLSN.String(), s.BackupLSN.String(),
 		formatAge(s.CandidateAge), formatAge(s.HeadlessAge), formatAge(s.Up), number(uint64(s.HeadlessTerm)),
-		FormatIncarnations(s.Configuration.NewMembers),
+		FormatIncarnations(s.Configuration.NewMembers), s.OldestRecord.String(),
 	}
 }
 
@@ -190,6 +194,9 @@ func ParseStatus(row Row) (Status, error) {
 	s.WriterAge = p.age("writer_age_ms")
 	s.CandidateAge, s.HeadlessAge = p.newAge("candidate_age_ms", -1), p.newAge("headless_age_ms", -1)
 	s.Up = p.newAge("up_ms", 0)
+	if _, ok := row["oldest_record_lsn"]; ok {
+		s.OldestRecord = p.lsn("oldest_record_lsn")
+	}
 	if _, ok := row["headless_term"]; ok {
 		s.HeadlessTerm = wal.Term(p.uint("headless_term", 64))
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/walhaven/walhaven/protocol"
 	"github.com/walhaven/walhaven/protocol/pushwal"
+	"github.com/walhaven/walhaven/replication"
 	"github.com/walhaven/walhaven/replication/consensus"
 	"github.com/walhaven/walhaven/wal"
 	"github.com/walhaven/walhaven/wal/walstore"
@@ -26,6 +27,7 @@ type founding struct {
 	history     wal.TimelineHistory
 	config      pushwal.Configuration
 	joining     bool
+	terms       pushwal.TermHistory // of the WAL below start, on a node that joins
 }
 
 // maxNameLen bounds a timeline's name, in bytes.
@@ -58,6 +60,7 @@ func parseFounding(id wal.TTID, options map[string]string) (founding, error) {
 	})
 	p.take("incarnations", func(v string) error { return setIncarnations(f.config.Members, v) })
 	p.take("joining", func(v string) (err error) { f.joining, err = strconv.ParseBool(v); return err })
+	p.take("term_history", func(v string) (err error) { f.terms, err = replication.ParseTermHistory(v); return err })
 	if err := p.finish(); err != nil {
 		return f, err
 	}
@@ -87,6 +90,8 @@ func (f *founding) check() error {
 		return invalid("start_lsn %s is not the position of a record", f.start)
 	case !f.history.Valid():
 		return invalid("tli_history is not valid")
+	case len(f.terms) > 0 && (!f.joining || !f.terms.Valid() || f.terms[0].LSN >= f.start || f.terms[len(f.terms)-1].LSN > f.start):
+		return invalid("term_history is for a node that joins, and tells the terms of the WAL below start_lsn")
 	case len(f.config.Members) == 0:
 		return invalid("members is required").
 			WithHint("Name all members, like members '1=host1:5454,2=host2:5454,3=host3:5454'.")
@@ -136,9 +141,9 @@ func (f *founding) control(own pushwal.Incarnation, term wal.Term) (walstore.Con
 		ID: f.id, SystemID: f.systemID, PGVersion: f.pgVersion, SegmentSize: f.segmentSize,
 		Start: f.start, Incarnation: own, Joining: f.joining, Configuration: f.config,
 		Accepted:   consensus.AcceptedConfig{Generation: f.config.Generation},
-		TLIHistory: f.history,
+		TLIHistory: f.history, History: f.terms,
 	})
-	state.Term = term
+	state.Term = max(state.Term, term)
 	raw, err := state.MarshalBinary()
 	if err != nil {
 		return walstore.Control{}, fmt.Errorf("encode founding state: %w", err)

@@ -54,6 +54,9 @@ func (s *Server) startReplication(ctx context.Context, session *protocol.Session
 		defer t.slots.release(c.Slot, session.PID)
 	}
 	st := newStream(kindSender, session, c.Slot)
+	if c.Term != nil {
+		st.fills, st.sent = true, c.Start
+	}
 	t.sessions.add(st)
 	defer t.sessions.remove(st)
 	if c.Term != nil {

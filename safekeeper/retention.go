@@ -10,6 +10,8 @@ type retentionInput struct {
 	limit    wal.LSN // below it no member is waited for; 0 = all are, for ever
 	oldest   wal.LSN // oldest byte on disk
 
+	filling wal.LSN // where a member is being filled from; 0 = nowhere
+
 	slot    wal.LSN // oldest position that a valid slot reserves
 	hasSlot bool
 
@@ -31,6 +33,8 @@ type retentionInput struct {
 //   - what the quorum needs: never past the commit or flush position, nor past
 //     the slowest member, which is fed from here, unless that is below limit: one
 //     member that is gone for good must not fill the disks of the others;
+//   - a member that is being filled is read to from here, and nobody would read to it
+//     what goes meanwhile: one that joins begins where WAL begins here;
 //   - slots and configured pageservers: never past what they confirmed, except that
 //     pageservers give way to a disk that is about to be full, as far as needed;
 //   - the last keepSize bytes stay for consumers that nobody configured.
@@ -50,6 +54,9 @@ func retentionHorizon(in retentionInput) wal.LSN {
 // withPageservers is the horizon for those pageservers.
 func (in retentionInput) withPageservers(pageservers []wal.LSN) wal.LSN {
 	h := min(in.commit, in.flush, max(in.truncate, in.limit))
+	if in.filling != 0 {
+		h = min(h, max(in.filling, in.limit))
+	}
 	if in.hasSlot {
 		h = min(h, in.slot)
 	}

@@ -30,6 +30,7 @@ type stream struct {
 	remote      string
 	slot        string
 	started     time.Time
+	fills       bool // a proposer fills a member with what it reads
 
 	mu       sync.Mutex
 	sent     wal.LSN
@@ -111,6 +112,16 @@ func (s *sessionSet) waitNone(ctx context.Context, kind streamKind) bool {
 			return false
 		}
 	}
+}
+
+// filling is the lowest position from which a member is being filled, 0 when none is.
+func (s *sessionSet) filling() (low wal.LSN) {
+	for _, st := range s.list(kindSender) {
+		if at := st.view().sent; st.fills && (low == 0 || at < low) {
+			low = at
+		}
+	}
+	return low
 }
 
 // list returns the streams of one kind, oldest first.

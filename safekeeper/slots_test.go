@@ -173,6 +173,8 @@ func TestRetentionHorizon(t *testing.T) {
 		"pageserver never heard":             {with(func(in *retentionInput) { in.pageservers = []wal.LSN{800, 0} }), 100},
 		"member that lags too far":           {with(func(in *retentionInput) { in.truncate, in.limit = 200, 600 }), 600},
 		"member within the limit":            {with(func(in *retentionInput) { in.limit = 600 }), 900},
+		"a member is filled from here":       {with(func(in *retentionInput) { in.filling = 700 }), 700},
+		"and lags too far":                   {with(func(in *retentionInput) { in.filling, in.limit = 200, 600 }), 600},
 		"commit below horizon":               {with(func(in *retentionInput) { in.commit = 500 }), 500},
 		"keep size":                          {with(func(in *retentionInput) { in.keepSize = 250 }), 750},
 		"keep size above all":                {with(func(in *retentionInput) { in.keepSize = 5000 }), 100},

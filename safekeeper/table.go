@@ -174,6 +174,7 @@ var foundingOptions = []admin.Arg{
 	{Name: "generation", Kind: admin.KindUint32, Optional: true, Help: "Generation of the membership, 1 by default."},
 	{Name: "incarnations", Optional: true, Help: "The members' incarnations, like 1=<hex>,2=<hex>."},
 	{Name: "joining", Kind: admin.KindBool, Optional: true, Help: "Whether this member starts without a vote."},
+	{Name: "term_history", Optional: true, Help: "Joining, with the WAL below start_lsn removed: its terms, as TIMELINE_STATUS prints them."},
 }
 
 func (s *Server) createTimeline(_ context.Context, call *admin.Call, _ admin.Emit) error {

@@ -35,6 +35,7 @@ type foundation struct {
 	segmentSize wal.SegmentSize
 	start       wal.LSN
 	history     wal.TimelineHistory
+	terms       pushwal.TermHistory // see replication.Beginning
 	config      pushwal.Configuration
 }
 
@@ -42,10 +43,25 @@ type foundation struct {
 func (f *foundation) statement(joining bool) string {
 	history := string(f.history.Format())
 	return fmt.Sprintf("CREATE TIMELINE %s %s (name '%s', system_id '%s', pg_version '%d', wal_segment_size '%d', "+
-		"start_lsn '%s', tli '%d', tli_history '%s', generation '%d', members '%s', incarnations '%s', joining '%t')",
+		"start_lsn '%s', tli '%d', tli_history '%s', generation '%d', members '%s', incarnations '%s', joining '%t'%s)",
 		f.id.Tenant, f.id.Timeline, escape(f.name), f.systemID, f.pgVersion, uint32(f.segmentSize),
 		f.start, f.history.Last, escape(history), f.config.Generation, replication.FormatMembers(f.config.Members),
-		replication.FormatIncarnations(f.config.Members), joining)
+		replication.FormatIncarnations(f.config.Members), joining, f.termOption())
+}
+
+// termOption tells the terms of WAL that nobody has any more.
+func (f *foundation) termOption() string {
+	if len(f.terms) == 0 {
+		return ""
+	}
+	return ", term_history '" + replication.FormatTermHistory(f.terms) + "'"
+}
+
+// beginAt makes it the foundation of a node that joins those who answer.
+func (f *foundation) beginAt(all []replication.Answer) {
+	if b, ok := replication.BeginningOf(all); ok {
+		f.start, f.history, f.terms = b.Start, b.TLIHistory, b.History
+	}
 }
 
 func escape(s string) string { return strings.ReplaceAll(s, "'", "''") }
@@ -184,6 +200,9 @@ func (p *peers) member(ctx context.Context, peer int) (m pushwal.Member, err err
 func create(ctx context.Context, p *peers, f *foundation, say func(string)) error {
 	all := p.statuses(ctx, nil)
 	past := pastOf(all, len(f.config.Members))
+	if past == pastVotes {
+		f.beginAt(all)
+	}
 	done := 0
 	var failures []error
 	for i, s := range all {

@@ -65,7 +65,7 @@ func (c *pushConn) feed(ctx context.Context) error {
 		err := c.feedFrom(ctx, peer, upto)
 		if protocol.SQLState(err) == protocol.CodeUndefinedFile {
 			c.t.stuck(c.peer, fmt.Sprintf("safekeeper %s cannot be filled from %s on: safekeeper %s does not keep that WAL any more; "+
-				"it counts again on a new timeline only",
+				"with an empty data directory it can be replaced",
 				c.t.peers.address(c.peer), c.at, c.t.peers.address(peer)))
 			err = fmt.Errorf("%w: %w", errRemoved, err)
 		}

@@ -8,12 +8,14 @@ import (
 // found makes the timeline on a member that has lost it, so that it can be fed.
 // It will not count until the members have accepted it.
 func (t *term) found(ctx context.Context, peer int) error {
-	for _, s := range t.peers.statuses(ctx, nil) {
+	all := t.peers.statuses(ctx, nil)
+	for _, s := range all {
 		if s.Err != nil || s.Joining {
 			continue
 		}
 		id := t.d.ID()
 		f := foundationOf(id, "", s.Status)
+		f.beginAt(all)
 		m, err := t.peers.member(ctx, peer)
 		if err != nil {
 			return err

@@ -142,6 +142,9 @@ func (c Codec) AppendAcceptorGreeting(dst []byte, m *AcceptorGreeting) []byte {
 	w.u8(keyJoining, flag(m.Options.Joining))
 	w.u32(keyTLI, uint32(m.Options.TLI))
 	w.incarnations(&m.Config)
+	if m.Options.Start != 0 {
+		w.u64(keyStart, uint64(m.Options.Start))
+	}
 	if m.Options.LastRecordLSN != 0 {
 		w.u64(keyLastRecordLSN, uint64(m.Options.LastRecordLSN))
 	}
@@ -193,6 +196,8 @@ func (d *decoder) acceptorOptions(m *AcceptorGreeting) (err error) {
 			o.Joining = v != 0
 		case keyTLI:
 			err = u32Value(keyTLI, value, (*uint32)(&o.TLI))
+		case keyStart:
+			err = u64Value(keyStart, value, (*uint64)(&o.Start))
 		case keyLastRecordLSN:
 			err = u64Value(keyLastRecordLSN, value, (*uint64)(&o.LastRecordLSN))
 		default:

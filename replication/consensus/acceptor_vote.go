@@ -40,6 +40,7 @@ func (a *Acceptor) greet(conn ConnID, m *pushwal.ProposerGreeting) (Effects, err
 			Incarnation: a.state.Incarnation,
 			Joining:     a.Joining(),
 			TLI:         known(a.state.TLIHistory).Last,
+			Start:       a.state.laterStart(),
 		},
 	}}}
 	return e, nil
@@ -166,6 +167,11 @@ func (a *Acceptor) checkElected(m *pushwal.ProposerElected) error {
 	}
 	if start < s.CommitLSN {
 		return errf(ErrHistory, "the proposer of term %d would cut committed WAL: it starts at %s, committed is %s", m.Term, start, s.CommitLSN).
+			term(m.Term).at(start)
+	}
+	if start == s.Start && m.StartStreamingAt == start && a.write < start && s.laterStart() != 0 {
+		// What lies in front of it is WAL that others hold, and must not be made up.
+		return errf(ErrPosition, "the proposer of term %d does not send the beginning of the segment in which WAL begins here, at %s", m.Term, start).
 			term(m.Term).at(start)
 	}
 	return a.checkElectedTimeline(m, start)

@@ -67,7 +67,8 @@ func (p *Proposer) voted(e *ProposerEffects, i int, r *pushwal.VoteResponse) err
 	if p.phase == leading && r.FlushLSN < n.flush {
 		return n.setBack(r.FlushLSN)
 	}
-	n.asked, n.left = false, r.Proposed
+	n.asked = false
+	n.left = r.Proposed
 	o.position = &ballot{
 		peer: i, node: n.id, data: n.incarnation, flush: r.FlushLSN, truncate: r.TruncateLSN,
 		history: cutHistory(r.History, r.FlushLSN), tli: known(r.TLIHistory),

@@ -101,9 +101,9 @@ func (p *Proposer) learn(e *ProposerEffects, g *pushwal.AcceptorGreeting) error 
 // bind connects a peer with the node that answered there.
 func (p *Proposer) bind(i int, g *pushwal.AcceptorGreeting) *node {
 	var inc pushwal.Incarnation
-	joining, revision := false, uint32(0)
+	joining, revision, begins := false, uint32(0), wal.LSN(0)
 	if g.Options != nil {
-		inc, joining, revision = g.Options.Incarnation, g.Options.Joining, g.Options.Walhaven
+		inc, joining, revision, begins = g.Options.Incarnation, g.Options.Joining, g.Options.Walhaven, g.Options.Start
 	}
 	n := p.nodes[g.NodeID]
 	switch {
@@ -117,7 +117,7 @@ func (p *Proposer) bind(i int, g *pushwal.AcceptorGreeting) *node {
 		n.lost = false // the members have accepted this data directory
 	}
 	n.knows = g.Config.Generation
-	p.peers[i] = peer{node: n, connected: true, generation: g.Config.Generation, options: g.Options != nil, revision: revision}
+	p.peers[i] = peer{node: n, connected: true, generation: g.Config.Generation, options: g.Options != nil, revision: revision, begins: begins}
 	p.count()
 	return n
 }

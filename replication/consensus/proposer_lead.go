@@ -53,7 +53,11 @@ func (p *Proposer) follow(e *ProposerEffects, i int) error {
 	}
 	at := commonPoint(p.history, o.position.history, o.position.flush)
 	s := StreamStart{Peer: i, At: at}
-	if origin := p.history[0].LSN; at == origin && o.position.flush <= origin && o.options {
+	origin := p.history[0].LSN
+	if o.begins != 0 {
+		origin = o.begins
+	}
+	if at == origin && o.position.flush <= origin && o.options {
 		s.At = p.c.SegmentSize.SegmentStart(at)
 		s.Prefix = s.At < at
 	}

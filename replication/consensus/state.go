@@ -12,7 +12,7 @@ type State struct {
 	SystemID    wal.SystemID // 0 = not known yet (founded by a sync)
 	PGVersion   uint32       // PG_VERSION_NUM
 	SegmentSize wal.SegmentSize
-	Start       wal.LSN // position of the first record
+	Start       wal.LSN // position of the first record here, see laterStart
 
 	Incarnation pushwal.Incarnation // of this node's data directory
 	Joining     bool                // neither votes nor counts
@@ -43,13 +43,27 @@ type AcceptedConfig struct {
 
 // Founding is the state of a member of a timeline that is being founded: term 0,
 // history (0, Start), everything at Start. The identity fields are taken from s.
+//
+// With a history it is that of a node which joins a timeline whose first WAL was
+// removed: it is as if it had held what is committed below Start and removed that, too.
+// The history is that of members at Start, which they know to be committed.
 func Founding(s State) State {
-	s.Term = 0
-	s.History = pushwal.TermHistory{{Term: 0, LSN: s.Start}}
+	s.History = cutHistory(s.History, s.Start)
+	if s.Term = lastTerm(s.History); len(s.History) == 0 {
+		s.History = pushwal.TermHistory{{Term: 0, LSN: s.Start}}
+	}
 	s.CommitLSN, s.TruncateLSN, s.BackupLSN = s.Start, s.Start, s.Start
 	s.RemoteConsistentLSN = 0
 	s.TLIHistory = known(s.TLIHistory)
 	return s
+}
+
+// laterStart is Start if the timeline began before, 0 otherwise.
+func (s *State) laterStart() wal.LSN {
+	if len(s.History) == 0 || s.History[0].LSN >= s.Start {
+		return 0
+	}
+	return s.Start
 }
 
 func (s *State) positions() positions {

@@ -83,6 +83,7 @@ type Store struct {
 	epoch        uint64 // rises when bytes below Write may change
 	segments     segmentList
 	removedBelow wal.LSN
+	firstRecord  firstRecord         // see OldestRecord
 	control      Control             // as on disk
 	history      wal.TimelineHistory // in force for new bytes; Truncate is ahead of control
 	dirty        []*openSegment      // files with bytes that the next round syncs
