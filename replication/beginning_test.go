@@ -30,14 +30,14 @@ func TestBeginning(t *testing.T) {
 		terms int
 		tli   wal.TLI
 	}{
-		"nothing removed":         {[]replication.Answer{answer(100, 2000), answer(100, 2000)}, 100, 0, 1},
-		"an older safekeeper":     {[]replication.Answer{answer(0, 2000)}, 100, 0, 1},
-		"removed everywhere":      {[]replication.Answer{answer(800, 2000), answer(800, 2000)}, 800, 3, 1},
-		"more on one":             {[]replication.Answer{answer(800, 2000), answer(1600, 2000)}, 1600, 4, 2},
-		"and on the first":        {[]replication.Answer{answer(1600, 2000), answer(800, 2000)}, 1600, 4, 2},
-		"not committed there":     {[]replication.Answer{answer(800, 700)}, 100, 0, 1},
-		"one that came later":     {[]replication.Answer{later, answer(100, 2000)}, 1000, 3, 2},
-		"who cannot give it":     {[]replication.Answer{failed, joining, answer(800, 2000)}, 800, 3, 1},
+		"nothing removed":     {[]replication.Answer{answer(100, 2000), answer(100, 2000)}, 100, 0, 1},
+		"an older safekeeper": {[]replication.Answer{answer(0, 2000)}, 100, 0, 1},
+		"removed everywhere":  {[]replication.Answer{answer(800, 2000), answer(800, 2000)}, 800, 3, 1},
+		"more on one":         {[]replication.Answer{answer(800, 2000), answer(1600, 2000)}, 1600, 4, 2},
+		"and on the first":    {[]replication.Answer{answer(1600, 2000), answer(800, 2000)}, 1600, 4, 2},
+		"not committed there": {[]replication.Answer{answer(800, 700)}, 100, 0, 1},
+		"one that came later": {[]replication.Answer{later, answer(100, 2000)}, 1000, 3, 2},
+		"who cannot give it":  {[]replication.Answer{failed, joining, answer(800, 2000)}, 800, 3, 1},
 	} {
 		b, ok := replication.BeginningOf(tc.all)
 		require.True(t, ok, name)
