@@ -84,13 +84,19 @@ func (a *Acceptor) advance(e *Effects) {
 
 // response reports what is durable. The commit position is the persisted one.
 func (a *Acceptor) response() *pushwal.AppendResponse {
-	return &pushwal.AppendResponse{
+	r := &pushwal.AppendResponse{
 		Generation: a.state.Configuration.Generation,
 		Term:       a.state.Term,
 		FlushLSN:   a.FlushLSN(),
 		CommitLSN:  a.saved.commit,
 		DurableLSN: max(a.durable, a.FlushLSN()),
 	}
+	if a.flush < a.state.laterStart() {
+		// Others hold the WAL in front of its start, and count on this node for it once
+		// it acknowledges that: which it does with the bytes only.
+		r.FlushLSN, r.DurableLSN = 0, 0
+	}
+	return r
 }
 
 // Appended reports that the log took Effects.Append: write is where the next

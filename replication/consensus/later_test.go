@@ -75,3 +75,75 @@ func TestLaterBeginningIsStreamedFromItsSegment(t *testing.T) {
 	require.NoError(t, p.follow(&e, 0))
 	require.Equal(t, StreamStart{At: at + 100}, e.Stream[0], "what it has it keeps")
 }
+
+// TestLaterBeginningIsAcknowledgedWithItsBytes: its start is a position that others have
+// acknowledged WAL in front of. It counts for that with those bytes on its disk only.
+func TestLaterBeginningIsAcknowledgedWithItsBytes(t *testing.T) {
+	at := testStart + 3*wal.LSN(testSegment)
+	h := history(0, start, 1, start, 3, start+1000, 9, uint64(at))
+	a := newTestNode(4, later(at, h))
+	first := testSegment.SegmentStart(at)
+	connect(t, a, 1)
+	elect := func(conn ConnID) {
+		_, err := a.step(conn, &pushwal.ProposerElected{Generation: 1, Term: 9, StartStreamingAt: first, History: h})
+		require.NoError(t, err)
+	}
+	elect(1)
+	acknowledged := func(out []Outgoing, err error) (flush, durable wal.LSN) {
+		r := must[*pushwal.AppendResponse](t)(out, err)
+		return r.FlushLSN, r.DurableLSN
+	}
+	flush, durable := acknowledged(a.step(1, appendMsg(1, 9, first, nil, at)))
+	require.Zero(t, flush, "a heartbeat")
+	require.Zero(t, durable)
+	_, err := a.step(1, appendMsg(1, 9, first, fill(3, 0x80), at))
+	require.NoError(t, err)
+	flush, _ = acknowledged(a.sync(), nil)
+	require.Zero(t, flush, "a part of them")
+	a.restart()
+	connect(t, a, 2)
+	elect(2)
+	_, err = a.step(2, appendMsg(1, 9, first, fill(3, 0x100), at))
+	require.NoError(t, err)
+	flush, _ = acknowledged(a.sync(), nil)
+	require.Equal(t, at, flush)
+	a.restart()
+	connect(t, a, 3)
+	v := must[*pushwal.VoteResponse](t)(a.step(3, &pushwal.VoteRequest{Generation: 1, Term: 10}))
+	require.Equal(t, at, v.FlushLSN)
+}
+
+// TestBeginAt: what a node that joins at a position takes over of a member's histories.
+func TestBeginAt(t *testing.T) {
+	h := history(0, start, 1, start, 3, start+1000, 9, start+2000)
+	tli := wal.TimelineHistory{Last: 3, Ancestors: []wal.HistoryEntry{{TLI: 1, Switch: testStart + 1500}, {TLI: 2, Switch: testStart + 3000}}}
+	for name, tc := range map[string]struct {
+		at, commit wal.LSN
+		terms      int
+		tli        wal.TLI
+	}{
+		"the timeline's beginning":           {testStart, testStart + 4000, 0, 1},
+		"in a term":                          {testStart + 1200, testStart + 4000, 3, 1},
+		"where a term began":                 {testStart + 2000, testStart + 4000, 4, 2},
+		"in front of the switch":             {testStart + 1496, testStart + 4000, 3, 1},
+		"at the switch, a byte is committed": {testStart + 1500, testStart + 4000, 3, 2},
+		"at the switch, none is":             {testStart + 3000, testStart + 3000, 4, 2},
+		"the last committed position":        {testStart + 3500, testStart + 3500, 4, 3},
+	} {
+		terms, pg := BeginAt(tc.at, tc.commit, h, tli)
+		require.Len(t, terms, tc.terms, name)
+		require.Equal(t, tc.tli, pg.Last, name)
+		s := Founding(State{
+			ID: testID(), SystemID: 7, PGVersion: 170005, SegmentSize: testSegment, Start: tc.at, History: terms, TLIHistory: pg,
+			Incarnation: incarnation(4), Joining: true, Configuration: gen1,
+		})
+		raw, err := s.MarshalBinary()
+		require.NoError(t, err, name)
+		var read State
+		require.NoError(t, read.UnmarshalBinary(raw), name)
+		again, err := read.MarshalBinary()
+		require.NoError(t, err, name)
+		require.Equal(t, raw, again, name)
+		require.Equal(t, s.History, read.History, name)
+	}
+}

@@ -1,6 +1,8 @@
 package consensus
 
 import (
+	"slices"
+
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/wal"
 )
@@ -56,6 +58,27 @@ func Founding(s State) State {
 	s.RemoteConsistentLSN = 0
 	s.TLIHistory = known(s.TLIHistory)
 	return s
+}
+
+// BeginAt returns what a node begins with that joins at start, a position that a member
+// knows to be committed: of that member's histories, what tells of the WAL below. The
+// first is nil when there is none below, for the timeline begins there. A PostgreSQL
+// timeline that begins at start is taken over if a byte of it is committed: else another
+// promotion may still win.
+func BeginAt(start, commit wal.LSN, h pushwal.TermHistory, tli wal.TimelineHistory) (pushwal.TermHistory, wal.TimelineHistory) {
+	h = slices.Clone(cutHistory(h, start))
+	if len(h) > 0 && h[0].LSN == start {
+		h = nil
+	}
+	tli = known(tli)
+	last := tli.TLIAt(start)
+	if commit <= start && start > 0 {
+		last = tli.TLIAt(start - 1)
+	}
+	if part, ok := tli.Upto(last); ok {
+		tli = part
+	}
+	return h, tli
 }
 
 // laterStart is Start if the timeline began before, 0 otherwise.

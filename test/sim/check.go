@@ -87,7 +87,7 @@ func (wd *World) checkCommit(w *writer, c wal.LSN) {
 		return
 	}
 	if n > m {
-		wd.committed = append(wd.committed[:m:m], all[m:n]...)
+		wd.committed, wd.commits = append(wd.committed[:m:m], all[m:n]...), append(wd.commits, c)
 		err := wd.scan.Feed(base+wal.LSN(m), all[m:n])
 		// Behind XLOG_SWITCH nothing comes up to the end of the segment.
 		if end := wd.scan.RecordEnd(); wd.broken(c2, err != nil || end != c && (end < c || end%base != 0)) {
@@ -130,7 +130,7 @@ func (wd *World) checkTruncation(n *node, t *consensus.Truncation) {
 	if t.To < m.end() {
 		wd.stats.count("node: WAL cut", 1)
 	}
-	if c := m.state.CommitLSN; wd.broken(c3, t.To < c && c > wd.start) {
+	if c := m.state.CommitLSN; wd.broken(c3, t.To < c && c > m.start) {
 		wd.fail("C3: node %d is to cut its WAL at %s, it knew %s to be committed", n.id, t.To, c)
 	}
 	if t.Prefix {
@@ -142,7 +142,7 @@ func (wd *World) checkTruncation(n *node, t *consensus.Truncation) {
 func (wd *World) checkNode(n *node) {
 	m := n.disk.view()
 	a := n.acceptor
-	if wd.broken(c5, !wd.cfg.Break.AckBeforeSync && a.FlushLSN() > max(m.flushed, wd.start)) {
+	if wd.broken(c5, !wd.cfg.Break.AckBeforeSync && a.FlushLSN() > max(m.flushed, m.start)) {
 		wd.fail("C5: node %d says that %s is durable, but only %s is", n.id, a.FlushLSN(), m.flushed)
 	}
 	c := a.CommitLSN()
@@ -155,7 +155,7 @@ func (wd *World) checkNode(n *node) {
 	}
 	if wd.broken(samePrefix, int(c-base) > len(wd.committed)) {
 		wd.fail("invariant 3: node %d knows %s to be committed, nobody committed it", n.id, c)
-	} else if c > wd.start && !m.holds(wd.committed[:c-base]) {
+	} else if (c > m.start || m.end() > m.start) && !m.holds(wd.committed[:c-base]) {
 		wd.fail("invariant 3: node %d holds other WAL below its commit position %s", n.id, c)
 	}
 	wd.checkRemoved(n)

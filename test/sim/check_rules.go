@@ -23,10 +23,19 @@ func (wd *World) checkVote(n *node, v *pushwal.VoteResponse) {
 	if s := m.state; wd.broken(r1, !broken.JoiningCounts && (s.Joining || !named(s.Configuration, n))) {
 		wd.fail("R1: node %d votes in term %d though it is joining", n.id, v.Term)
 	}
-	if wd.broken(c5, !broken.AckBeforeSync && (v.FlushLSN != max(m.flushed, wd.start) || m.recordEnd() > v.FlushLSN)) {
+	if wd.broken(c5, !broken.AckBeforeSync && (v.FlushLSN != max(m.flushed, m.start) || m.recordEnd() > v.FlushLSN)) {
 		wd.fail("C5: node %d votes in term %d with WAL up to %s, durable is %s", n.id, v.Term, v.FlushLSN, m.flushed)
 	}
 	n.votedIn = v.Term
+}
+
+// checkAck: what a node acknowledges is there (C5). Where one begins that came later it
+// holds with the bytes in front of it alone, which the others have.
+func (wd *World) checkAck(n *node, r *pushwal.AppendResponse) {
+	m := n.disk.view()
+	if wd.broken(c5, !wd.cfg.Break.AckBeforeSync && r.FlushLSN > max(m.flushed, wd.start)) {
+		wd.fail("C5: node %d acknowledges %s, durable is %s", n.id, r.FlushLSN, m.flushed)
+	}
 }
 
 // checkStep judges what a node is about to do because of a message that it took:

@@ -96,7 +96,7 @@ func (wd *World) learnGreet(l *learning) bool {
 
 func (wd *World) learnElected(l *learning) bool {
 	l.next = (*World).learnBytes
-	if l.at = l.lesson.Start; l.at == wd.start && l.own.disk.view().end() < wd.start {
+	if l.at = l.lesson.Start; l.at == l.own.disk.view().start && l.own.disk.view().end() < l.at {
 		l.at = base
 	}
 	return wd.tell(l, &pushwal.ProposerElected{

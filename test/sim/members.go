@@ -108,9 +108,32 @@ func (wd *World) join(n *node) {
 	s := wd.founding(n.id)
 	s.Configuration = from.acceptor.State().Configuration
 	s.Joining, s.Incarnation = true, pushwal.Incarnation{byte(n.id), n.life}
+	if at := wd.laterStart(from); at != 0 {
+		known := from.acceptor.State()
+		s.Start = at
+		s.History, s.TLIHistory = consensus.BeginAt(at, known.CommitLSN, from.acceptor.History(), known.TLIHistory)
+		s = consensus.Founding(s)
+		wd.stats.count("node: joins later than the timeline began", 1)
+	}
 	n.disk = wd.newDisk(s)
 	wd.stats.count("node: joins", 1)
 	n.start()
+}
+
+// laterStart is where a node begins that joins when WAL was removed: at a record that
+// some member knows to be committed. 0 stands for the timeline's beginning.
+func (wd *World) laterStart(from *node) wal.LSN {
+	commit := from.acceptor.CommitLSN()
+	last := commit // no record begins behind it there
+	if k := wd.rng.IntN(4); k == 0 {
+		return 0
+	} else if k == 1 && len(wd.commits) > 0 {
+		last = min(last, wd.commits[wd.rng.IntN(len(wd.commits))])
+	}
+	if last <= wd.start || last%wal.BlockSize == 0 {
+		return 0
+	}
+	return last
 }
 
 // gossip lets a node take the membership in force from a peer.
@@ -300,8 +323,8 @@ func (wd *World) best(mask int) (best *model, term wal.Term) {
 			continue
 		}
 		m := n.disk.view()
-		t := lastTerm(cut(m.state.History, max(m.flushed, wd.start)))
-		if best == nil || t > term || t == term && m.flushed > best.flushed {
+		t := lastTerm(cut(m.state.History, max(m.flushed, m.start)))
+		if best == nil || t > term || t == term && max(m.flushed, m.start) > max(best.flushed, best.start) {
 			best, term = m, t
 		}
 	}

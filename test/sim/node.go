@@ -243,8 +243,11 @@ func (n *node) checkpoint() {
 // send queues answers on the connections that are still used.
 func (n *node) send(out []consensus.Outgoing) {
 	for _, o := range out {
-		if v, ok := o.Msg.(*pushwal.VoteResponse); ok {
-			n.wd.checkVote(n, v)
+		switch m := o.Msg.(type) {
+		case *pushwal.VoteResponse:
+			n.wd.checkVote(n, m)
+		case *pushwal.AppendResponse:
+			n.wd.checkAck(n, m)
 		}
 		for _, l := range n.wd.links {
 			if l.conn == o.Conn && l.open {

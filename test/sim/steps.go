@@ -238,7 +238,7 @@ func (wd *World) keep(old, s *server) {
 // to its commit position.
 func (wd *World) restorable() (wal.TimelineHistory, []byte) {
 	n := wd.nodes[wd.rng.IntN(len(wd.nodes))]
-	if !n.up || n.acceptor.CommitLSN() <= wd.start {
+	if !n.up || n.acceptor.CommitLSN() <= wd.start || n.disk.view().flushed < wd.start {
 		return wal.TimelineHistory{}, nil
 	}
 	c := n.acceptor.CommitLSN()

@@ -116,6 +116,7 @@ type World struct {
 	leaders   map[wal.Term]*writer
 	starts    map[wal.Term]wal.LSN
 	committed []byte             // everything that was acknowledged to anyone
+	commits   []wal.LSN          // where that ended at times
 	scan      *walrecord.Scanner // of that
 	// committedAt is where that ended when a generation came into force.
 	committedAt map[pushwal.Generation]wal.LSN
