@@ -1,6 +1,7 @@
 package operator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -211,7 +212,7 @@ func (c *Cluster) drive(ctx context.Context, o MemberChange, now *Members, want 
 				invariant.Point("operator/member/joint")
 			}
 			if m.written() {
-				n.say(statement)
+				n.say(cmp.Or(m.unfillable(want), statement))
 				c.ask(ctx, m, statement)
 			} else if err := c.changeHeadless(ctx, o, m, want, n.say); err != nil {
 				n.say(err.Error())

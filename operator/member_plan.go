@@ -82,7 +82,10 @@ func (c *Cluster) createJoining(ctx context.Context, now *Members, o MemberChang
 	if err != nil {
 		return err
 	}
-	begin, _ := replication.BeginningOf(now.view.Answers)
+	begin, ok := replication.BeginningOf(now.view.Answers)
+	if !ok {
+		return replication.ErrNoBeginning
+	}
 	h, terms := begin.TLIHistory, ""
 	if len(begin.History) > 0 {
 		terms = ", term_history '" + replication.FormatTermHistory(begin.History) + "'"

@@ -98,7 +98,7 @@ func (p *puller) run(ctx context.Context) error {
 	}
 	greeting := pushwal.ProposerGreeting{
 		TTID: p.id, PGVersion: status.PGVersion, SystemID: status.SystemID, SegmentSize: status.SegmentSize,
-		NodeID: status.NodeID, Name: p.name, Start: status.Start, TLIHistory: status.CommittedHistory(),
+		NodeID: status.NodeID, Name: p.name, Start: status.Origin(), TLIHistory: status.CommittedHistory(),
 	}
 	if p.timeline, err = p.server.timelines.findOrFound(&protocol.Session{}, &greeting); err != nil {
 		return err

@@ -512,7 +512,7 @@ func TestRestart(t *testing.T) {
 	require.EqualValues(t, -1, again.Status().WriterAge)
 }
 
-var newColumns = map[string]bool{"candidate_age_ms": true, "headless_age_ms": true, "up_ms": true, "headless_term": true, "new_incarnations": true}
+var newColumns = map[string]bool{"candidate_age_ms": true, "headless_age_ms": true, "up_ms": true, "headless_term": true, "new_incarnations": true, "oldest_record_lsn": true}
 
 func TestStatusColumns(t *testing.T) {
 	n := newNode(t)

@@ -1,7 +1,10 @@
 package replication
 
 import (
+	"errors"
+
 	"github.com/walhaven/walhaven/protocol/pushwal"
+	"github.com/walhaven/walhaven/replication/consensus"
 	"github.com/walhaven/walhaven/wal"
 )
 
@@ -13,39 +16,59 @@ type Beginning struct {
 	TLIHistory wal.TimelineHistory // PostgreSQL's, at Start
 }
 
-// BeginningOf returns where a node begins that joins those who answer. All of them can
-// fill it: it is the latest of their beginnings that is committed.
+// ErrNoBeginning says that a node cannot join now.
+var ErrNoBeginning = errors.New("the members have removed the timeline's first WAL, and none of them says at which committed record its own begins now: " +
+	"they are of an older version, or a record of more than a segment has not ended")
+
+// BeginningOf returns where a node begins that joins those who answer. All the members
+// among them that say where their WAL begins can fill it: it is the latest of their
+// beginnings. It is false when none says so. Who is no member, or one of another
+// generation, is not asked: what such a one takes for committed may have been given up.
 func BeginningOf(all []Answer) (b Beginning, ok bool) {
-	for _, a := range all {
-		if a.Err != nil || a.Joining {
+	var from []Answer
+	var looks []consensus.Look
+	for i, a := range all {
+		if a.Err == nil {
+			from, looks = append(from, a), append(looks, a.Look(i))
+		}
+	}
+	_, counts, err := consensus.Believe(looks)
+	if err != nil {
+		return b, false
+	}
+	for i, a := range from {
+		if !counts[i] {
 			continue
 		}
-		if own := a.Beginning(); !ok || own.Start > b.Start {
+		if own, known := a.Beginning(); known && (!ok || own.Start > b.Start) {
 			b, ok = own, true
 		}
 	}
 	return b, ok
 }
 
-// Beginning is where a node begins that this one alone would fill.
-func (s Status) Beginning() Beginning {
-	b := Beginning{Start: s.Start}
-	if s.OldestRecord > s.Start && s.OldestRecord <= s.CommitLSN {
+// Beginning is where a node begins that this one alone would fill. It is false when the
+// record that its WAL begins with has not ended, or is not committed, and when an older
+// safekeeper does not say.
+func (s Status) Beginning() (b Beginning, ok bool) {
+	b.Start = s.Start
+	if s.Oldest > s.Start {
+		if s.OldestRecord <= s.Start || s.OldestRecord > s.CommitLSN {
+			return b, false
+		}
 		b.Start = s.OldestRecord
 	}
-	for _, e := range s.History {
-		if e.LSN <= b.Start {
-			b.History = append(b.History, e)
-		}
+	b.History, b.TLIHistory = consensus.BeginAt(b.Start, s.CommitLSN, s.History, s.TLIHistory)
+	return b, true
+}
+
+// Origin is where the timeline itself begins. Start is later on a member that came when
+// the WAL below had been removed.
+func (s Status) Origin() wal.LSN {
+	if len(s.History) > 0 {
+		return min(s.Start, s.History[0].LSN)
 	}
-	if len(b.History) > 0 && b.History[0].LSN == b.Start {
-		b.History = nil // the timeline begins here
-	}
-	b.TLIHistory = s.TLIHistory
-	if part, ok := s.TLIHistory.Upto(s.TLIHistory.TLIAt(b.Start)); ok {
-		b.TLIHistory = part
-	}
-	return b
+	return s.Start
 }
 
 // FormatTermHistory writes what ParseTermHistory reads: "term@LSN,term@LSN".

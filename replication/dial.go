@@ -13,6 +13,9 @@ import (
 	"github.com/walhaven/walhaven/protocol"
 )
 
+// FillApplication is the application_name of who reads WAL to fill a member with it.
+const FillApplication = "walhaven_fill"
+
 // DialOptions of a connection as a client. The zero value works.
 type DialOptions struct {
 	// Timeout bounds connecting, authentication and the answer to the command

@@ -148,6 +148,9 @@ func (f *founding) control(own pushwal.Incarnation, term wal.Term) (walstore.Con
 	if err != nil {
 		return walstore.Control{}, fmt.Errorf("encode founding state: %w", err)
 	}
+	if err := new(consensus.State).UnmarshalBinary(raw); err != nil { // else it would be founded, and never load
+		return walstore.Control{}, protocol.Errorf(protocol.CodeInvalidParameter, "CREATE TIMELINE: %w", err)
+	}
 	return walstore.Control{
 		ID: f.id, Name: f.name, SystemID: f.systemID, PGVersion: f.pgVersion,
 		SegmentSize: f.segmentSize, Start: f.start, History: f.history, State: raw,

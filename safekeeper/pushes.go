@@ -139,13 +139,14 @@ func (s *Server) pushOnce(ctx context.Context, t *timeline, p *pushTarget) error
 		return errors.Join(context.Cause(ctx), stream.Close())
 	}
 	p.setConnected(true, nil)
-	c, term := t.store.Control(), t.accepting.Status().LastLogTerm
+	c, status := t.store.Control(), t.accepting.Status()
+	term := status.LastLogTerm
 	return sender.Push(ctx, stream, sender.PushOptions{
 		Source: t.accepting, Logger: t.logger, Metrics: s.pushes, Drain: s.o.PushDrain,
 		Term: func() wal.Term { return term },
 		Greeting: pushwal.ProposerGreeting{
 			TTID: t.id, PGVersion: c.PGVersion, SystemID: c.SystemID, SegmentSize: c.SegmentSize,
-			NodeID: pushwal.NodeID(s.dir.Identity.ID), Name: c.Name, Start: c.Start,
+			NodeID: pushwal.NodeID(s.dir.Identity.ID), Name: c.Name, Start: status.Origin(),
 		},
 		OnFeedback: func(f sender.PushFeedback) {
 			p.note(f)

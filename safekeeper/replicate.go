@@ -9,6 +9,7 @@ import (
 	"github.com/walhaven/walhaven/protocol/admin"
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/protocol/walstream"
+	"github.com/walhaven/walhaven/replication"
 	"github.com/walhaven/walhaven/replication/sender"
 	"github.com/walhaven/walhaven/wal"
 )
@@ -21,6 +22,12 @@ func (t *timeline) identifyEnd(session *protocol.Session) wal.LSN {
 		return t.accepting.FlushLSN()
 	}
 	return t.accepting.CommitLSN()
+}
+
+// fills says whether a member is filled with what is read: by a proposer, or by itself.
+func fills(session *protocol.Session, c admin.StartReplication) bool {
+	app := session.ApplicationName
+	return c.Term != nil || app == replication.FillApplication || strings.HasPrefix(app, program+"_")
 }
 
 // createSlot makes a physical slot. A reserved one holds the WAL from the start
@@ -54,7 +61,7 @@ func (s *Server) startReplication(ctx context.Context, session *protocol.Session
 		defer t.slots.release(c.Slot, session.PID)
 	}
 	st := newStream(kindSender, session, c.Slot)
-	if c.Term != nil {
+	if fills(session, c) {
 		st.fills, st.sent = true, c.Start
 	}
 	t.sessions.add(st)

@@ -67,7 +67,7 @@ func (s *Server) retainOnce(t *timeline) error {
 		commit: st.CommitLSN, flush: t.accepting.FlushLSN(), truncate: st.TruncateLSN, limit: limit, oldest: t.store.Oldest(),
 		keepSize: uint64(s.o.Config.WALKeepSize), segment: t.store.Control().SegmentSize,
 	}
-	in.filling = t.sessions.filling()
+	in.filling = t.sessions.filling(time.Now())
 	in.slot, in.hasSlot = t.slots.minRestart()
 	if full != nil {
 		// Recovery begins at the watermark, which cannot be moved now.

@@ -30,7 +30,7 @@ type stream struct {
 	remote      string
 	slot        string
 	started     time.Time
-	fills       bool // a proposer fills a member with what it reads
+	fills       bool // a member is filled with what it reads
 
 	mu       sync.Mutex
 	sent     wal.LSN
@@ -76,7 +76,18 @@ type sessionSet struct {
 	mu      sync.Mutex
 	streams map[*stream]struct{}
 	changed chan struct{} // closed and replaced when a stream leaves
+	left    []filled      // streams that filled a member and have gone
 }
+
+// filled is how far a stream came that filled a member.
+type filled struct {
+	at wal.LSN
+	on time.Time // when it went
+}
+
+// fillGrace is how long WAL stays for a member after the one that filled it has gone: it
+// comes again, or another one, and goes on there.
+const fillGrace = time.Minute
 
 func newSessionSet() *sessionSet {
 	return &sessionSet{streams: map[*stream]struct{}{}, changed: make(chan struct{})}
@@ -92,6 +103,9 @@ func (s *sessionSet) remove(st *stream) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.streams, st)
+	if st.fills {
+		s.left = append(s.left, filled{st.view().sent, time.Now()})
+	}
 	close(s.changed)
 	s.changed = make(chan struct{})
 }
@@ -114,12 +128,24 @@ func (s *sessionSet) waitNone(ctx context.Context, kind streamKind) bool {
 	}
 }
 
-// filling is the lowest position from which a member is being filled, 0 when none is.
-func (s *sessionSet) filling() (low wal.LSN) {
-	for _, st := range s.list(kindSender) {
-		if at := st.view().sent; st.fills && (low == 0 || at < low) {
+// filling is the lowest position from which a member is being filled, or was until
+// lately, 0 when none is.
+func (s *sessionSet) filling(now time.Time) (low wal.LSN) {
+	from := func(at wal.LSN) {
+		if low == 0 || at < low {
 			low = at
 		}
+	}
+	for _, st := range s.list(kindSender) {
+		if st.fills {
+			from(st.view().sent)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.left = slices.DeleteFunc(s.left, func(f filled) bool { return now.Sub(f.on) >= fillGrace })
+	for _, f := range s.left {
+		from(f.at)
 	}
 	return low
 }

@@ -58,7 +58,7 @@ func Diverge(ctx context.Context, o CheckOptions) (*Divergence, error) {
 // not confirmed to the directory.
 func (c *check) comparable(v view, upto wal.LSN) wal.Range {
 	donor := v.all[v.Proof.Donor]
-	return wal.Range{Start: max(c.dir.Confirmed, c.dir.Oldest, donor.Start, donor.Oldest), End: upto}
+	return wal.Range{Start: max(c.dir.Confirmed, c.dir.Oldest, donor.Origin(), donor.Oldest), End: upto}
 }
 
 // narrow looks for the first byte of a range that differs, and halves the range

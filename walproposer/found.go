@@ -58,10 +58,13 @@ func (f *foundation) termOption() string {
 }
 
 // beginAt makes it the foundation of a node that joins those who answer.
-func (f *foundation) beginAt(all []replication.Answer) {
-	if b, ok := replication.BeginningOf(all); ok {
-		f.start, f.history, f.terms = b.Start, b.TLIHistory, b.History
+func (f *foundation) beginAt(all []replication.Answer) error {
+	b, ok := replication.BeginningOf(all)
+	if !ok {
+		return replication.ErrNoBeginning
 	}
+	f.start, f.history, f.terms = b.Start, b.TLIHistory, b.History
+	return nil
 }
 
 func escape(s string) string { return strings.ReplaceAll(s, "'", "''") }
@@ -201,7 +204,9 @@ func create(ctx context.Context, p *peers, f *foundation, say func(string)) erro
 	all := p.statuses(ctx, nil)
 	past := pastOf(all, len(f.config.Members))
 	if past == pastVotes {
-		f.beginAt(all)
+		if err := f.beginAt(all); err != nil {
+			return err
+		}
 	}
 	done := 0
 	var failures []error

@@ -153,11 +153,11 @@ func (s *session) lowerBound(v view) wal.LSN {
 	var start, oldest wal.LSN
 	for _, a := range v.all {
 		if a.Err == nil && start == 0 {
-			start = a.Start
+			start = a.Origin()
 		}
 	}
 	if d := v.Proof.Donor; d < len(v.all) && v.all[d].Err == nil {
-		start, oldest = v.all[d].Start, v.all[d].Oldest
+		start, oldest = v.all[d].Origin(), v.all[d].Oldest
 	}
 	if s.confirmed == 0 {
 		return max(start, oldest)

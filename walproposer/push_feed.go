@@ -62,9 +62,16 @@ func (c *pushConn) feed(ctx context.Context) error {
 			continue
 		}
 		from := c.at
-		err := c.feedFrom(ctx, peer, upto)
+		err := c.feedFrom(ctx, source{peer: peer, upto: upto, term: &c.start.term})
 		if protocol.SQLState(err) == protocol.CodeUndefinedFile {
-			c.t.stuck(c.peer, fmt.Sprintf("safekeeper %s cannot be filled from %s on: safekeeper %s does not keep that WAL any more; "+
+			if other, ok := c.keeper(ctx); ok {
+				c.t.logger.Info("the donor does not keep the WAL that a safekeeper goes on with, another one does", "safekeeper", c.t.peers.address(c.peer),
+					"from", c.at, "donor", c.t.peers.address(peer), "other", c.t.peers.address(other.peer))
+				peer, err = other.peer, c.feedFrom(ctx, other)
+			}
+		}
+		if protocol.SQLState(err) == protocol.CodeUndefinedFile {
+			c.t.stuck(c.peer, fmt.Sprintf("safekeeper %s cannot be filled from %s on: safekeeper %s does not keep that WAL any more, nor does another that answers; "+
 				"with an empty data directory it can be replaced",
 				c.t.peers.address(c.peer), c.at, c.t.peers.address(peer)))
 			err = fmt.Errorf("%w: %w", errRemoved, err)
@@ -96,29 +103,65 @@ func (c *pushConn) idle(ctx context.Context) error {
 	return pause.For(ctx, donorWait)
 }
 
+// source is where WAL comes from that the queue no longer has.
+type source struct {
+	peer int
+	upto wal.LSN
+	term *wal.Term // that it is in, to read what is not committed; nil for what is
+}
+
+// keeper looks for a safekeeper that keeps the WAL to go on with, committed: that is
+// the same everywhere, so that it need not be in this term.
+func (c *pushConn) keeper(ctx context.Context) (best source, ok bool) {
+	for peer := range c.t.peers.all() {
+		if peer == c.peer || c.beat() != nil {
+			continue
+		}
+		s, err := c.statusOf(ctx, peer)
+		if err == nil && !s.Joining && s.Oldest <= c.at && s.CommitLSN > max(c.at, best.upto) {
+			best, ok = source{peer: peer, upto: s.CommitLSN}, true
+		}
+	}
+	return best, ok
+}
+
+func (c *pushConn) statusOf(ctx context.Context, peer int) (s replication.Status, err error) {
+	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
+	defer cancel()
+	o, err := c.t.dialOptions(ctx, peer)
+	if err != nil {
+		return s, err
+	}
+	rows, err := replication.Query(ctx, c.t.peers.all()[peer], "TIMELINE_STATUS", o)
+	if err != nil || len(rows) == 0 {
+		return s, errors.Join(errNoTimeline, err)
+	}
+	return replication.ParseStatus(rows[0])
+}
+
 // feedFrom forwards a donor's WAL up to the target or what the donor had.
-func (c *pushConn) feedFrom(ctx context.Context, donor int, upto wal.LSN) error {
+func (c *pushConn) feedFrom(ctx context.Context, from source) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	o, err := c.t.dialOptions(ctx, donor)
+	o, err := c.t.dialOptions(ctx, from.peer)
 	if err != nil {
 		return err
 	}
-	o.Params["replication"] = "true"
-	client, err := replication.Connect(ctx, c.t.peers.all()[donor], o)
+	o.Params["replication"], o.Params["application_name"] = "true", replication.FillApplication
+	client, err := replication.Connect(ctx, c.t.peers.all()[from.peer], o)
 	if err != nil {
 		return err
 	}
 	defer client.Close() //nolint:errcheck // Reading left nothing to save.
-	term, bound := c.start.term, c.start.bound(c.at)
+	bound := c.start.bound(c.at)
 	r, err := receiver.Start(ctx, client, c.at, receiver.Options{
-		TLI: c.start.history.TLIAt(c.at), Term: &term, Timeout: silentFor,
+		TLI: c.start.history.TLIAt(c.at), Term: from.term, Timeout: silentFor,
 	})
 	if err != nil {
 		return err
 	}
 	defer r.Close() //nolint:errcheck // As above.
-	for c.at < upto && c.at < c.target() && (bound == 0 || c.at < bound) {
+	for c.at < from.upto && c.at < c.target() && (bound == 0 || c.at < bound) {
 		at, data, err := r.Next()
 		if err != nil {
 			return err

@@ -15,7 +15,9 @@ func (t *term) found(ctx context.Context, peer int) error {
 		}
 		id := t.d.ID()
 		f := foundationOf(id, "", s.Status)
-		f.beginAt(all)
+		if err := f.beginAt(all); err != nil {
+			return err
+		}
 		m, err := t.peers.member(ctx, peer)
 		if err != nil {
 			return err

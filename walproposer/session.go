@@ -207,7 +207,7 @@ func (s *session) endQueue() {
 // and not terms: an election that came to nothing leaves a term without WAL
 // behind. The best voter's is the one that tells, for what others have beyond it
 // will be cut.
-func isEmpty(v view) bool { return v.Proof.Upto <= v.all[v.Proof.Donor].Start }
+func isEmpty(v view) bool { return v.Proof.Upto <= v.all[v.Proof.Donor].Origin() }
 
 // committed passes on that the quorum has more.
 func (s *session) committed(r *reporter) func(wal.LSN) {

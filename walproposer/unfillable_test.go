@@ -94,6 +94,39 @@ func TestJoinerBeginsWhereWALBegins(t *testing.T) {
 	require.Eventually(t, filled, patience, 20*time.Millisecond, "it goes on after a restart")
 }
 
+// TestMemberIsFilledByWhoKeepsItsWAL: the one that has the most WAL has removed what a
+// member goes on with, another has it still.
+func TestMemberIsFilledByWhoKeepsItsWAL(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, computetest.Options{})
+	p := w.propose(w.options())
+	p.streams()
+	w.demandQuorum()
+	require.NoError(t, w.insert(1))
+	w.keepers[2].down()
+	w.twoSegments(p, "SELECT pg_switch_wal()", 0, 1)
+	w.restartWithoutFirstSegment(p, 0)
+	p = w.propose(w.options())
+	p.streams()
+	require.NoError(t, w.insert(3))
+	end := p.Status().CommitLSN
+	require.Eventually(t, func() bool {
+		return !slices.ContainsFunc(w.statusesOf(0, 1), func(s replication.Status) bool { return s.FlushLSN < end })
+	}, patience, 10*time.Millisecond)
+	require.Less(t, w.statusesOf(1)[0].Oldest, w.statusesOf(0)[0].Oldest)
+	w.keepers[2].up()
+	require.Eventually(t, func() bool {
+		s := w.statusesOf(2)
+		return len(s) == 1 && s[0].CommitLSN >= end
+	}, patience, 20*time.Millisecond)
+	digests := fmt.Sprintf("WAL_DIGEST %s %s", w.statusesOf(1)[0].Start, end)
+	want, err := w.keepers[1].query(w, digests)
+	require.NoError(t, err)
+	got, err := w.keepers[2].query(w, digests)
+	require.NoError(t, err)
+	require.Equal(t, want, got)
+}
+
 // twoSegments ends a segment and begins another on these safekeepers.
 func (w *world) twoSegments(p *proposer, sql string, which ...int) {
 	w.t.Helper()

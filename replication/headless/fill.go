@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/walhaven/walhaven/internal/pause"
+	"github.com/walhaven/walhaven/protocol"
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/replication"
 	"github.com/walhaven/walhaven/replication/receiver"
@@ -48,7 +49,13 @@ func (c *conn) fill(ctx context.Context) error {
 			}
 			continue
 		}
-		if err := c.fillFrom(ctx, donor, min(upto, c.election.Start)); err != nil {
+		err := c.fillFrom(ctx, donor, min(upto, c.election.Start), &c.election.Term)
+		if protocol.SQLState(err) == protocol.CodeUndefinedFile {
+			if other, committed, ok := c.keeper(ctx); ok {
+				donor, err = other, c.fillFrom(ctx, other, min(committed, c.election.Start), nil)
+			}
+		}
+		if err != nil {
 			return fmt.Errorf("fetch WAL at %s from safekeeper %s: %w", c.at, c.o.Peers[donor].Name, err)
 		}
 		began = time.Now()
@@ -56,19 +63,37 @@ func (c *conn) fill(ctx context.Context) error {
 	return nil
 }
 
-// fillFrom forwards a donor's WAL up to a position or the end of its timeline.
-func (c *conn) fillFrom(ctx context.Context, donor int, upto wal.LSN) error {
-	client, err := replication.Connect(ctx, c.o.Peers[donor].Conninfo, c.o.dial(dialTimeout, map[string]string{"replication": "true"}))
+// keeper looks for a safekeeper that keeps the WAL to go on with, committed: that is
+// the same everywhere, so that it need not be in this term.
+func (c *conn) keeper(ctx context.Context) (best int, upto wal.LSN, ok bool) {
+	for peer := range c.o.Peers {
+		if peer == c.peer || c.beat() != nil {
+			continue
+		}
+		s, err := c.o.status(ctx, peer)
+		if err == nil && !s.Joining && s.Oldest <= c.at && s.CommitLSN > max(c.at, upto) {
+			best, upto, ok = peer, s.CommitLSN, true
+		}
+	}
+	return best, upto, ok
+}
+
+// fillFrom forwards a donor's WAL up to a position or the end of its timeline: that of a
+// term, or, without one, what is committed.
+func (c *conn) fillFrom(ctx context.Context, donor int, upto wal.LSN, term *wal.Term) error {
+	client, err := replication.Connect(ctx, c.o.Peers[donor].Conninfo, c.o.dial(dialTimeout, map[string]string{
+		"replication": "true", "application_name": replication.FillApplication,
+	}))
 	if err != nil {
 		return err
 	}
 	defer client.Close() //nolint:errcheck // Reading left nothing to save.
-	h, term := c.election.TLIHistory, c.election.Term
+	h := c.election.TLIHistory
 	tli := h.TLIAt(c.at)
 	if end, _, ok := h.SwitchPoint(tli); ok {
 		upto = min(upto, end)
 	}
-	r, err := receiver.Start(ctx, client, c.at, receiver.Options{TLI: tli, Term: &term, Timeout: silentFor})
+	r, err := receiver.Start(ctx, client, c.at, receiver.Options{TLI: tli, Term: term, Timeout: silentFor})
 	if err != nil {
 		return err
 	}

@@ -15,22 +15,26 @@ func (s *Store) OldestRecord() wal.LSN {
 		return s.start
 	}
 	s.mu.Lock()
-	known := s.firstRecord
+	known, epoch := s.firstRecord, s.epoch
 	s.mu.Unlock()
-	if known.oldest == oldest {
+	if known.oldest == oldest && known.epoch == epoch {
 		return known.record
 	}
 	at := s.recordBehind(oldest)
 	if at != 0 {
 		s.mu.Lock()
-		s.firstRecord = firstRecord{oldest, at}
+		s.firstRecord = firstRecord{oldest, at, epoch}
 		s.mu.Unlock()
 	}
 	return at
 }
 
-// firstRecord is what OldestRecord has found for a beginning.
-type firstRecord struct{ oldest, record wal.LSN }
+// firstRecord is what OldestRecord has found for a beginning, in WAL that was not cut
+// since.
+type firstRecord struct {
+	oldest, record wal.LSN
+	epoch          uint64
+}
 
 // recordBehind reads page headers from page on until one says that a record begins on
 // its page.
