@@ -11,6 +11,9 @@ const (
 	syncEvery = 4 << 20
 	// linger is how long frames that others will follow may wait for them.
 	linger = 5 * time.Millisecond
+	// catchUp is in how short a time an eighth of a segment comes when there is much to
+	// catch up with: 8 MiB a second of segments of 16 MiB.
+	catchUp = 250 * time.Millisecond
 )
 
 // flusher makes what a session has taken durable and reports it, while the session

@@ -81,7 +81,7 @@ func New(o Options) (*Server, error) {
 		senders: sender.NewMetrics(o.Registerer, program), requests: newRequestMetrics(o.Registerer),
 	}
 	s.storage = newPageStorage(dir.Path, &o, logger)
-	s.timelines = newTimelines(dir.Path, walstore.Options{Logger: logger, Metrics: walstore.NewMetrics(o.Registerer, program)},
+	s.timelines = newTimelines(dir.Path, walstore.Options{Logger: logger, Metrics: walstore.NewMetrics(o.Registerer, program), AllocateWithin: catchUp},
 		s.storage, newMetrics(o.Registerer), logger)
 	if s.table, err = s.newTable(); err != nil {
 		return nil, errors.Join(err, dir.Close())

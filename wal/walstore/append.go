@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -212,7 +213,7 @@ func (s *Store) beginSegment(k segmentKey, at wal.LSN) error {
 		old.retired = true
 		s.markDirty(old)
 	}
-	s.tail = &openSegment{segmentKey: k, h: h}
+	s.tail = &openSegment{segmentKey: k, h: h, begun: time.Now()}
 	s.markDirty(s.tail)
 	return nil
 }

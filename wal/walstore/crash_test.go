@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/stretchr/testify/require"
@@ -136,6 +137,9 @@ func TestCrashRandom(t *testing.T) {
 	for seed := range seeds {
 		w := newWorld(t, uint64(seed)+100, percents()...)
 		w.sparse = sparse
+		if seed%2 == 1 {
+			w.o.AllocateWithin = time.Hour // Always.
+		}
 		w.hookOperations()
 		w.create()
 		for range 60 {

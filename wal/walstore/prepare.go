@@ -11,7 +11,7 @@ import (
 	"github.com/walhaven/walhaven/wal"
 )
 
-// preparer makes the next segment's file ahead: full size, zeroed, synced,
+// preparer makes the next segment's file ahead: full size, all zeroes, synced,
 // under a name that recovery removes. It belongs to no segment until it is
 // renamed, so there is at most one.
 type preparer struct {
@@ -36,9 +36,13 @@ func (s *Store) prepareAhead(write wal.LSN) {
 	}
 	done := make(chan struct{})
 	p.done = done
+	fill := s.d.zeroes
+	if s.tail != nil && time.Since(s.tail.begun) < s.allocateWithin {
+		fill = s.d.allocate
+	}
 	begun := s.goBackground(func() {
 		start := time.Now()
-		f, err := s.d.newSegmentFile(preparedName, s.size, s.isClosed)
+		f, err := s.d.newFile(preparedName, s.size, s.isClosed, fill)
 		if err == nil {
 			s.d.m.prepare.Observe(time.Since(start).Seconds())
 		} else if !errors.Is(err, ErrClosed) {
@@ -103,13 +107,19 @@ func (p *preparer) discard(d *disk) error {
 
 // newSegmentFile makes a zeroed and synced file of a segment's size.
 func (d *disk) newSegmentFile(name string, size wal.SegmentSize, stop func() bool) (vfs.File, error) {
+	return d.newFile(name, size, stop, d.zeroes)
+}
+
+// fillFunc makes size zeroes of an empty file. stop, if not nil, ends it early.
+type fillFunc func(f vfs.File, size int64, stop func() bool) error
+
+// newFile makes a file of a segment's size that reads as zeroes, and syncs it.
+func (d *disk) newFile(name string, size wal.SegmentSize, stop func() bool, fill fillFunc) (vfs.File, error) {
 	f, err := d.create(name)
 	if err != nil {
 		return nil, err
 	}
-	// Allocating first keeps the file in few pieces; not all file systems can.
-	_ = f.Preallocate(0, int64(size))
-	if err = d.zero(f, 0, int64(size), stop); err == nil {
+	if err = fill(f, int64(size), stop); err == nil {
 		err = d.syncAll(f, pointSegmentSync)
 	}
 	if err != nil {
@@ -118,4 +128,20 @@ func (d *disk) newSegmentFile(name string, size wal.SegmentSize, stop func() boo
 		return nil, fmt.Errorf("prepare segment: %w", err)
 	}
 	return f, nil
+}
+
+// zeroes writes them.
+func (d *disk) zeroes(f vfs.File, size int64, stop func() bool) error {
+	// Allocating first keeps the file in few pieces; not all file systems can.
+	_ = f.Preallocate(0, size)
+	return d.zero(f, 0, size, stop)
+}
+
+// allocate writes the last ones, which give the file its size; the others are not
+// on the disk but in what the file system knows of it.
+func (d *disk) allocate(f vfs.File, size int64, stop func() bool) error {
+	if err := f.Preallocate(0, size); err != nil {
+		return d.zero(f, 0, size, stop)
+	}
+	return d.zero(f, size-wal.BlockSize, size, stop)
 }

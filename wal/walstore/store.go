@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -20,6 +21,11 @@ type Options struct {
 	// NoSync skips every fsync. Nothing is durable then: it exists as the
 	// negative control of crash tests.
 	NoSync bool
+	// AllocateWithin is in how short a time an eighth of a segment fills when much is
+	// caught up with: the zeroes of the next segment are then left to the file system
+	// and not written, and each sync has to note which parts were. 0: never. It is not
+	// for who answers for each sync.
+	AllocateWithin time.Duration
 }
 
 func (o Options) withDefaults() Options {
@@ -64,6 +70,8 @@ type Store struct {
 	files handles
 	prep  preparer
 
+	allocateWithin time.Duration
+
 	background sync.WaitGroup // preparation and watermark; Close waits
 
 	// wmu serialises those who change the end of the WAL. Writes are done under
@@ -105,6 +113,8 @@ type openSegment struct {
 	dirty   bool // in Store.dirty
 	full    bool // written to its end: the next round renames it
 	retired bool // no byte follows: the next round gives up its handle
+
+	begun time.Time
 }
 
 func newStore(dir string, c Control, o Options) *Store {
@@ -117,6 +127,8 @@ func newStore(dir string, c Control, o Options) *Store {
 		first:   c.SegmentSize.SegmentStart(c.Start),
 		control: c,
 		history: c.History,
+
+		allocateWithin: o.AllocateWithin,
 	}
 	s.cond.L = &s.mu
 	return s

@@ -3,9 +3,13 @@ package walstore
 import (
 	"errors"
 	"io"
+	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
@@ -108,4 +112,37 @@ func TestAppendSyncReopen(t *testing.T) {
 	g.record(100, 1)
 	push(t, s, g)
 	require.NoError(t, s.Sync())
+}
+
+// Where WAL comes fast, the next segment's zeroes are not written. It reads as any
+// other.
+func TestZeroesAreAllocated(t *testing.T) {
+	for _, c := range []struct {
+		within time.Duration
+		writes int32
+	}{{0, int32(testSegment/chunkSize) + 1}, {time.Hour, 2}} { // One is of WAL, to the file that had the name before.
+		var writes atomic.Int32
+		fs := errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+			if op.Kind == errorfs.OpFileWriteAt && strings.HasSuffix(op.Path, preparedName) {
+				writes.Add(1)
+			}
+			return nil
+		}))
+		s := create(t, Options{FS: fs, AllocateWithin: c.within})
+		g := newGenerator()
+		g.record(100, 1)
+		push(t, s, g) // Makes the first segment, and writes it in full.
+		writes.Store(0)
+		g.record(int(testSegment)/2, 1)
+		push(t, s, g)
+		s.background.Wait()
+		require.Equal(t, c.writes, writes.Load())
+		f, err := fs.Open(s.d.path(preparedName))
+		require.NoError(t, err)
+		content, err := io.ReadAll(f)
+		require.NoError(t, err)
+		require.NoError(t, f.Close())
+		require.Equal(t, make([]byte, testSegment), content)
+		shut(t, s)
+	}
 }
