@@ -129,8 +129,8 @@ func (wd *World) learnBytes(l *learning) bool {
 		CommitLSN: l.lesson.Commit, TLI: l.lesson.TLIHistory.TLIAt(l.at),
 	}
 	if end > l.at {
-		if !wd.checkThere(l.peer, l.own, l.at) {
-			return false
+		if !wd.checkThere(l.peer, l.own, l.at) || l.peer.disk.view().end() < end {
+			return false // Another data directory answers there by now, which has less.
 		}
 		m.WAL = slices.Clone(l.peer.disk.view().upto(end)[l.at-base:])
 		wd.checkCopied(l, m.WAL)
