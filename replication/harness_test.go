@@ -35,6 +35,8 @@ type gatedLog struct {
 	*walstore.Store
 	syncs   atomic.Int64
 	saveErr atomic.Pointer[error]
+	// appended is called after each append, before the session goes on; nil: nothing is.
+	appended func()
 
 	mu    sync.Mutex
 	gate  chan struct{} // not nil: Sync waits until it is closed
@@ -63,7 +65,11 @@ func (l *gatedLog) Truncate(to wal.LSN, h wal.TimelineHistory) error {
 
 func (l *gatedLog) Append(tli wal.TLI, at wal.LSN, data []byte) error {
 	l.note("append " + at.String())
-	return l.Store.Append(tli, at, data)
+	err := l.Store.Append(tli, at, data)
+	if l.appended != nil {
+		l.appended()
+	}
+	return err
 }
 
 func (l *gatedLog) Sync() error {
