@@ -159,6 +159,20 @@ func (c *Conn) Close() error {
 	return nil
 }
 
+// Detach ends c as Close does, but not the connection, which is the file's. Nobody
+// may be in the middle of a call.
+func (c *Conn) Detach() (*os.File, error) {
+	if err := c.add(hasEnded + 1); err != nil {
+		return nil, err
+	}
+	defer c.leave()
+	fd, err := unix.FcntlInt(uintptr(c.fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("detach connection: %w", err)
+	}
+	return os.NewFile(uintptr(fd), "connection"), nil
+}
+
 func (h *half) ring() {
 	var one [8]byte
 	binary.NativeEndian.PutUint64(one[:], 1)
