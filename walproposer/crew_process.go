@@ -152,6 +152,7 @@ func (p *processes) use(ctx context.Context, s *session, peer int, h *hand) erro
 	p.mu.Unlock()
 	h.pair.c.OwnThread()
 	d := newDriver(s.term, peer, h.pair)
+	d.own = s.term.pushing(q, s.metrics)
 	q.RingBy(g.ID, d.ring)
 	if err = h.begin(s, peer, g); err == nil {
 		err = d.run(ctx)

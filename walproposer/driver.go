@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/walhaven/walhaven/internal/seqpacket"
 )
 
 // driver directs one push worker in another process: what the worker hears of
@@ -21,9 +23,19 @@ type driver struct {
 	pair *pairConn
 	kick chan struct{}
 
-	mu   sync.Mutex
-	conn uint32
-	link *localLink // of conn; nil: none
+	// own is what connections that the worker gives go on with; nil: it keeps them.
+	own *pushing
+	// passing is held while the worker is told what to send.
+	passing sync.Mutex
+
+	mu    sync.Mutex
+	conn  uint32
+	link  *localLink   // of conn; nil: none
+	start *streamStart // of conn, once that streams
+	// woken is set once conn is asked for, and rung when there is something to send;
+	// end ends it once it is ours.
+	woken chan struct{}
+	end   context.CancelFunc
 }
 
 func newDriver(t *term, peer int, p *pairConn) *driver {
@@ -48,7 +60,7 @@ func (d *driver) run(ctx context.Context) error {
 func (d *driver) hear(ctx context.Context, g *errgroup.Group) error {
 	var founding, asking sync.Mutex
 	for {
-		m, _, err := d.pair.receive(pairSilence)
+		m, files, err := d.pair.receive(pairSilence)
 		switch {
 		case errors.Is(err, io.EOF):
 			return errors.New("it ended")
@@ -57,13 +69,20 @@ func (d *driver) hear(ctx context.Context, g *errgroup.Group) error {
 		case err != nil:
 			return err
 		}
+		if m.kind != pairGive {
+			seqpacket.Close(files)
+		}
 		switch m.kind {
 		case pairOpen:
 			err = d.open(m.conn)
 		case pairReceived:
 			err = d.received(m)
+		case pairOffer:
+			err = d.offered(m.conn)
+		case pairGive:
+			err = d.given(ctx, g, m, files)
 		case pairClosed:
-			d.forget(m.conn)
+			d.closed(m.conn)
 		case pairFound:
 			if founding.TryLock() {
 				g.Go(func() error {
@@ -109,13 +128,13 @@ func (d *driver) asked(ctx context.Context, g *errgroup.Group, asking *sync.Mute
 
 // open makes a connection known. Numbers only rise.
 func (d *driver) open(conn uint32) error {
-	if conn <= d.current() {
-		return fmt.Errorf("its connection %d follows %d", conn, d.current())
+	if last, ours := d.status(); conn <= last || ours {
+		return fmt.Errorf("its connection %d follows %d", conn, last)
 	}
 	d.forget(d.current())
 	l := d.t.open(d.peer)
 	d.mu.Lock()
-	d.conn, d.link = conn, l
+	d.conn, d.link, d.start, d.woken = conn, l, nil, nil
 	d.mu.Unlock()
 	d.nudge()
 	return nil
@@ -126,7 +145,7 @@ func (d *driver) open(conn uint32) error {
 func (d *driver) received(m *pairMessage) error {
 	d.mu.Lock()
 	l := d.link
-	if d.conn != m.conn {
+	if d.conn != m.conn || d.end != nil {
 		l = nil
 	}
 	d.mu.Unlock()
@@ -154,13 +173,16 @@ func (d *driver) current() uint32 {
 // forget ends the connection of that number, if it is the one.
 func (d *driver) forget(conn uint32) {
 	d.mu.Lock()
-	l := d.link
+	l, end := d.link, d.end
 	if d.conn != conn {
-		l = nil
+		l, end = nil, nil
 	} else {
-		d.link = nil
+		d.link, d.end = nil, nil
 	}
 	d.mu.Unlock()
+	if end != nil {
+		end()
+	}
 	if l != nil {
 		l.close()
 	}
@@ -174,9 +196,11 @@ func (d *driver) ring() bool {
 	return true
 }
 
-func (d *driver) nudge() {
+func (d *driver) nudge() { ringOnce(d.kick) }
+
+func ringOnce(c chan<- struct{}) {
 	select {
-	case d.kick <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }
@@ -191,7 +215,8 @@ func (d *driver) tell(ctx context.Context) error {
 	defer tick.Stop()
 	var sent pairState
 	for first := true; ; first = false {
-		if now := d.state(); first || now != sent {
+		_, ours := d.status() // Then it sleeps, and has to know for its next connection only.
+		if now := d.state(); first || !ours && now != sent {
 			m := pairMessage{kind: pairPositions, state: now}
 			if first {
 				if err := d.pair.send(m); err != nil {
@@ -202,15 +227,9 @@ func (d *driver) tell(ctx context.Context) error {
 				sent = now
 			} // A worker that is busy elsewhere hears the newest later.
 		}
-		d.mu.Lock()
-		conn, l := d.conn, d.link
-		d.mu.Unlock()
-		var wake <-chan struct{}
-		if l != nil {
-			wake = l.l.Wake()
-			if err := d.pass(conn, l); err != nil {
-				return err
-			}
+		wake, err := d.pass()
+		if err != nil {
+			return err
 		}
 		select {
 		case <-wake:
@@ -222,21 +241,39 @@ func (d *driver) tell(ctx context.Context) error {
 	}
 }
 
-// pass sends what one connection has to send.
-func (d *driver) pass(conn uint32, l *localLink) error {
+// pass sends what the connection has to send, and returns what tells of more.
+func (d *driver) pass() (wake <-chan struct{}, err error) {
+	d.passing.Lock()
+	defer d.passing.Unlock()
+	d.mu.Lock()
+	conn, l, woken := d.conn, d.link, d.woken
+	d.mu.Unlock()
+	if l == nil {
+		return nil, nil
+	}
+	wake = l.l.Wake()
+	if woken != nil {
+		ringOnce(woken)
+		return wake, nil
+	}
 	w, err := l.take()
 	if err != nil {
-		return d.drop(conn, err)
+		return nil, d.drop(conn, err)
 	}
 	for _, m := range w.messages {
 		if err := d.pair.send(pairMessage{kind: pairSend, conn: conn, body: m}); err != nil {
-			return err
+			return nil, err
 		}
 	}
-	if w.start != nil {
-		return d.pair.send(pairMessage{kind: pairStart, conn: conn, start: *w.start})
+	if w.start == nil {
+		return wake, nil
 	}
-	return nil
+	d.mu.Lock()
+	if d.conn == conn {
+		d.start = w.start
+	}
+	d.mu.Unlock()
+	return wake, d.pair.send(pairMessage{kind: pairStart, conn: conn, start: *w.start})
 }
 
 func (d *driver) state() pairState {

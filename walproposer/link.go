@@ -48,8 +48,8 @@ type waits struct {
 }
 
 // link is one connection to a safekeeper as the proposer sees it. The owner of
-// the connection calls received from one goroutine; take, wait and rest from
-// another.
+// the connection calls received from one goroutine; take, wait, offer and rest
+// from another.
 type link interface {
 	// take returns what there is to send. The error says why the connection has
 	// to be closed.
@@ -57,6 +57,8 @@ type link interface {
 	// wait returns when there may be something to send, and now and then in any
 	// case; an error is the end of ctx.
 	wait(ctx context.Context, w waits) error
+	// offer says that the connection keeps up and may be given to the tap.
+	offer()
 	// rest says that the next wait may be a while off.
 	rest()
 	// received takes a message of the safekeeper, which is not kept. An error ends
@@ -75,6 +77,9 @@ type pushWork struct {
 	// announce says that the commit position has to go out now, if no AppendRequest
 	// has carried it.
 	announce bool
+	// give says that the connection is to be given to the tap, once messages are
+	// sent.
+	give bool
 }
 
 // streamStart is all that sending WAL rests on.
@@ -102,6 +107,9 @@ type localLink struct {
 	peer    int
 	l       *replication.Link
 	greeted bool // our greeting was handed out
+	// resume is where a connection that a worker gives goes on, handed out once.
+	resume *streamStart
+	woken  <-chan struct{} // there may be something to send
 
 	// Of the receiving goroutine.
 	codec    pushwal.Codec
@@ -116,12 +124,13 @@ var wireCodec = pushwal.Codec{Version: pushwal.Version3, Walhaven: true}
 func (t *term) connect(peer int) (link, error) { return t.open(peer), nil }
 
 func (t *term) open(peer int) *localLink {
-	return &localLink{t: t, peer: peer, l: t.d.Connect(peer), codec: wireCodec}
+	l := t.d.Connect(peer)
+	return &localLink{t: t, peer: peer, l: l, codec: wireCodec, woken: l.Wake()}
 }
 
 func (l *localLink) wait(ctx context.Context, w waits) error {
 	select {
-	case <-l.l.Wake():
+	case <-l.woken:
 	case <-w.published:
 	case <-w.revoked:
 	case <-w.tick:
@@ -130,6 +139,8 @@ func (l *localLink) wait(ctx context.Context, w waits) error {
 	}
 	return nil
 }
+
+func (l *localLink) offer() {}
 
 func (l *localLink) rest() {}
 
@@ -158,6 +169,9 @@ func (l *localLink) take() (w pushWork, err error) {
 	w.announce = from.Announce
 	if from.Start != nil {
 		w.start = l.start(from.Start)
+	}
+	if l.resume != nil {
+		w.start, l.resume = l.resume, nil
 	}
 	return w, nil
 }

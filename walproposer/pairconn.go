@@ -103,7 +103,7 @@ func (p *pairConn) next() (*pairMessage, []*os.File, error) {
 			seqpacket.Close(files)
 			return nil, nil, err
 		}
-		if files != nil && p.m.kind != pairBegin {
+		if files != nil && !p.m.kind.hasFiles() {
 			seqpacket.Close(files)
 			return nil, nil, fmt.Errorf("message %q between tap and worker has descriptors", p.m.kind)
 		}

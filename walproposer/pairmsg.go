@@ -20,11 +20,14 @@ const (
 	pairPositions pairKind = 'C' // commit and what else moves; the safekeeper is to hear of it
 	pairRing      pairKind = 'R' // there is WAL; with it goes the newest commit
 	pairDrop      pairKind = 'D' // close the connection, and why
+	pairAskFor    pairKind = 'K' // give the connection; nothing follows for it
 	pairLogin     pairKind = 'L' // the answer to a question for a login, as JSON; conn is the question's number
 	// Of the worker.
 	pairHello    pairKind = 'H' // it is there; nothing else comes first
 	pairOpen     pairKind = 'O' // a connection to the safekeeper stands
 	pairReceived pairKind = 'A' // a message of the safekeeper
+	pairOffer    pairKind = 'Y' // the connection keeps up and can be given
+	pairGive     pairKind = 'G' // it, with its descriptor: where WAL goes on, and what came and was not passed on
 	pairClosed   pairKind = 'X' // the connection is gone, and why
 	pairFound    pairKind = 'U' // the safekeeper lacks the timeline
 	pairStuck    pairKind = 'F' // it cannot be filled, and why; empty: it has caught up
@@ -75,16 +78,19 @@ const (
 // hasBody says whether kind carries bytes.
 func (k pairKind) hasBody() bool {
 	switch k {
-	case pairBegin, pairSend, pairDrop, pairLogin, pairReceived, pairClosed, pairStuck, pairAsk:
+	case pairBegin, pairSend, pairDrop, pairLogin, pairReceived, pairGive, pairClosed, pairStuck, pairAsk:
 		return true
 	}
 	return false
 }
 
+// hasFiles says whether descriptors may come with kind.
+func (k pairKind) hasFiles() bool { return k == pairBegin || k == pairGive }
+
 // isBare says whether kind is all that there is to say.
 func (k pairKind) isBare() bool {
 	switch k {
-	case pairHello, pairOpen, pairFound, pairPulse, pairSuspect, pairStarve:
+	case pairHello, pairOpen, pairOffer, pairAskFor, pairFound, pairPulse, pairSuspect, pairStarve:
 		return true
 	}
 	return false

@@ -153,7 +153,7 @@ func (p *process) tap() error {
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	defer stop()
-	ownthread.Allow(places(o)) // those of push workers
+	ownthread.Allow(places(o) + len(o.Safekeepers)) // push workers, and the connections they give
 	crew := newProcesses(len(o.Safekeepers), p.tell)
 	health := daemon.NewHealth()
 	w := newSessions(o, Deps{Logger: p.logger, Registerer: p.registry, Health: health}, crew)

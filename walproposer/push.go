@@ -108,9 +108,10 @@ func (p *pusher) connect(ctx context.Context) (progressed bool, err error) {
 	}
 	defer link.close()
 	c := &pushConn{t: p.t, peer: p.peer, stream: stream, link: link, codec: wireCodec}
-	g.Go(func() error { return c.receive() })
-	g.Go(func() error { return c.send(gctx) })
-	err = g.Wait()
+	err = c.run(gctx, g)
+	if errors.Is(err, errGiven) {
+		return true, c.give(ctx)
+	}
 	return c.progressed, err
 }
 
@@ -123,6 +124,7 @@ type pushConn struct {
 	peer   int
 	stream *protocol.CopyStream
 	link   link
+	given  bool // by a worker to the tap, which feeds nobody
 
 	// codec is that of what the safekeeper sends; of the receiving goroutine.
 	codec pushwal.Codec
@@ -143,6 +145,7 @@ type pushConn struct {
 	at        wal.LSN // next byte to send
 	announced wal.LSN // commit position sent
 	caughtUp  bool    // the queue has what comes next
+	offered   bool    // the tap was told so
 	fed       wal.LSN // where a donor was last looked for
 	last      time.Time
 	parts     [3][]byte
@@ -153,6 +156,22 @@ type pushConn struct {
 	answered   bool
 	had        wal.LSN // its flush position by the first answer
 	progressed bool    // that has moved since
+}
+
+// run goes on until either half fails, or the connection is to be given away and
+// neither half has begun anything (errGiven). The stream's context is the group's.
+func (c *pushConn) run(ctx context.Context, g *errgroup.Group) error {
+	var received error
+	g.Go(func() error {
+		received = c.receive()
+		return received
+	})
+	g.Go(func() error { return c.send(ctx) })
+	err := g.Wait()
+	if errors.Is(err, errGiven) && !errors.Is(received, errGiven) {
+		return received
+	}
+	return err
 }
 
 // receive hands messages to the proposer until the connection ends.
@@ -249,18 +268,31 @@ func (c *pushConn) abortOnRevoke(ctx context.Context, revoked <-chan struct{}) (
 		select {
 		case <-revoked:
 			c.stream.Abort(shmqueue.ErrRevoked)
+			_ = c.stream.Close() // Whoever writes from the queue stops at once.
 		case <-ctx.Done():
 		}
 	}()
 	return func() { cancel(); <-done }
 }
 
-// control sends the proposer's messages.
+// control sends the proposer's messages, the last ones before the connection is to
+// be given away (errGiven).
 func (c *pushConn) control(w pushWork) error {
-	if len(w.messages) == 0 {
+	if err := c.sendAll(w.messages); err != nil {
+		return err
+	}
+	if w.give {
+		c.stream.Abort(errGiven)
+		return errGiven
+	}
+	return nil
+}
+
+func (c *pushConn) sendAll(messages [][]byte) error {
+	if len(messages) == 0 {
 		return nil
 	}
-	for _, m := range w.messages {
+	for _, m := range messages {
 		invariant.Point("walproposer/control/before")
 		if err := c.stream.Send(m); err != nil {
 			return err

@@ -94,7 +94,11 @@ func (c *pushConn) target() wal.LSN {
 
 // idle waits for a donor without letting the connection fall silent.
 func (c *pushConn) idle(ctx context.Context) error {
-	if _, err := c.link.take(); err != nil {
+	work, err := c.link.take()
+	if err != nil {
+		return err
+	}
+	if err := c.control(work); err != nil {
 		return err
 	}
 	if err := c.beat(); err != nil {

@@ -23,7 +23,11 @@ func (c *pushConn) begin(s *streamStart) (err error) {
 		q.RingBy(c.consumer.ID(), c.direct)
 	}
 	c.heard.Store(shmqueue.Now())
-	c.t.logger.Info("streaming to safekeeper", "safekeeper", c.t.peers.address(c.peer), "term", uint64(s.term), "from", s.at)
+	if c.given {
+		c.t.logger.Debug("sending to safekeeper without the push worker", "safekeeper", c.t.peers.address(c.peer), "from", s.at)
+	} else {
+		c.t.logger.Info("streaming to safekeeper", "safekeeper", c.t.peers.address(c.peer), "term", uint64(s.term), "from", s.at)
+	}
 	return c.sendFrame(shmqueue.Frame{Range: wal.Range{Start: c.at, End: c.at}})
 }
 
@@ -51,6 +55,9 @@ func (c *pushConn) pump(ctx context.Context, announce bool) error {
 	for {
 		f, ok, err := c.consumer.Try(c.at, c.start.bound(c.at))
 		if errors.Is(err, shmqueue.ErrBehindFloor) {
+			if c.given {
+				return errToBeFed
+			}
 			if err := c.feed(ctx); err != nil {
 				return err
 			}
@@ -71,6 +78,10 @@ func (c *pushConn) pump(ctx context.Context, announce bool) error {
 		if err != nil {
 			return err
 		}
+	}
+	if !c.offered && c.stream.Detachable() {
+		c.offered = true
+		c.link.offer()
 	}
 	if announce && c.t.positions().commit > c.announced {
 		return c.sendFrame(shmqueue.Frame{Range: wal.Range{Start: c.at, End: c.at}})

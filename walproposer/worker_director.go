@@ -135,11 +135,16 @@ func (r *remoteDirector) take(m *pairMessage) error {
 			start := m.start
 			l.work.start = &start
 		}
+	case pairAskFor:
+		if current {
+			l.work.give = true
+		}
 	case pairLogin:
 		return r.answered(m)
 	case pairDrop:
 		if current && l.dropped == nil {
 			l.dropped = fmt.Errorf("the tap ended the connection: %s", m.body)
+			close(l.ended)
 		}
 	default:
 		return fmt.Errorf("the tap sends %q", m.kind)
@@ -160,7 +165,7 @@ func (r *remoteDirector) raise(p positions) {
 func (r *remoteDirector) connect(int) (link, error) {
 	r.mu.Lock()
 	r.conn++
-	l := &remoteLink{r: r, conn: r.conn}
+	l := &remoteLink{r: r, conn: r.conn, ended: make(chan struct{})}
 	r.link = l
 	r.mu.Unlock()
 	return l, r.pair.send(pairMessage{kind: pairOpen, conn: l.conn})
@@ -207,6 +212,8 @@ type remoteLink struct {
 	// its context.
 	borrowed bool
 	stop     func() bool
+
+	ended chan struct{} // closed when dropped is set
 
 	// Under r.mu.
 	work    pushWork

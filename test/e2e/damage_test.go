@@ -96,6 +96,10 @@ var damages = []damage{
 	{name: "a slot's line", at: func(*ring, wal.LSN) int64 { return 8192 + 4 }, bit: 0, long: true},
 }
 
+// beyondSockets is more than the buffers of a TCP connection hold: 4 MiB and 6 MiB
+// unless Linux is told otherwise.
+const beyondSockets = 20 << 20
+
 // TestMemoryOfTheQueueIsDamaged flips single bits in the queue of a running
 // walproposer, from outside. What is damaged reaches nobody, and everything goes
 // on: where the damage lasts under a new term, in new memory.
@@ -111,20 +115,21 @@ func TestMemoryOfTheQueueIsDamaged(t *testing.T) {
 		}
 		t.Run(d.name, func(t *testing.T) {
 			before := walproposerStatus(c)
-			slow := before.PushPIDs[2]
-			require.NoError(t, syscall.Kill(slow, syscall.SIGSTOP))
-			x := lsnOf(t, c, "SELECT pg_current_wal_flush_lsn()") + 1<<20
-			require.NoError(t, c.Server.Exec(t.Context(), "SELECT pg_logical_emit_message(true, 'damage', repeat('x', 3000000))"))
+			// Nothing reaches a safekeeper that is stopped but what its socket holds.
+			const slow = "safekeeper-3"
+			c.Signal(slow, syscall.SIGSTOP)
+			x := lsnOf(t, c, "SELECT pg_current_wal_flush_lsn()") + beyondSockets
+			require.NoError(t, c.Server.Exec(t.Context(), fmt.Sprintf(
+				"SELECT count(pg_logical_emit_message(true, 'damage', repeat('x', 1000000))) FROM generate_series(1, %d)", beyondSockets*5/4/1000000)))
 			r := ringOf(t, before.TapPID)
 			r.flip(t, d.at(r, x), d.bit)
 			if d.attach {
-				require.NoError(t, syscall.Kill(slow, syscall.SIGKILL))
+				require.NoError(t, syscall.Kill(before.PushPIDs[2], syscall.SIGKILL))
 			}
-			// It is gone if it was stopped for long.
-			_ = syscall.Kill(slow, syscall.SIGCONT)
+			c.Signal(slow, syscall.SIGCONT)
 			w.Await(20)
 			if d.lasting {
-				// Frames are re-read by the worker that lagged, and by nobody else.
+				// The bytes are yet to be sent to the one that lags, and to nobody else.
 				c.Eventually("another term", func() bool { return walproposerStatus(c).Term != before.Term })
 			}
 			settled(c)

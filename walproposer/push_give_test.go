@@ -1,0 +1,204 @@
+package walproposer
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"net"
+	"os"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/require"
+
+	"github.com/walhaven/walhaven/internal/ownthread"
+	"github.com/walhaven/walhaven/protocol"
+	"github.com/walhaven/walhaven/protocol/pushwal"
+	"github.com/walhaven/walhaven/shmqueue"
+	"github.com/walhaven/walhaven/wal"
+)
+
+// giving is a tap's side of a worker whose connection streams from start on, the
+// worker's end of the pair, both ends of its connection, and the queue.
+type giving struct {
+	t      *testing.T
+	term   *term
+	worker *pairConn
+	socket *os.File
+	peer   *protocol.CopyStream
+	raw    net.Conn
+	queue  *shmqueue.Local
+	ended  chan error // of the driver
+}
+
+const givingStart = wal.LSN(1 << 20)
+
+func newGiving(t *testing.T) *giving {
+	t.Helper()
+	ownthread.Allow(1)
+	q, err := shmqueue.NewLocal(shmqueue.Options{Size: shmqueue.MinSize, Start: givingStart})
+	require.NoError(t, err)
+	g := &giving{t: t, term: newTestTerm(), queue: q, ended: make(chan error, 1)}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	a, err := net.Dial("tcp", ln.Addr().String())
+	require.NoError(t, err)
+	g.raw, err = ln.Accept()
+	require.NoError(t, err)
+	g.socket, err = a.(*net.TCPConn).File()
+	require.NoError(t, errors.Join(err, a.Close()))
+	g.peer = protocol.NewCopyStream(context.Background(), g.raw, protocol.StreamOptions{Server: true})
+
+	ours, theirs := pairOfConns(t)
+	g.worker = theirs
+	d := newDriver(g.term, 0, ours)
+	d.own = g.term.pushing(q, newMetrics(prometheus.NewRegistry()))
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() { g.ended <- d.run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		theirs.close()
+		require.Error(t, <-g.ended)
+		q.Close()
+		_, _ = g.peer.Close(), g.socket.Close()
+	})
+	say(t, g.worker, pairMessage{kind: pairOpen, conn: 1})
+	await(t, g.worker, pairSend) // our greeting
+	d.mu.Lock()
+	d.start = &streamStart{at: givingStart, term: 3, generation: 1, history: wal.TimelineHistory{Last: 1}}
+	d.mu.Unlock()
+	return g
+}
+
+// give gives the connection as a worker does that has sent all up to at, and read
+// so much.
+func (g *giving) give(at wal.LSN, pending []byte) {
+	g.t.Helper()
+	body := append(binary.LittleEndian.AppendUint64(nil, uint64(at)), pending...)
+	require.NoError(g.t, g.worker.send(pairMessage{kind: pairGive, conn: 1, body: body}, g.socket))
+	require.NoError(g.t, g.socket.Close())
+}
+
+// A connection that keeps up goes to the tap, which sends from the queue itself
+// and takes the answers; nothing that the worker had read is lost, and what the
+// proposer says meanwhile goes to the safekeeper, once.
+func TestConnectionGoesToTheTap(t *testing.T) {
+	g := newGiving(t)
+	sent := bytes.Repeat([]byte("a"), 100)
+	require.NoError(t, g.queue.Write(t.Context(), sent))
+	say(t, g.worker, pairMessage{kind: pairOffer, conn: 1})
+	require.EqualValues(t, 1, await(t, g.worker, pairAskFor).conn)
+	// The safekeeper's greeting makes the proposer ask for a vote. One half of it the
+	// worker has read, the other half comes later.
+	frame := append(binary.BigEndian.AppendUint32([]byte{'d'}, uint32(4+len(testGreeting))), testGreeting...)
+	g.give(g.queue.Head(), frame[:9])
+	require.NoError(t, g.queue.Write(t.Context(), []byte("behind it")))
+	require.Equal(t, "behind it", string(takesWAL(t, g.peer, givingStart+100, g.queue.Head())))
+	_, err := g.raw.Write(frame[9:])
+	require.NoError(t, err)
+	for {
+		payload, err := g.peer.Receive()
+		require.NoError(t, err)
+		if pushwal.Kind(payload) == pushwal.KindVote {
+			break
+		}
+	}
+	require.Len(t, g.term.d.Configuration().Members, 1)
+	// The worker hears of the end, and of nothing that was for the safekeeper.
+	require.NoError(t, g.peer.Close())
+	for {
+		m, _, err := g.worker.receive(longSilence)
+		require.NoError(t, err)
+		require.NotEqual(t, pairSend, m.kind, "%q", m.body)
+		if m.kind == pairDrop {
+			break
+		}
+	}
+	say(t, g.worker, pairMessage{kind: pairOpen, conn: 2})
+	require.EqualValues(t, 2, await(t, g.worker, pairSend).conn)
+}
+
+// What the proposer has to say between asking for a connection and having it
+// waits: the worker has it no more in its hands what comes first.
+func TestNothingIsSaidToTheWorkerOnceItsConnectionIsAskedFor(t *testing.T) {
+	g := newGiving(t)
+	say(t, g.worker, pairMessage{kind: pairOffer, conn: 1})
+	await(t, g.worker, pairAskFor)
+	say(t, g.worker, pairMessage{kind: pairReceived, conn: 1, body: testGreeting})
+	// The answer to the next question shows that the greeting was dealt with.
+	say(t, g.worker, pairMessage{kind: pairAsk, conn: 7, body: []byte("{}")})
+	for {
+		m, _, err := g.worker.receive(longSilence)
+		require.NoError(t, err)
+		require.NotEqual(t, pairSend, m.kind)
+		if m.kind == pairLogin {
+			break
+		}
+	}
+	g.give(givingStart, nil)
+	payload, err := g.peer.Receive()
+	require.NoError(t, err)
+	require.EqualValues(t, pushwal.KindVote, pushwal.Kind(payload))
+}
+
+// The tap feeds nobody: who needs more than the queue has is the worker's.
+func TestConnectionBehindTheQueueGoesBack(t *testing.T) {
+	g := newGiving(t)
+	say(t, g.worker, pairMessage{kind: pairOffer, conn: 1})
+	await(t, g.worker, pairAskFor)
+	data := make([]byte, 2*shmqueue.MinSize)
+	g.queue.Release(givingStart + wal.LSN(len(data)))
+	require.NoError(t, g.queue.Write(t.Context(), data))
+	g.give(givingStart, nil)
+	require.Contains(t, string(await(t, g.worker, pairDrop).body), "has to be fed")
+	for err := error(nil); err == nil; {
+		_, err = g.peer.Receive()
+	}
+}
+
+// The end of a worker is that of the connection it gave.
+func TestGivenConnectionEndsWithItsWorker(t *testing.T) {
+	for name, end := range map[string]func(*giving){
+		"it dies":           func(g *giving) { g.worker.close() },
+		"it wants no more":  func(g *giving) { say(g.t, g.worker, pairMessage{kind: pairClosed, conn: 1}) },
+		"it opens another":  func(g *giving) { say(g.t, g.worker, pairMessage{kind: pairOpen, conn: 2}) },
+		"it talks nonsense": func(g *giving) { say(g.t, g.worker, pairMessage{kind: pairSend, conn: 1, body: []byte("x")}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := newGiving(t)
+			say(t, g.worker, pairMessage{kind: pairOffer, conn: 1})
+			await(t, g.worker, pairAskFor)
+			g.give(givingStart, nil)
+			_, err := g.peer.Receive()
+			require.NoError(t, err)
+			end(g)
+			for err == nil {
+				_, err = g.peer.Receive()
+			}
+		})
+	}
+}
+
+// Whatever comes as a connection is looked at: a worker is not to be trusted with
+// the tap.
+func TestWhatIsNoConnectionIsRefused(t *testing.T) {
+	null, err := os.Open(os.DevNull)
+	require.NoError(t, err)
+	defer null.Close()
+	for name, f := range map[string][]*os.File{"nothing": nil, "a file": {null}, "two": {null, null}} {
+		t.Run(name, func(t *testing.T) {
+			ours, theirs := pairOfConns(t)
+			defer theirs.close()
+			require.NoError(t, theirs.send(pairMessage{kind: pairGive, conn: 1, body: make([]byte, 8)}, f...))
+			require.ErrorContains(t, newDriver(newTestTerm(), 0, ours).run(t.Context()), "connection")
+		})
+	}
+	t.Run("one that was not asked for", func(t *testing.T) {
+		g := newGiving(t)
+		g.give(givingStart, nil)
+		_, err := g.peer.Receive()
+		require.ErrorIs(t, err, protocol.ErrPeerClosed)
+	})
+}
