@@ -207,8 +207,8 @@ func (d *Proposing) event(ev consensus.Event) {
 // state that others read. It says whether the links have to be woken.
 func (d *Proposing) take(e *consensus.ProposerEffects) (wake bool) {
 	for _, s := range e.Send {
-		if r, ok := s.Msg.(*pushwal.ConfigurationRequest); ok && !r.Config.Joint() {
-			invariant.Point("proposing/members/final")
+		if r, ok := s.Msg.(*pushwal.ConfigurationRequest); ok && !r.Config.Joint() && invariant.PointErr("proposing/members/final") != nil {
+			continue // A test wants the joint configuration to last.
 		}
 		if l := d.links[s.Peer]; l != nil {
 			l.out = append(l.out, s.Msg)
