@@ -171,7 +171,9 @@ func (j *jointTest) status(n operator.Node) replication.Status {
 // secondOperator starts another change and returns when it waits for the first.
 func (j *jointTest) secondOperator(args ...string) (cmd *exec.Cmd, ended <-chan struct{}) {
 	j.t.Helper()
-	cmd = memberCommand(j.t, j.c, args...)
+	ctx, cancel := context.WithTimeout(context.Background(), 4*cluster.Deadline) // It waits for several things.
+	j.t.Cleanup(cancel)
+	cmd = exec.CommandContext(ctx, filepath.Join(cluster.Programs(j.t), "walhaven"), append([]string{"--cluster", j.c.Dir(), "member"}, args...)...)
 	pipe, err := cmd.StderrPipe()
 	require.NoError(j.t, err)
 	require.NoError(j.t, cmd.Start())
