@@ -98,7 +98,7 @@ func (a *attach) foundTimeline(ctx context.Context) error {
 // waits until the quorum takes its WAL.
 func (a *attach) runWalproposer(ctx context.Context) error {
 	if a.o.DryRun {
-		a.say("+ %s", strings.Join(a.walproposer().args, " "))
+		a.say("+ %s", shellLine(a.walproposer().args))
 		return nil
 	}
 	if !a.o.NoStart {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 
+	program "github.com/walhaven/walhaven/internal/daemon"
 	"github.com/walhaven/walhaven/wal"
 )
 
@@ -75,6 +76,9 @@ type Node struct {
 // most likely a misspelt one.
 func LoadCluster(path string) (*Cluster, error) {
 	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = program.Explain(err, "", "Name the cluster's file or folder with --cluster; walhaven up and walhaven attach make one.")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read cluster file: %w", err)
 	}

@@ -20,6 +20,9 @@ var errSeveralHosts = errors.New("the connection string names several hosts: a w
 // means the same to another process.
 func resolveServer(text string) (map[string]string, error) {
 	given, err := conninfo.Parse(text)
+	if err == nil {
+		err = conninfo.Check(text)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/walhaven/walhaven/compute"
@@ -27,6 +28,9 @@ func Down(ctx context.Context, dir string, purge bool, out io.Writer) error {
 		return errAttached
 	}
 	l := &local{Cluster: c, out: out}
+	if !l.runs() {
+		l.say("nothing of the cluster in %s runs", c.dir)
+	}
 	err = l.stopServer(ctx)
 	for _, name := range c.Daemons() {
 		if c.PID(name) != 0 {
@@ -44,6 +48,12 @@ func Down(ctx context.Context, dir string, purge bool, out io.Writer) error {
 		return fmt.Errorf("purge: %w", err)
 	}
 	return nil
+}
+
+// runs says whether any process of the cluster does.
+func (l *local) runs() bool {
+	return postmasterPID(l.Postgres.DataDir) != 0 ||
+		slices.ContainsFunc(l.Daemons(), func(name string) bool { return l.PID(name) != 0 })
 }
 
 func (l *local) stopServer(ctx context.Context) error {

@@ -159,7 +159,7 @@ func (c *Cluster) ChangeMembers(ctx context.Context, o MemberChange) (*Members, 
 		return nil, err
 	}
 	if sameSet(want.Members, now.view.Config.Members) {
-		o.Progress(fmt.Sprintf("generation %d has these members already", now.Generation))
+		o.Progress(o.nothingToDo(now))
 		c.noteMembers(ctx, now, o.Progress)
 		return now, nil
 	}
@@ -170,6 +170,14 @@ func (c *Cluster) ChangeMembers(ctx context.Context, o MemberChange) (*Members, 
 		c.noteMembers(ctx, m, o.Progress)
 	}
 	return m, err
+}
+
+// nothingToDo says why the members are those that are wanted.
+func (o MemberChange) nothingToDo(now *Members) string {
+	if o.Add == "" {
+		return fmt.Sprintf("node %d is no member of generation %d", o.Remove, now.Generation)
+	}
+	return fmt.Sprintf("generation %d has these members already", now.Generation)
 }
 
 // settledMembers waits for a change that is under way.

@@ -64,7 +64,10 @@ func (c *Cluster) joiner(ctx context.Context, now *Members, o MemberChange) (m p
 		// The walproposer may have had it join meanwhile: what counts is that it does.
 		created := c.createJoining(ctx, now, o)
 		if s, err = c.timelineStatus(ctx, Node{PG: o.Add}); err != nil {
-			return m, fmt.Errorf("safekeeper %s: %w", o.Add, errors.Join(created, err))
+			if created != nil && created.Error() != err.Error() {
+				err = errors.Join(created, err)
+			}
+			return m, fmt.Errorf("safekeeper %s: %w", o.Add, err)
 		}
 	}
 	return pushwal.Member{ID: s.NodeID, Host: host, Port: uint16(n), Incarnation: s.Incarnation}, nil
@@ -101,7 +104,7 @@ func (c *Cluster) createJoining(ctx context.Context, now *Members, o MemberChang
 	_, err = c.query(ctx, o.Add, statement, nil)
 	invariant.Point("operator/member/found/after")
 	if err != nil {
-		return fmt.Errorf("safekeeper %s: %w", o.Add, err)
+		return err
 	}
 	return nil
 }

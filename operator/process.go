@@ -93,7 +93,7 @@ func (l *local) start(p daemon) error {
 	cmd.Env = append(os.Environ(), p.env...)
 	cmd.Dir = l.dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	l.say("+ %s", strings.Join(p.args, " "))
+	l.say("+ %s", shellLine(p.args))
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start %s: %w", p.name, err)
 	}

@@ -53,6 +53,9 @@ func Up(ctx context.Context, o UpOptions) (*Cluster, error) {
 		return nil, err
 	}
 	l.say("PostgreSQL %s from %s", install.Version, install.BinDir)
+	if o.Major != 0 && o.Major != install.Version.Major {
+		l.say("The cluster in %s was made with it and stays so; PostgreSQL %d is for another --dir.", l.dir, o.Major)
+	}
 	steps := []func(context.Context) error{
 		func(ctx context.Context) error { return l.openServer(ctx, install) },
 		l.startNodes,

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -79,9 +81,33 @@ func Connect(ctx context.Context, conninfo string, o DialOptions) (*Client, erro
 	ctx, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	if c.conn, err = pgconn.ConnectConfig(ctx, config); err != nil {
-		return nil, fmt.Errorf("connect: %w", err)
+		return nil, &connectError{user: config.User, err: err}
 	}
 	return c, nil
+}
+
+// connectError is why nobody could be connected to, in one line: pgconn says it once
+// for each address and again without TLS.
+type connectError struct {
+	user string
+	err  error
+}
+
+func (e *connectError) Unwrap() error { return e.err }
+
+func (e *connectError) Error() string {
+	inner := e.err
+	var tried *pgconn.ConnectError
+	if errors.As(e.err, &tried) && tried.Unwrap() != nil {
+		inner = tried.Unwrap()
+	}
+	var lines []string
+	for line := range strings.Lines(inner.Error()) {
+		if line = strings.TrimSpace(line); line != "" && !slices.Contains(lines, line) {
+			lines = append(lines, line)
+		}
+	}
+	return "connect as " + e.user + ": " + strings.Join(lines, "; ")
 }
 
 // errUsedUp says that a client became a stream or was closed.

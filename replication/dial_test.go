@@ -8,6 +8,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -178,4 +180,13 @@ func TestDialTimeout(t *testing.T) {
 	require.Less(t, time.Since(began), patience/2)
 	_, err = Connect(within(t), "port=notanumber", DialOptions{})
 	require.ErrorContains(t, err, "parse connection string")
+}
+
+// An address that refuses is named once, though it is tried with and without TLS.
+func TestConnectErrorsAreOneLine(t *testing.T) {
+	_, err := Connect(t.Context(), "host=127.0.0.1 port=1 user=u sslmode=prefer", DialOptions{})
+	require.ErrorIs(t, err, syscall.ECONNREFUSED)
+	require.NotContains(t, err.Error(), "\n")
+	require.Equal(t, 1, strings.Count(err.Error(), "connection refused"), err.Error())
+	require.Contains(t, err.Error(), "connect as u: 127.0.0.1:1")
 }

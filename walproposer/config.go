@@ -13,6 +13,7 @@ import (
 
 	"github.com/walhaven/walhaven/auth"
 	"github.com/walhaven/walhaven/internal/config"
+	"github.com/walhaven/walhaven/internal/conninfo"
 	"github.com/walhaven/walhaven/internal/daemon"
 	"github.com/walhaven/walhaven/internal/ownthread"
 	"github.com/walhaven/walhaven/wal"
@@ -98,6 +99,9 @@ func (c *RunConfig) options() (Options, error) {
 	tenant, err := c.tenant()
 	if err != nil {
 		return Options{}, err
+	}
+	if err := conninfo.Check(c.Postgres); err != nil {
+		return Options{}, fmt.Errorf("--postgres: %w", err)
 	}
 	o := Options{
 		Postgres: c.Postgres, Safekeepers: c.Safekeepers, SafekeeperUser: c.SafekeeperUser,

@@ -60,3 +60,14 @@ func TestWithoutPassword(t *testing.T) {
 	require.Empty(t, config.Password)
 	require.Equal(t, "a", config.Host)
 }
+
+func TestCheck(t *testing.T) {
+	for _, s := range []string{"", "host=a port=1 user=b sslmode=require", "postgres://u@h/d?connect_timeout=3"} {
+		require.NoError(t, Check(s), s)
+	}
+	for _, s := range []string{"hst=a", "host=a password=secret sauce=1", "postgres://u:secret@h/d?sslmod=x", "port"} {
+		err := Check(s)
+		require.Error(t, err, s)
+		require.NotContains(t, err.Error(), "sauce", "it may be part of a password")
+	}
+}

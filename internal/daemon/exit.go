@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // Exit codes of all programs; a script may rely on them.
@@ -78,21 +80,31 @@ func Explain(err error, detail, hint string) error {
 	return &explained{error: err, detail: detail, hint: hint}
 }
 
-// PrintError writes err for a person in PostgreSQL's form: ERROR, DETAIL, HINT.
+// PrintError writes err for a person in PostgreSQL's form: ERROR, DETAIL, HINT, the
+// latter two those of a server's error where nobody has said better.
 func PrintError(w io.Writer, program string, err error) {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s: ERROR:  %s\n", program, indent(err.Error()))
-	var more Explainer
-	if errors.As(err, &more) {
-		detail, hint := more.Explain()
-		if detail != "" {
-			fmt.Fprintf(&b, "DETAIL:  %s\n", indent(detail))
-		}
-		if hint != "" {
-			fmt.Fprintf(&b, "HINT:  %s\n", indent(hint))
-		}
+	fmt.Fprintf(&b, "%s: ERROR:  %s\n", program, indent(strings.TrimPrefix(err.Error(), "ERROR: ")))
+	detail, hint := explanation(err)
+	if detail != "" {
+		fmt.Fprintf(&b, "DETAIL:  %s\n", indent(detail))
+	}
+	if hint != "" {
+		fmt.Fprintf(&b, "HINT:  %s\n", indent(hint))
 	}
 	_, _ = io.WriteString(w, b.String()) // Nobody is left to tell.
+}
+
+func explanation(err error) (detail, hint string) {
+	var more Explainer
+	if errors.As(err, &more) {
+		return more.Explain()
+	}
+	var server *pgconn.PgError
+	if errors.As(err, &server) {
+		return server.Detail, server.Hint
+	}
+	return "", ""
 }
 
 // indent lines up the further lines of a message under its first.
