@@ -19,6 +19,6 @@
 // B-trees from the WAL that pgbench wrote, page by page as requests have it, on the pages that they
 // change; decoded before, and as layers hold them.
 //
-// It prints one Markdown table, with the goal of each line. It exits with 0
-// whether or not goals are met.
+// It prints one Markdown table: of each line what must be reached, where more is
+// aimed at the goal, and whether they are. It exits with 0 whether or not they are.
 package main
