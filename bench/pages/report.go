@@ -66,9 +66,11 @@ func (r *results) write(w io.Writer) {
 	for i := range r.ingest {
 		t.ingest(&r.ingest[i])
 	}
-	t.row(row{what: "redo in memory, one core, heap and B-tree", measured: fmt.Sprintf("%.0f records a second of processor time, %.3f allocations each, of %d records",
-		r.redo.perSecond, r.redo.allocs, r.redo.records),
-		peer: fmt.Sprintf("about %d/s (Neon's redo helper, published)", publishedRedo), ratio: fmt.Sprintf("%.0f", r.redo.perSecond/publishedRedo), must: "2,000,000/s, no allocation"}, r.redo.perSecond >= mustRedo && r.redo.allocs < 0.0005)
+	t.row(row{
+		what: "redo in memory, one core, heap and B-tree", measured: fmt.Sprintf("%.0f records a second of processor time, %.3f allocations each, of %d records",
+			r.redo.perSecond, r.redo.allocs, r.redo.records),
+		peer: fmt.Sprintf("about %d/s (Neon's redo helper, published)", publishedRedo), ratio: fmt.Sprintf("%.0f", r.redo.perSecond/publishedRedo), must: "2,000,000/s, no allocation",
+	}, r.redo.perSecond >= mustRedo && r.redo.allocs < 0.0005)
 	t.row(row{what: "the same with each record decoded", measured: fmt.Sprintf("%.0f records a second of processor time", r.redo.decoded)})
 	r.writeRequests(t)
 	t.row(row{what: "memory of the process", measured: fmt.Sprintf("%d MiB at most", r.memory>>20), must: "at most 512 MiB (--memory)"}, r.memory <= mustMemory)
