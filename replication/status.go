@@ -64,12 +64,14 @@ type Status struct {
 
 // Status describes the acceptor.
 func (a *Accepting) Status() Status {
+	// Reads files, which nobody who writes should wait for.
+	oldest, record := a.log.Oldest(), a.log.OldestRecord()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	state := a.acceptor.State()
 	s := Status{
 		NodeID: a.node, SystemID: state.SystemID, PGVersion: state.PGVersion,
-		SegmentSize: state.SegmentSize, Start: state.Start, Oldest: a.log.Oldest(), OldestRecord: a.log.OldestRecord(),
+		SegmentSize: state.SegmentSize, Start: state.Start, Oldest: oldest, OldestRecord: record,
 		Incarnation: state.Incarnation, Joining: a.acceptor.Joining(), Configuration: state.Configuration,
 		Term: state.Term, LastLogTerm: a.acceptor.LastLogTerm(),
 		History: a.acceptor.History(), TLIHistory: a.withReasons(state.TLIHistory),

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -203,7 +204,8 @@ func (p *peers) member(ctx context.Context, peer int) (m pushwal.Member, err err
 func create(ctx context.Context, p *peers, f *foundation, say func(string)) error {
 	all := p.statuses(ctx, nil)
 	past := pastOf(all, len(f.config.Members))
-	if past == pastVotes {
+	missing := slices.ContainsFunc(all, func(s replication.Answer) bool { return errors.Is(s.Err, errNoTimeline) })
+	if missing && past == pastVotes {
 		if err := f.beginAt(all); err != nil {
 			return err
 		}
