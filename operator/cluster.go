@@ -166,3 +166,22 @@ func syncDir(path string) error {
 	}
 	return errors.Join(d.Sync(), d.Close())
 }
+
+func (c *Cluster) safekeeperAddresses() []string {
+	addresses := make([]string, len(c.Safekeepers))
+	for i, n := range c.Safekeepers {
+		addresses[i] = n.PG
+	}
+	return addresses
+}
+
+func (c *Cluster) safekeeperConninfos() ([]string, error) {
+	conninfos := make([]string, len(c.Safekeepers))
+	for i, n := range c.Safekeepers {
+		var err error
+		if conninfos[i], err = c.conninfo(n.PG); err != nil {
+			return nil, err
+		}
+	}
+	return conninfos, nil
+}

@@ -207,25 +207,6 @@ func (l *local) found(ctx context.Context) error {
 	})
 }
 
-func (c *Cluster) safekeeperAddresses() []string {
-	addresses := make([]string, len(c.Safekeepers))
-	for i, n := range c.Safekeepers {
-		addresses[i] = n.PG
-	}
-	return addresses
-}
-
-func (c *Cluster) safekeeperConninfos() ([]string, error) {
-	conninfos := make([]string, len(c.Safekeepers))
-	for i, n := range c.Safekeepers {
-		var err error
-		if conninfos[i], err = c.conninfo(n.PG); err != nil {
-			return nil, err
-		}
-	}
-	return conninfos, nil
-}
-
 // startWalproposer starts it and waits until a quorum acknowledges.
 func (l *local) startWalproposer(ctx context.Context) error {
 	d := l.walproposer()
