@@ -15,7 +15,7 @@ import (
 	"github.com/walhaven/walhaven/protocol/pushwal"
 )
 
-var exploreLevel = goflag.Int("explore", 0, "which bounds are explored: 0 small ones, 1 those of CI, 2 all")
+var exploreLevel = goflag.Int("explore", 0, "which bounds are explored: 0 small ones, 1 those of CI, 2 all that end in minutes, 3 all")
 
 func xFounding(s *xScope, id pushwal.NodeID) State {
 	var ids []pushwal.NodeID
@@ -272,8 +272,8 @@ var xScopes = []xScope{
 
 	{name: "disks lost", nodes: 3, proposers: []xKind{restored, headless}, writes: 1, wipes: 1, inTurn: true, quiet: true, level: 2, states: 383600},
 	{name: "another membership", nodes: 3, joiners: 1, proposers: []xKind{restored, headless}, wishes: [][]int{{1, 3}}, asks: 1, inTurn: true, quiet: true, level: 2, states: 489532},
-	{name: "two operators", nodes: 3, joiners: 1, proposers: []xKind{restored, restored}, wishes: [][]int{{1, 3}, {2, 3}}, asks: 2, inTurn: true, quiet: true, level: 2},
-	{name: "three proposers", nodes: 3, proposers: []xKind{restored, restored, headless}, writes: 1, inTurn: true, quiet: true, level: 2},
+	{name: "two operators", nodes: 3, joiners: 1, proposers: []xKind{restored, restored}, wishes: [][]int{{1, 3}, {2, 3}}, asks: 2, inTurn: true, quiet: true, level: 3},
+	{name: "three proposers", nodes: 3, proposers: []xKind{restored, restored, headless}, writes: 1, inTurn: true, quiet: true, level: 2, states: 543207},
 }
 
 func (s *xScope) bound() string {
