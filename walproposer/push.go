@@ -110,7 +110,7 @@ func (p *pusher) connect(ctx context.Context) (progressed bool, err error) {
 	c := &pushConn{t: p.t, peer: p.peer, stream: stream, link: link, codec: wireCodec}
 	err = c.run(gctx, g)
 	if errors.Is(err, errGiven) {
-		return true, c.give(ctx)
+		return c.progressed, c.give(ctx)
 	}
 	return c.progressed, err
 }

@@ -32,7 +32,9 @@ var (
 	errToBeFed = errors.New("it is further behind than the queue reaches, and has to be fed")
 )
 
-// give gives the connection to the tap, and returns how it ended there.
+// give gives the connection to the tap, and returns how it ended there. That it was
+// given is no progress: a safekeeper whose disk is full takes connections, too, and
+// is to be left alone for longer and longer.
 func (c *pushConn) give(ctx context.Context) error {
 	l, ok := c.link.(*remoteLink)
 	if !ok {

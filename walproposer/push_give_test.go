@@ -5,14 +5,19 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"io"
+	"log/slog"
 	"net"
 	"os"
+	"strconv"
 	"testing"
 
+	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
 	"github.com/walhaven/walhaven/internal/ownthread"
+	"github.com/walhaven/walhaven/internal/seqpacket"
 	"github.com/walhaven/walhaven/protocol"
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/shmqueue"
@@ -201,4 +206,80 @@ func TestWhatIsNoConnectionIsRefused(t *testing.T) {
 		_, err := g.peer.Receive()
 		require.ErrorIs(t, err, protocol.ErrPeerClosed)
 	})
+}
+
+// That a connection was given is no progress of its safekeeper: one that takes
+// connections and no WAL is left alone for longer and longer.
+func TestConnectionThatWasGivenIsNoProgressByItself(t *testing.T) {
+	ownthread.Allow(1)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	served := make(chan error, 1)
+	go func() { served <- takesOneConnection(ln) }()
+	tapSide, workerSide := pairOfConns(t)
+	defer tapSide.close()
+	defer workerSide.close()
+	r := newRemoteDirector(workerSide)
+	ctx, cancel := context.WithCancel(t.Context())
+	listening := make(chan error, 1)
+	go func() { listening <- r.listen(ctx) }()
+	p := &pushing{
+		director: r, metrics: newMetrics(prometheus.NewRegistry()), logger: slog.New(slog.DiscardHandler),
+		peers: &peers{conninfos: []string{"user=u dbname=d sslmode=disable host=127.0.0.1 port=" + strconv.Itoa(ln.Addr().(*net.TCPAddr).Port)}},
+	}
+	type outcome struct {
+		progressed bool
+		err        error
+	}
+	ended := make(chan outcome, 1)
+	go func() {
+		progressed, err := newPusher(p, 0).connect(ctx)
+		ended <- outcome{progressed, err}
+	}()
+	await(t, tapSide, pairOpen)
+	say(t, tapSide, pairMessage{kind: pairAskFor, conn: 1})
+	for {
+		m, files, err := tapSide.receive(longSilence)
+		require.NoError(t, err)
+		seqpacket.Close(files)
+		if m.kind == pairGive {
+			break
+		}
+	}
+	say(t, tapSide, pairMessage{kind: pairDrop, conn: 1, body: []byte("its disk is full")})
+	o := <-ended
+	require.ErrorContains(t, o.err, "its disk is full")
+	require.False(t, o.progressed)
+	require.NoError(t, <-served, "nobody holds the connection any more")
+	cancel()
+	tapSide.close()
+	require.Error(t, <-listening)
+}
+
+// takesOneConnection starts a stream as a safekeeper does, and waits for its end.
+func takesOneConnection(ln net.Listener) error {
+	conn, err := ln.Accept()
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	b := pgproto3.NewBackend(conn, conn)
+	if _, err := b.ReceiveStartupMessage(); err != nil {
+		return err
+	}
+	b.Send(&pgproto3.AuthenticationOk{})
+	b.Send(&pgproto3.ReadyForQuery{TxStatus: 'I'})
+	if err := b.Flush(); err != nil {
+		return err
+	}
+	if _, err := b.Receive(); err != nil {
+		return err
+	}
+	b.Send(&pgproto3.CopyBothResponse{})
+	if err := b.Flush(); err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, conn)
+	return err
 }
