@@ -65,7 +65,7 @@ func TestRetentionGivesWayAsFarAsNeeded(t *testing.T) {
 		"so does one that lags":            {func(in *retentionInput) { in.need = 84 * seg }, 94 * seg},
 		"wal-keep-size does not":           {func(in *retentionInput) { in.need = 1 << 50 }, 95 * seg},
 		"a slot does not":                  {func(in *retentionInput) { in.need, in.slot, in.hasSlot = 1<<50, 20*seg, true }, 20 * seg},
-		"what a member needs does not":     {func(in *retentionInput) { in.need, in.truncate = 1<<50, 30*seg }, 30 * seg},
+		"what a member needs does not":     {func(in *retentionInput) { in.need, in.truncate = 1<<50, 30*seg }, 30*seg - 1},
 		"what is not flushed here neither": {func(in *retentionInput) { in.need, in.flush = 1<<50, 40*seg }, 40 * seg},
 		"no pageserver, nothing to give":   {func(in *retentionInput) { in.need, in.pageservers = 1<<50, nil }, 95 * seg},
 	} {

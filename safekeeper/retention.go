@@ -53,7 +53,7 @@ func retentionHorizon(in retentionInput) wal.LSN {
 
 // withPageservers is the horizon for those pageservers.
 func (in retentionInput) withPageservers(pageservers []wal.LSN) wal.LSN {
-	h := min(in.commit, in.flush, max(in.truncate, in.limit))
+	h := min(in.commit, in.flush, max(in.slowest(), in.limit))
 	if in.filling != 0 {
 		h = min(h, max(in.filling, in.limit))
 	}
@@ -69,6 +69,16 @@ func (in retentionInput) withPageservers(pageservers []wal.LSN) wal.LSN {
 		h = 0
 	}
 	return max(h, in.oldest)
+}
+
+// slowest is the position from which the slowest member may still have to be fed. One that
+// holds a record need not have what follows up to the next: the bytes that align it,
+// and behind a switch of the segment all that is left of that. The segment stays.
+func (in retentionInput) slowest() wal.LSN {
+	if in.truncate == 0 {
+		return 0
+	}
+	return in.truncate - 1
 }
 
 // slotLimit is the position below which slots are given up, and members not

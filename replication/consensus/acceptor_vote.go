@@ -136,7 +136,7 @@ func (a *Acceptor) elected(c *connection, m *pushwal.ProposerElected) (Effects, 
 	t.Prefix = t.To == s.Start && a.write < s.Start
 	s.CommitLSN = max(s.CommitLSN, s.Start)
 	s.BackupLSN = max(s.BackupLSN, s.Start)
-	s.TruncateLSN = max(s.TruncateLSN, s.Start)
+	s.TruncateLSN = max(s.TruncateLSN, s.History[0].LSN) // the others may lack what comes behind
 
 	a.write, a.writeRecord, a.flush, a.durable, a.dirty = t.To, t.To, t.To, t.To, false
 	a.following, a.termStart, a.instance = true, m.History[len(m.History)-1].LSN, c.instance

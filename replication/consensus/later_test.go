@@ -28,6 +28,7 @@ func TestJoinerBeginsLater(t *testing.T) {
 	require.Equal(t, h[:3], s.History, "what its WAL cannot show it does not claim")
 	require.EqualValues(t, 3, s.Term, "no term below that is voted in")
 	require.Equal(t, at, s.CommitLSN)
+	require.Equal(t, testStart, s.TruncateLSN, "other members may lack what it begins behind")
 	require.Equal(t, at, s.laterStart())
 
 	a := newTestNode(4, s)
@@ -55,6 +56,7 @@ func TestJoinerBeginsLater(t *testing.T) {
 		require.NoError(t, err, name)
 		require.Equal(t, testSegment.SegmentStart(at), e.Truncate.To)
 		require.False(t, e.Truncate.Prefix)
+		require.Equal(t, testStart, a.a.State().TruncateLSN, "nor do they have it by its election")
 	}
 }
 

@@ -54,7 +54,8 @@ func Founding(s State) State {
 	if s.Term = lastTerm(s.History); len(s.History) == 0 {
 		s.History = pushwal.TermHistory{{Term: 0, LSN: s.Start}}
 	}
-	s.CommitLSN, s.TruncateLSN, s.BackupLSN = s.Start, s.Start, s.Start
+	// What the other members hold it has not been told, wherever it begins itself.
+	s.CommitLSN, s.TruncateLSN, s.BackupLSN = s.Start, s.History[0].LSN, s.Start
 	s.RemoteConsistentLSN = 0
 	s.TLIHistory = known(s.TLIHistory)
 	return s

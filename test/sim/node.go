@@ -223,7 +223,10 @@ func (n *node) checkpoint() {
 		return
 	}
 	m := n.disk.view()
-	horizon, before := min(m.state.CommitLSN, m.state.TruncateLSN, n.acceptor.FlushLSN()), m.oldest
+	// A member may lack the bytes that align the record it holds: safekeepers, which remove
+	// whole segments, leave the one with the byte in front.
+	member := max(m.state.TruncateLSN, 8) - 8
+	horizon, before := min(m.state.CommitLSN, member, n.acceptor.FlushLSN()), m.oldest
 	if n.wd.cfg.Break.RemovesFlushed {
 		horizon = n.acceptor.FlushLSN()
 	}
