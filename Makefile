@@ -15,6 +15,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 # Knobs, all to be set on the command line.
 PG    ?=
 SEEDS ?= 2000
+FIRST ?= 1
 EXECS ?= 200000
 RUN   ?=
 COUNT ?= 6
@@ -118,9 +119,9 @@ chaos: check-go pg ## Break machines, processes and links under clients (TIME=1h
 # core or 40 minutes of two; the quarter million besides in which operators change the
 # membership 20 minutes of one core, and the ten thousand on the real log 6.
 .PHONY: sim
-sim: check-go ## Simulated schedules of the consensus (SEEDS=n)
-	$(GO) test -count=1 -timeout 12h -v -run 'Schedules$$' ./test/sim -args -seeds $(SEEDS) -member-seeds $$(($(SEEDS) / 4)) -budget 11h
-	$(GO) test -count=1 -timeout 12h -v -run 'OnStore$$' ./test/sim -args -stores $$(($(SEEDS) / 100 + 1)) -budget 11h
+sim: check-go ## Simulated schedules of the consensus (SEEDS=n FIRST=seed)
+	$(GO) test -count=1 -timeout 12h -v -run 'Schedules$$' ./test/sim -args -first $(FIRST) -seeds $(SEEDS) -member-seeds $$(($(SEEDS) / 4)) -budget 11h
+	$(GO) test -count=1 -timeout 12h -v -run 'OnStore$$' ./test/sim -args -first $(FIRST) -stores $$(($(SEEDS) / 100 + 1)) -budget 11h
 
 .PHONY: fuzz
 fuzz: check-go ## Fuzz each target (EXECS=200000 inputs each, RUN=pattern)

@@ -16,6 +16,7 @@ import (
 // does not depend on how many do them.
 type schedules struct {
 	last   uint64
+	count  uint64
 	config func(seed uint64) Config
 	budget time.Duration
 	began  time.Time
@@ -27,7 +28,12 @@ type schedules struct {
 	states map[uint64]struct{}
 	late   int // states that the last tenth of the seeds met first
 	ran    int
+	said   time.Time
+	say    func(format string, args ...any)
 }
+
+// sayEvery is the time between two lines on how far a long run has come.
+const sayEvery = time.Minute
 
 // work runs seeds until there are none, one failed, or time is up.
 func (s *schedules) work() {
@@ -50,8 +56,12 @@ func (s *schedules) work() {
 		for state := range states {
 			s.states[state] = struct{}{}
 		}
-		if seed > s.last-s.last/10 {
+		if seed > s.last-s.count/10 {
 			s.late += len(s.states) - before
+		}
+		if now := time.Now(); now.Sub(s.said) >= sayEvery {
+			s.said = now
+			s.say("%d schedules so far, up to seed %d of %d; %d states covered", s.ran, seed, s.last, len(s.states))
 		}
 		s.mu.Unlock()
 	}
@@ -60,14 +70,16 @@ func (s *schedules) work() {
 // runFrom runs schedules until one fails, and says how many it ran.
 func runFrom(t *testing.T, n int, random func(uint64) Config, change func(*Config)) (total Stats, ran int) {
 	t.Helper()
-	first, last := uint64(1), uint64(n)
+	first := uint64(*firstSeed)
+	last := first + uint64(n) - 1
 	if *oneSeed >= 0 {
 		first, last = uint64(*oneSeed), uint64(*oneSeed)
 	}
 	if *config != "" {
 		last = first
 	}
-	s := &schedules{last: last, budget: *budget, began: time.Now(), total: Stats{}, states: map[uint64]struct{}{}}
+	began := time.Now()
+	s := &schedules{last: last, count: last - first + 1, budget: *budget, began: began, total: Stats{}, states: map[uint64]struct{}{}, said: began, say: t.Logf}
 	s.config = func(seed uint64) Config {
 		c := random(seed)
 		change(&c)

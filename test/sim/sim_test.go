@@ -9,11 +9,12 @@ import (
 )
 
 var (
-	seeds   = flag.Int("seeds", 2000, "number of schedules, one a seed")
-	oneSeed = flag.Int64("seed", -1, "run this seed alone")
-	config  = flag.String("config", "", "run this configuration alone, as a failed run has printed it")
-	stores  = flag.Int("stores", 100, "number of schedules on the real walstore")
-	budget  = flag.Duration("budget", 50*time.Second, "time of a test; what does not fit is left out, and said")
+	seeds     = flag.Int("seeds", 2000, "number of schedules, one a seed")
+	firstSeed = flag.Uint("first", 1, "seed of the first schedule: a long run goes on there, or looks at seeds that none has seen")
+	oneSeed   = flag.Int64("seed", -1, "run this seed alone")
+	config    = flag.String("config", "", "run this configuration alone, as a failed run has printed it")
+	stores    = flag.Int("stores", 100, "number of schedules on the real walstore")
+	budget    = flag.Duration("budget", 50*time.Second, "time of a test; what does not fit is left out, and said")
 )
 
 // runSeeds runs schedules of all kinds but those that change the membership.
