@@ -68,8 +68,9 @@ type AcceptorOptions struct {
 	Joining     bool // neither votes nor counts yet
 	TLI         wal.TLI
 
-	// Start is where the acceptor's own WAL begins, if the timeline began before: it
-	// came when the WAL below had been removed. 0 otherwise.
+	// Start is where the acceptor's own WAL begins, if the timeline began before (it came
+	// when the WAL below had been removed) and it lacks what its segment holds in front:
+	// the proposer sends that, too. 0 otherwise.
 	Start wal.LSN
 
 	// LastRecordLSN is where a pageserver's own WAL ends; only in the role of

@@ -91,7 +91,7 @@ func (a *Acceptor) response() *pushwal.AppendResponse {
 		CommitLSN:  a.saved.commit,
 		DurableLSN: max(a.durable, a.FlushLSN()),
 	}
-	if a.flush < a.state.laterStart() {
+	if a.missing() != 0 {
 		// Others hold the WAL in front of its start, and count on this node for it once
 		// it acknowledges that: which it does with the bytes only.
 		r.FlushLSN, r.DurableLSN = 0, 0

@@ -40,10 +40,19 @@ func (a *Acceptor) greet(conn ConnID, m *pushwal.ProposerGreeting) (Effects, err
 			Incarnation: a.state.Incarnation,
 			Joining:     a.Joining(),
 			TLI:         known(a.state.TLIHistory).Last,
-			Start:       a.state.laterStart(),
+			Start:       a.missing(),
 		},
 	}}}
 	return e, nil
+}
+
+// missing is the later start of which the bytes in front are not on this node's disk yet,
+// from the beginning of its segment on; 0 = they are, or nothing lies in front of it.
+func (a *Acceptor) missing() wal.LSN {
+	if start := a.state.laterStart(); a.flush < start {
+		return start
+	}
+	return 0
 }
 
 func (a *Acceptor) checkIdentity(m *pushwal.ProposerGreeting) error {
@@ -180,7 +189,9 @@ func (a *Acceptor) checkElected(m *pushwal.ProposerElected) error {
 // startsWithPrefix says whether a proposer that starts at `at` sends an empty
 // log the true bytes of its first segment ahead of the first record.
 func (a *Acceptor) startsWithPrefix(at, common wal.LSN) bool {
-	return common == a.state.Start && a.FlushLSN() == a.state.Start && a.state.SegmentSize.Valid() &&
+	// One that has them has acknowledged them, and is not to cut them to get them again.
+	empty := a.state.laterStart() == 0 || a.missing() != 0
+	return empty && common == a.state.Start && a.FlushLSN() == a.state.Start && a.state.SegmentSize.Valid() &&
 		at == a.state.SegmentSize.SegmentStart(a.state.Start)
 }
 

@@ -110,9 +110,15 @@ func TestLaterBeginningIsAcknowledgedWithItsBytes(t *testing.T) {
 	flush, _ = acknowledged(a.sync(), nil)
 	require.Equal(t, at, flush)
 	a.restart()
-	connect(t, a, 3)
+	require.Zero(t, connect(t, a, 3).Options.Start, "it has what lies in front")
 	v := must[*pushwal.VoteResponse](t)(a.step(3, &pushwal.VoteRequest{Generation: 1, Term: 10}))
 	require.Equal(t, at, v.FlushLSN)
+	next := succeed(h, pushwal.TermLSN{Term: 10, LSN: at})
+	_, err = a.step(3, &pushwal.ProposerElected{Generation: 1, Term: 10, StartStreamingAt: first, History: next})
+	require.ErrorIs(t, err, ErrPosition, "what it has acknowledged is not cut")
+	connect(t, a, 4)
+	_, err = a.step(4, &pushwal.ProposerElected{Generation: 1, Term: 10, StartStreamingAt: at, History: next})
+	require.NoError(t, err)
 }
 
 // TestBeginAt: what a node that joins at a position takes over of a member's histories.

@@ -97,7 +97,7 @@ type peer struct {
 	generation pushwal.Generation
 	options    bool     // ours were negotiated
 	revision   uint32   // of them
-	begins     wal.LSN  // where its WAL begins, if later than the timeline's; 0 = it does not
+	begins     wal.LSN  // where its WAL begins later than the timeline and it lacks what lies in front; else 0
 	asked      wal.Term // term of the VoteRequest that has no answer yet, 0 = none
 	position   *ballot  // of the last answer
 	streaming  bool     // ProposerElected was sent
