@@ -19,24 +19,32 @@ import (
 	"github.com/walhaven/walhaven/wal"
 )
 
+// position asks a server for a position of its WAL; 0 = it does not answer.
+func position(db *database, sql string) wal.LSN {
+	text, err := db.server.QueryValue(context.Background(), sql)
+	if err != nil {
+		return 0
+	}
+	lsn, err := wal.ParseLSN(text)
+	if err != nil {
+		return 0
+	}
+	return lsn
+}
+
+// end is where the primary's WAL ends, all of which is committed soon.
+func (w *world) end() wal.LSN {
+	w.t.Helper()
+	end := position(w.primary.Load(), "SELECT pg_current_wal_flush_lsn()")
+	require.NotZero(w.t, end)
+	return end
+}
+
 // requireStandbyFollows waits until the standby has what the primary has now.
 func (w *world) requireStandbyFollows() {
 	w.t.Helper()
-	ctx := context.Background()
-	at := func(db *database, sql string) wal.LSN {
-		text, err := db.server.QueryValue(ctx, sql)
-		if err != nil {
-			return 0
-		}
-		lsn, err := wal.ParseLSN(text)
-		if err != nil {
-			return 0
-		}
-		return lsn
-	}
-	end := at(w.primary.Load(), "SELECT pg_current_wal_flush_lsn()")
-	require.NotZero(w.t, end)
-	w.eventually("the standby follows", func() bool { return at(w.standby(), "SELECT pg_last_wal_replay_lsn()") >= end })
+	end := w.end()
+	w.eventually("the standby follows", func() bool { return position(w.standby(), "SELECT pg_last_wal_replay_lsn()") >= end })
 }
 
 // requireNothingLost compares the primary with what clients were told so far.
@@ -135,26 +143,22 @@ func (w *world) report() {
 		inserts+swaps, verdict, inserts, swaps, len(h.unknown), asked-swaps, h.longest.Round(time.Millisecond))
 }
 
-// requireSameWAL compares the segments that safekeepers have whole, any two of
-// them: up to the commit position they hold the same bytes. Each may remove what
-// it need not keep meanwhile.
+// requireSameWAL compares what safekeepers have: the segments that any two of them have
+// whole, of which each removes what it need not keep meanwhile, and the last one of all
+// up to where the primary's WAL ends.
 func (w *world) requireSameWAL() {
 	w.t.Helper()
-	c := w.primary.Load().loadCluster()
-	dir := func(m machine) string {
-		return filepath.Join(w.dir, m.String(), "data", c.Tenant.String(), c.Timeline.String())
-	}
 	compared := 0
 	for m := safekeeper1; m <= safekeeper3; m++ {
 		other := m%safekeeper3 + 1
-		files, err := filepath.Glob(filepath.Join(dir(m), "0000000*"))
+		files, err := filepath.Glob(filepath.Join(w.timelineDir(m), "0000000*"))
 		require.NoError(w.t, err)
 		for _, file := range files {
 			if strings.Contains(filepath.Base(file), ".") {
 				continue
 			}
 			left, errLeft := os.ReadFile(file)
-			right, errRight := os.ReadFile(filepath.Join(dir(other), filepath.Base(file)))
+			right, errRight := os.ReadFile(filepath.Join(w.timelineDir(other), filepath.Base(file)))
 			err := errors.Join(errLeft, errRight)
 			if errors.Is(err, os.ErrNotExist) {
 				continue
@@ -164,6 +168,33 @@ func (w *world) requireSameWAL() {
 			compared++
 		}
 	}
-	require.Positive(w.t, compared)
-	w.t.Logf("%d segments compared between safekeepers", compared)
+	end := w.end()
+	w.eventually("safekeepers hold the same WAL up to "+end.String(), func() bool {
+		first := w.segmentUpto(safekeeper1, end)
+		return len(first) > 0 && bytes.Equal(first, w.segmentUpto(safekeeper2, end)) && bytes.Equal(first, w.segmentUpto(safekeeper3, end))
+	})
+	w.t.Logf("%d whole segments compared between safekeepers, and the last up to %s", compared, end)
+}
+
+// timelineDir is where a safekeeper keeps the WAL.
+func (w *world) timelineDir(m machine) string {
+	c := w.primary.Load().loadCluster()
+	return filepath.Join(w.dir, m.String(), "data", c.Tenant.String(), c.Timeline.String())
+}
+
+// segmentUpto is what a safekeeper's file of the segment that ends at end, or in which end
+// lies, holds in front of it. The file may be renamed or removed meanwhile: nil then.
+func (w *world) segmentUpto(m machine, end wal.LSN) []byte {
+	no := wal.DefaultSegmentSize.SegmentNo(end - 1)
+	name := wal.DefaultSegmentSize.FileName(1, no)[len("00000001"):]
+	files, err := filepath.Glob(filepath.Join(w.timelineDir(m), "????????"+name+"*"))
+	require.NoError(w.t, err)
+	if len(files) == 0 {
+		return nil
+	}
+	data, err := os.ReadFile(files[len(files)-1]) // that of the newest PostgreSQL timeline
+	if err != nil {
+		return nil
+	}
+	return data[:min(int(end-wal.DefaultSegmentSize.Start(no)), len(data))]
 }
