@@ -395,3 +395,24 @@ func TestTruncateWaitsForWhoWasProposedEarlier(t *testing.T) {
 	require.Equal(t, members(1, 2, 3, 4), r.p.Configuration().Members)
 	require.Equal(t, c.node(1).log.data, c.node(4).log.data)
 }
+
+// TestRemovedNodeThatWasNotMetIsToldLast: who is behind a peer is not known before it has
+// greeted, and it may be a node that is no member any more.
+func TestRemovedNodeThatWasNotMetIsToldLast(t *testing.T) {
+	before := pushwal.Configuration{Generation: 2, Members: members(1, 2), NewMembers: members(1)}
+	now := pushwal.Configuration{Generation: 3, Members: members(1)}
+	p := NewProposer(ProposerConfig{ID: testID(), SystemID: 7, PGVersion: 170005, SegmentSize: testSegment, Peers: 2, Members: now})
+	greets := func(id pushwal.NodeID, c pushwal.Configuration) error {
+		_, err := p.Step(&Greeted{int(id) - 1, &pushwal.AcceptorGreeting{
+			NodeID: id, Config: c, Options: &pushwal.AcceptorOptions{Walhaven: pushwal.Revision, Incarnation: incarnation(id)},
+		}})
+		return err
+	}
+	require.Zero(t, p.Greeting(1).Config.Generation, "it is not known who that is")
+	require.ErrorIs(t, greets(2, before), ErrConfiguration)
+	require.Zero(t, p.Greeting(1).Config.Generation, "its vote may be needed")
+	require.ErrorIs(t, greets(1, before), ErrConfiguration)
+	require.Equal(t, now, p.Greeting(0).Config, "a member")
+	require.NoError(t, greets(1, now))
+	require.Equal(t, now, p.Greeting(1).Config, "all members know it")
+}

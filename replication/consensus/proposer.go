@@ -92,8 +92,9 @@ const tickPatience = 5
 
 // peer is an entry of the proposer's list and its newest connection.
 type peer struct {
-	node       *node // of the newest greeting, kept when disconnected
-	connected  bool  // has greeted
+	node       *node          // of the newest greeting, kept when disconnected
+	met        pushwal.NodeID // who has greeted last, whether that was taken or not
+	connected  bool           // has greeted
 	generation pushwal.Generation
 	options    bool     // ours were negotiated
 	revision   uint32   // of them
@@ -142,13 +143,12 @@ func NewProposer(c ProposerConfig) *Proposer {
 // Greeting is what to send first on a connection to a peer. Unlike Neon's it carries
 // the configuration that this proposer knows to be in force, for acceptors that do
 // not. Who is no member any more hears of it last: its vote may still be needed in
-// the one before until a majority of each set knows the one that came.
+// the one before until a majority of each set knows the one that came. Until then
+// who was not met may be one of those.
 func (p *Proposer) Greeting(peer int) *pushwal.ProposerGreeting {
 	conf := p.conf
-	if p.valid(peer) && p.peers[peer].node != nil && !legacy(conf) {
-		if n := p.peers[peer].node; len(membersOf(conf, n.id)) == 0 && !p.established() {
-			conf = pushwal.Configuration{}
-		}
+	if p.valid(peer) && !legacy(conf) && len(membersOf(conf, p.peers[peer].met)) == 0 && !p.established() {
+		conf = pushwal.Configuration{}
 	}
 	return &pushwal.ProposerGreeting{
 		Config: conf,
@@ -219,7 +219,7 @@ func (p *Proposer) disconnect(i int) {
 	if n != nil {
 		n.durable = n.flush // It will be cut back to a whole record.
 	}
-	p.peers[i] = peer{node: n}
+	p.peers[i] = peer{node: n, met: p.peers[i].met}
 }
 
 // count recomputes who votes and counts, after the membership or a peer's node

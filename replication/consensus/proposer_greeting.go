@@ -11,6 +11,7 @@ func (p *Proposer) greeted(e *ProposerEffects, i int, g *pushwal.AcceptorGreetin
 	if err := p.checkGreeting(i, g); err != nil {
 		return err
 	}
+	p.peers[i].met = g.NodeID
 	if err := p.learn(e, g); err != nil || e.Fatal != nil {
 		return err
 	}
@@ -117,7 +118,7 @@ func (p *Proposer) bind(i int, g *pushwal.AcceptorGreeting) *node {
 		n.lost = false // the members have accepted this data directory
 	}
 	n.knows = g.Config.Generation
-	p.peers[i] = peer{node: n, connected: true, generation: g.Config.Generation, options: g.Options != nil, revision: revision, begins: begins}
+	p.peers[i] = peer{node: n, met: n.id, connected: true, generation: g.Config.Generation, options: g.Options != nil, revision: revision, begins: begins}
 	p.count()
 	return n
 }
