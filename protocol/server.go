@@ -122,9 +122,11 @@ func (s *Server) accept(ctx context.Context, ln net.Listener, sessions *sync.Wai
 		}
 		pause = 0
 		s.o.Metrics.accepted.Inc()
+		leave := s.waiting.enter(nc) // here, where they come one after another: the oldest is the oldest
 		sessions.Go(func() {
 			defer func() { <-places }()
-			s.handle(ctx, nc)
+			defer leave()
+			s.handle(ctx, nc, leave)
 		})
 	}
 }
@@ -142,13 +144,11 @@ func wait(ctx context.Context, d time.Duration) {
 // hold slots and locks.
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: 30 * time.Second, Interval: 10 * time.Second, Count: 3}
 
-func (s *Server) handle(ctx context.Context, nc net.Conn) {
+func (s *Server) handle(ctx context.Context, nc net.Conn, loggedIn func()) {
 	if tcp, ok := nc.(*net.TCPConn); ok {
 		_ = tcp.SetKeepAliveConfig(keepAlive) // without it we notice later
 	}
-	c := &conn{srv: s, wire: newWire(nc, s.limits.auth), log: s.o.Logger.With("remote", nc.RemoteAddr().String())}
-	c.loggedIn = s.waiting.enter(nc)
-	defer c.loggedIn()
+	c := &conn{srv: s, loggedIn: loggedIn, wire: newWire(nc, s.limits.auth), log: s.o.Logger.With("remote", nc.RemoteAddr().String())}
 	stop := watch(ctx, func() { c.interrupt(errShutdown, true) })
 	defer stop()
 	defer c.close()
