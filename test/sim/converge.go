@@ -54,7 +54,7 @@ func (wd *World) converge() {
 			}
 		}
 	}
-	if wd.err == nil && w.election != nil && !wd.agreeing(w) {
+	if wd.err == nil && !wd.agreeing(w) {
 		wd.stats.count("servers promoted to one number hinder a quorum", 1)
 		return
 	}
@@ -129,17 +129,36 @@ func (wd *World) settled(w *writer) bool {
 	return true
 }
 
-// agreeing says whether a quorum is up that does not refuse the election for
-// another promotion to the same number. Without one only further nodes help.
+// agreeing says whether a quorum is up that does not refuse the election, or an election
+// with any node's history, for another promotion to the same number. Without one only
+// further nodes help.
 func (wd *World) agreeing(w *writer) bool {
+	if w.election != nil {
+		return wd.agreed(w, w.election.TLIHistory)
+	}
+	twice, agreed := false, false
+	for _, n := range wd.nodes {
+		if !n.up || wd.out(n, w) {
+			continue
+		}
+		h := n.acceptor.State().TLIHistory
+		agreed = agreed || wd.agreed(w, h)
+		twice = twice || slices.ContainsFunc(wd.nodes, func(o *node) bool {
+			return o.up && !wd.out(o, w) && contradicts(o.acceptor.State().TLIHistory, h)
+		})
+	}
+	return agreed || !twice
+}
+
+func (wd *World) agreed(w *writer, h wal.TimelineHistory) bool {
+	if wd.cfg.Spares > 0 {
+		return wd.quorumAgrees(w, h)
+	}
 	n := 0
 	for _, o := range wd.nodes {
-		if o.up && !wd.out(o, w) && !contradicts(o.acceptor.State().TLIHistory, w.election.TLIHistory) {
+		if o.up && !wd.out(o, w) && !contradicts(o.acceptor.State().TLIHistory, h) {
 			n++
 		}
-	}
-	if wd.cfg.Spares > 0 {
-		return wd.quorumAgrees(w)
 	}
 	return n > len(wd.nodes)/2
 }

@@ -339,12 +339,12 @@ func (wd *World) out(n *node, w *writer) bool {
 	return n.disk == nil || n.acceptor.Joining() || n.acceptor.State().Configuration.Generation != w.p.Configuration().Generation
 }
 
-// quorumAgrees is agreeing for a membership that changes.
-func (wd *World) quorumAgrees(w *writer) bool {
+// quorumAgrees is agreed for a membership that changes.
+func (wd *World) quorumAgrees(w *writer, h wal.TimelineHistory) bool {
 	for _, mask := range wd.quorums(w.p.Configuration()) {
 		agree := true
 		for i, n := range wd.nodes {
-			agree = agree && (mask>>i&1 == 0 || !contradicts(n.acceptor.State().TLIHistory, w.election.TLIHistory))
+			agree = agree && (mask>>i&1 == 0 || !contradicts(n.acceptor.State().TLIHistory, h))
 		}
 		if agree {
 			return true
