@@ -223,17 +223,11 @@ func TwoPhases() pagestore.KeyRange { return class(ClassTwoPhase, 0) }
 // Origins is the range of all replication origins.
 func Origins() pagestore.KeyRange { return class(ClassSpecial, uint8(SpecialOrigin)) }
 
-// Tablespaces is the range of all tablespaces but the two that always exist.
-func Tablespaces() pagestore.KeyRange { return class(ClassSpecial, uint8(SpecialTablespace)) }
-
 // RelMaps is the range of all relation maps.
 func RelMaps() pagestore.KeyRange { return class(ClassSpecial, uint8(SpecialRelMap)) }
 
 // SLRUSegments is the range of the sizes of an SLRU's segments.
 func SLRUSegments(s SLRU) pagestore.KeyRange { return class(ClassSLRUSegment, uint8(s)) }
-
-// SLRUPages is the range of the pages of all segments of an SLRU.
-func SLRUPages(s SLRU) pagestore.KeyRange { return class(ClassSLRUPage, uint8(s)) }
 
 // SegmentPages is the range of the pages of one segment.
 func SegmentPages(s SLRU, segment uint32) pagestore.KeyRange {
@@ -247,9 +241,6 @@ func RelationsOf(space, db uint32) pagestore.KeyRange { return database(ClassRel
 
 // DatabaseBlocks is the range of all pages of a database in a tablespace.
 func DatabaseBlocks(space, db uint32) pagestore.KeyRange { return database(ClassBlock, space, db) }
-
-// ForksOf is the range of the sizes of a relation's forks.
-func ForksOf(rel walrecord.RelFile) pagestore.KeyRange { return relation(ClassRelation, rel) }
 
 // BlocksOf is the range of all pages of a relation, of every fork.
 func BlocksOf(rel walrecord.RelFile) pagestore.KeyRange { return relation(ClassBlock, rel) }

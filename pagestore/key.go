@@ -3,7 +3,6 @@ package pagestore
 import (
 	"bytes"
 	"encoding/hex"
-	"fmt"
 )
 
 // KeySize is the length of a key in bytes.
@@ -39,15 +38,6 @@ func (k Key) Next() Key {
 
 // String is the key as 48 hexadecimal digits.
 func (k Key) String() string { return hex.EncodeToString(k[:]) }
-
-// ParseKey reads what String wrote.
-func ParseKey(s string) (k Key, err error) {
-	b, err := hex.DecodeString(s)
-	if err != nil || len(b) != KeySize {
-		return k, fmt.Errorf("invalid key %q: expected %d hexadecimal digits", s, 2*KeySize)
-	}
-	return Key(b), nil
-}
 
 // KeyRange is the half-open range of keys [Start, End).
 type KeyRange struct{ Start, End Key }

@@ -70,9 +70,3 @@ func (s Status) Origin() wal.LSN {
 	}
 	return s.Start
 }
-
-// FormatTermHistory writes what ParseTermHistory reads: "term@LSN,term@LSN".
-func FormatTermHistory(h pushwal.TermHistory) string { return formatTermHistory(h) }
-
-// ParseTermHistory reads the column term_history of TIMELINE_STATUS.
-func ParseTermHistory(text string) (pushwal.TermHistory, error) { return parseTermHistory(text) }

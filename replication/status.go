@@ -139,7 +139,7 @@ func (s Status) Values() []any {
 	number := func(v uint64) string { return strconv.FormatUint(v, 10) }
 	return []any{
 		s.FlushLSN.String(), s.CommitLSN.String(), number(uint64(s.Term)), number(uint64(s.LastLogTerm)),
-		formatTermHistory(s.History), number(uint64(s.NodeID)), number(uint64(s.Configuration.Generation)),
+		FormatTermHistory(s.History), number(uint64(s.NodeID)), number(uint64(s.Configuration.Generation)),
 		FormatMembers(s.Configuration.Members), s.Incarnation.String(), joining,
 		s.SystemID.String(), number(uint64(s.PGVersion)), number(uint64(s.SegmentSize)),
 		number(uint64(s.TLIHistory.Last)), string(s.TLIHistory.Format()), s.Start.String(), s.Oldest.String(),
@@ -174,7 +174,7 @@ func ParseStatus(row Row) (Status, error) {
 	s.Configuration.Generation = pushwal.Generation(p.uint("generation", 32))
 	tli := wal.TLI(p.uint("tli", 32))
 	p.parse("incarnation", func(v string) (err error) { s.Incarnation, err = pushwal.ParseIncarnation(v); return })
-	p.parse("term_history", func(v string) (err error) { s.History, err = parseTermHistory(v); return })
+	p.parse("term_history", func(v string) (err error) { s.History, err = ParseTermHistory(v); return })
 	p.parse("tli_history", func(v string) (err error) {
 		s.TLIHistory, err = wal.ParseTimelineHistory(tli, []byte(v))
 		return
@@ -208,7 +208,8 @@ func ParseStatus(row Row) (Status, error) {
 	return s, nil
 }
 
-func formatTermHistory(h pushwal.TermHistory) string {
+// FormatTermHistory writes what ParseTermHistory reads: "term@LSN,term@LSN".
+func FormatTermHistory(h pushwal.TermHistory) string {
 	entries := make([]string, len(h))
 	for i, e := range h {
 		entries[i] = strconv.FormatUint(uint64(e.Term), 10) + "@" + e.LSN.String()
@@ -216,7 +217,8 @@ func formatTermHistory(h pushwal.TermHistory) string {
 	return strings.Join(entries, ",")
 }
 
-func parseTermHistory(text string) (h pushwal.TermHistory, err error) {
+// ParseTermHistory reads the column term_history of TIMELINE_STATUS.
+func ParseTermHistory(text string) (h pushwal.TermHistory, err error) {
 	for entry := range splitList(text) {
 		term, position, ok := strings.Cut(entry, "@")
 		if !ok {

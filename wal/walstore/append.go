@@ -15,10 +15,11 @@ import (
 
 // Append writes data, WAL of the PostgreSQL timeline tli, at the position at,
 // which must be Positions().Write: ErrGap and ErrOverlap otherwise. It does not
-// wait for the disk, unless a record ends that a crash of the server cut short. Bytes from Control.Start on are checked record by record
-// before they are written: a *CorruptionError means that they were not taken.
-// Data longer than the rest of the segment, or with such a record, may be taken in part when a later
-// part fails; Positions says how far. data is not kept.
+// wait for the disk, unless a record ends that a crash of the server cut short.
+// Bytes from Control.Start on are checked record by record before they are written:
+// a *CorruptionError means that they were not taken. Data longer than the rest of
+// the segment, or with such a record, may be taken in part when a later part fails;
+// Positions says how far. data is not kept.
 func (s *Store) Append(tli wal.TLI, at wal.LSN, data []byte) error {
 	s.wmu.Lock()
 	defer s.wmu.Unlock()
