@@ -119,6 +119,7 @@ chaos: check-go pg ## Break machines, processes and links under clients (TIME=1h
 # besides in which operators change the membership 20 minutes, and the ten thousand on the
 # real log 8. FIRST goes on where a run was stopped.
 .PHONY: sim
+sim: export GOGC = 400
 sim: check-go ## Simulated schedules of the consensus (SEEDS=n FIRST=seed)
 	$(GO) test -count=1 -timeout 12h -v -run 'Schedules$$' ./test/sim -args -first $(FIRST) -seeds $(SEEDS) -member-seeds $$(($(SEEDS) / 4)) -budget 11h
 	$(GO) test -count=1 -timeout 12h -v -run 'OnStore$$' ./test/sim -args -first $(FIRST) -stores $$(($(SEEDS) / 100 + 1)) -budget 11h

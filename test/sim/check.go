@@ -227,6 +227,7 @@ func (wd *World) checkQuorums() {
 		return
 	}
 	k := len(wd.nodes)
+	var holds *model // most quorums elect the same
 	for set := range 1 << k {
 		var best *model
 		var bestTerm wal.Term
@@ -246,7 +247,7 @@ func (wd *World) checkQuorums() {
 				best, bestTerm = m, t
 			}
 		}
-		if count != k/2+1 {
+		if count != k/2+1 || best == holds {
 			continue
 		}
 		if wd.broken(durability, int(best.flushed-base) < len(wd.committed) || !best.holds(wd.committed)) {
@@ -254,6 +255,7 @@ func (wd *World) checkQuorums() {
 				best.flushed, bestTerm, base+wal.LSN(len(wd.committed)))
 			return
 		}
+		holds = best
 	}
 }
 

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
-	"slices"
 
 	"github.com/walhaven/walhaven/replication/consensus"
 	"github.com/walhaven/walhaven/wal"
@@ -76,7 +75,7 @@ func (m *model) upto(l wal.LSN) []byte {
 // holds says whether the WAL in front of the end of b, as far as upto allows, is b.
 func (m *model) holds(b []byte) bool {
 	k := min(len(b), len(m.bytes))
-	return bytes.Equal(m.bytes[:k], b[:k]) && !slices.ContainsFunc(b[k:], func(c byte) bool { return c != 0 })
+	return bytes.Equal(m.bytes[:k], b[:k]) && bytes.Count(b[k:], []byte{0}) == len(b)-k
 }
 
 func (m *model) append(_ wal.TLI, at wal.LSN, b []byte) error {
