@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/walhaven/walhaven/internal/invariant"
+	"github.com/walhaven/walhaven/internal/monotonic"
 	"github.com/walhaven/walhaven/wal"
 )
 
@@ -45,7 +46,7 @@ const hurry = 5 * time.Second
 // hurries says whether much is being put, or may be: the timeline has just been
 // opened.
 func (t *Timeline) hurries() bool {
-	return t.s.o.Now().UnixNano()-t.hurried.Load() < int64(hurry)
+	return monotonic.At(t.s.o.Now())-t.hurried.Load() < int64(hurry)
 }
 
 // choose picks neighbouring runs to merge, lo == hi for none.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/walhaven/walhaven/internal/monotonic"
 	"github.com/walhaven/walhaven/wal"
 )
 
@@ -115,7 +116,7 @@ func (t *Timeline) freezeFull() (frozen int, err error) {
 	}
 	if frozen < t.s.o.MaxFrozen {
 		if now := t.s.o.Now(); now.Sub(m.mems[0].since) < hurry {
-			t.hurried.Store(now.UnixNano())
+			t.hurried.Store(monotonic.At(now))
 		}
 		t.freeze()
 	}

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/walhaven/walhaven/internal/monotonic"
 	"github.com/walhaven/walhaven/wal"
 )
 
@@ -25,7 +26,7 @@ type Timeline struct {
 	open      atomic.Uint64 // LSN of which a part was put, 0 without one; set by Put
 	flushed   atomic.Uint64 // the index's
 	nextLayer atomic.Uint64
-	hurried   atomic.Int64 // Unix time in ns of the last layer that filled in a hurry
+	hurried   atomic.Int64 // when, as package monotonic has it, of the last layer that filled in a hurry
 
 	putMu    sync.Mutex // held by Put and whatever ends a memLayer
 	mapMu    sync.Mutex // held to replace current
@@ -61,7 +62,7 @@ func (s *Store) newTimeline(x *index, dir string, parent *Timeline) *Timeline {
 	t.last.Store(uint64(x.Flushed))
 	t.flushed.Store(uint64(x.Flushed))
 	t.nextLayer.Store(x.NextLayer)
-	t.hurried.Store(s.o.Now().UnixNano()) // There may be much to catch up with.
+	t.hurried.Store(monotonic.At(s.o.Now())) // There may be much to catch up with.
 	m := &layerMap{mems: []*memLayer{s.mems.layer(x.Flushed, s.o.Now())}, cutoff: x.Cutoff, pins: x.Pins}
 	for i := range x.Runs {
 		m.runs = append(m.runs, t.newRun(x.Runs[i]))

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/walhaven/walhaven/internal/invariant"
+	"github.com/walhaven/walhaven/internal/monotonic"
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/replication/consensus"
 	"github.com/walhaven/walhaven/wal"
@@ -61,7 +62,7 @@ type Proposing struct {
 	announcing atomic.Bool
 	pending    chan struct{}
 
-	held      atomic.Int64 // when a quorum had more bytes last, Unix time in ns
+	held      atomic.Int64 // when a quorum had more bytes last, as package monotonic has it; 0: never
 	published Marks        // published and not yet committed
 	acked     Marks        // acknowledged by the first peer and not yet committed
 }
@@ -260,7 +261,7 @@ func (d *Proposing) finish(e *consensus.ProposerEffects, wake bool) {
 		now = time.Now()
 	}
 	if e.Held != 0 {
-		d.held.Store(now.UnixNano())
+		d.held.Store(monotonic.At(now))
 		if d.o.Held != nil {
 			d.o.Held(e.Held)
 		}
@@ -310,7 +311,7 @@ func (d *Proposing) OldestUncommitted() time.Duration {
 	}
 	oldest := d.published.Oldest()
 	if held := d.held.Load(); held != 0 {
-		oldest = min(oldest, time.Since(time.Unix(0, held)))
+		oldest = min(oldest, monotonic.Since(held))
 	}
 	return oldest
 }

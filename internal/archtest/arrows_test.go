@@ -28,10 +28,10 @@ var rows = [][]string{
 	{"replication/consensus", "pagestore", "redo", "shmqueue", "wal/walstore", "wal/waltail", "protocol", "internal/objstore", "internal/datadir", "internal/pgdata", "internal/disposable", "internal/seqpacket", "internal/conninfo"},
 	// Codecs.
 	{"wal/walrecord", "wal/walrecord/walrecordtest", "redo/page", "protocol/admin", "protocol/walstream", "protocol/pushwal", "protocol/pagestream"},
-	{"wal", "internal/invariant", "internal/alloctest", "internal/archtest", "internal/ownthread", "internal/pause", "internal/procstat"},
+	{"wal", "internal/invariant", "internal/alloctest", "internal/archtest", "internal/monotonic", "internal/ownthread", "internal/pause", "internal/procstat"},
 }
 
-var fromAnywhere = map[string]bool{"wal": true, "internal/invariant": true, "internal/alloctest": true}
+var fromAnywhere = map[string]bool{"wal": true, "internal/invariant": true, "internal/alloctest": true, "internal/monotonic": true}
 
 // rowOf returns the row of a package, 0 at the bottom.
 func rowOf(pkg string) (int, bool) {

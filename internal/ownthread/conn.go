@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/walhaven/walhaven/internal/monotonic"
 )
 
 const (
@@ -55,7 +57,7 @@ const hasEnded = 1 << 32
 
 // half is one direction.
 type half struct {
-	deadline atomic.Int64 // Unix time in ns, 0: none
+	deadline atomic.Int64 // as package monotonic has it, 0: none
 	polling  atomic.Bool
 	bell     int       // eventfd that ends a poll
 	began    time.Time // of a call
@@ -181,7 +183,7 @@ func (h *half) ring() {
 
 // ready says whether a call may go on, or begin.
 func (c *Conn) ready(h *half) error {
-	if at := h.deadline.Load(); at != 0 && time.Now().UnixNano() >= at {
+	if at := h.deadline.Load(); at != 0 && monotonic.Now() >= at {
 		return os.ErrDeadlineExceeded
 	}
 	if c.closed() {
@@ -210,7 +212,7 @@ func (c *Conn) again(h *half, events int16, err error) error {
 	}
 	timeout := -1
 	if at := h.deadline.Load(); at != 0 {
-		timeout = int(max(0, min(time.Until(time.Unix(0, at)), time.Hour)/time.Millisecond+1))
+		timeout = int(max(0, min(monotonic.Until(at), time.Hour)/time.Millisecond+1))
 	}
 	fds := [...]unix.PollFd{{Fd: int32(c.fd), Events: events}, {Fd: int32(h.bell), Events: unix.POLLIN}}
 	if _, err := unix.Poll(fds[:], timeout); err != nil && !errors.Is(err, unix.EINTR) {
@@ -384,7 +386,7 @@ func (c *Conn) SetWriteDeadline(t time.Time) error { return c.set(&c.out, t) }
 func (c *Conn) set(h *half, t time.Time) error {
 	at := int64(0)
 	if !t.IsZero() {
-		at = max(t.UnixNano(), 1)
+		at = max(monotonic.At(t), 1)
 	}
 	h.deadline.Store(at)
 	if !h.polling.Load() {

@@ -69,7 +69,6 @@ type Receiver struct {
 
 	yielded   atomic.Uint64 // end of what Next returned
 	serverEnd atomic.Uint64
-	heard     atomic.Int64 // nanoseconds since the Unix epoch
 
 	reports reports
 	stop    func() // ends the reporting goroutine and waits for it
@@ -93,7 +92,6 @@ func Start(ctx context.Context, c Streamer, at wal.LSN, o Options) (*Receiver, e
 	}
 	r := &Receiver{stream: stream, o: o, next: at}
 	r.yielded.Store(uint64(at))
-	r.heard.Store(time.Now().UnixNano())
 	if r.o.Positions == nil {
 		r.o.Positions = func() Positions { return Positions{Write: wal.LSN(r.yielded.Load())} }
 	}
@@ -127,7 +125,6 @@ func (r *Receiver) Next() (at wal.LSN, data []byte, err error) {
 			continue
 		}
 		r.asked = false
-		r.heard.Store(time.Now().UnixNano())
 		data, err := r.take(payload)
 		if err != nil {
 			r.ended = err
@@ -220,10 +217,6 @@ func (r *Receiver) Report() {
 // ServerEnd is the end of WAL that the server told last, 0 before; any
 // goroutine.
 func (r *Receiver) ServerEnd() wal.LSN { return wal.LSN(r.serverEnd.Load()) }
-
-// LastHeard is when the last message arrived, at first when the stream began;
-// any goroutine.
-func (r *Receiver) LastHeard() time.Time { return time.Unix(0, r.heard.Load()) }
 
 // Close ends the stream and the connection, and waits for the receiver's
 // goroutine. It may be called from any goroutine and more than once; a Next that

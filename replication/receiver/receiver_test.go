@@ -58,7 +58,6 @@ func TestFromPostgres(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, want[:len(got)], got)
 	require.GreaterOrEqual(t, r.ServerEnd(), end)
-	require.Less(t, time.Since(r.LastHeard()), patience)
 
 	reported.Store(uint64(end))
 	r.Report()

@@ -1,12 +1,14 @@
 package chaos
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,6 +18,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/walhaven/walhaven/test/cluster"
 	"github.com/walhaven/walhaven/wal"
 )
 
@@ -75,24 +78,40 @@ func (w *world) requireEarlyPush() {
 	})
 }
 
-// metrics are those of the walproposer, which tells them on its own machine only; empty when
-// it does not answer.
+// metrics are those of the walproposer; empty when it does not answer.
 func (db *database) metrics() string {
+	_, page := db.world.ask(db.m, db.httpAddress(), "/metrics")
+	return page
+}
+
+// ask asks a program on m, which may tell its own machine only; nil when it does
+// not answer.
+func (w *world) ask(m machine, address, path string) (header http.Header, body string) {
 	var conn net.Conn
 	var err error
-	require.NoError(db.world.t, db.world.net.on(db.m, func() {
-		conn, err = (&net.Dialer{}).DialContext(context.Background(), "tcp", db.httpAddress())
+	require.NoError(w.t, w.net.on(m, func() {
+		conn, err = (&net.Dialer{}).DialContext(context.Background(), "tcp", address)
 	}))
 	if err != nil {
-		return ""
+		return nil, ""
 	}
 	defer conn.Close() //nolint:errcheck // All was read.
-	_, err = conn.Write([]byte("GET /metrics HTTP/1.0\r\n\r\n"))
-	page, readErr := io.ReadAll(conn)
-	if errors.Join(err, readErr) != nil {
-		return ""
+	if err := conn.SetDeadline(time.Now().Add(cluster.Deadline)); err != nil {
+		return nil, ""
 	}
-	return string(page)
+	if _, err := fmt.Fprintf(conn, "GET %s HTTP/1.0\r\n\r\n", path); err != nil {
+		return nil, ""
+	}
+	resp, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		return nil, ""
+	}
+	defer resp.Body.Close() //nolint:errcheck // All was read.
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, ""
+	}
+	return resp.Header, string(text)
 }
 
 // readRegisters returns the registers that were ever written to.

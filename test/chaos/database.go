@@ -90,6 +90,7 @@ func (db *database) startServer() {
 func (db *database) startWalproposer() {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel() // Started, and not waited for.
+	defer db.world.clock.preload(db.m)()
 	var err error
 	on := db.world.net.on(db.m, func() {
 		err = operator.StartDaemon(ctx, db.clusterDir(), "walproposer", operator.DaemonOptions{Programs: cluster.Programs(db.world.t), Out: quiet{}})

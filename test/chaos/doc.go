@@ -15,11 +15,17 @@
 // each other by the links of the first PostgreSQL's machine, and packets are late
 // and not lost. The test's log says which one is in use.
 //
+// # Clocks
+//
+// The clock of each machine can be stepped under what runs there, both ways:
+// PostgreSQL gets it from a preloaded library, where there is a C compiler, and our
+// programs, which do not ask libc, from a package time that is built for it. That
+// takes a minute or two of building, so only runs whose length is set, as those of
+// `make chaos`, have it. Time outs use the monotonic clock, which never jumps on a
+// real machine either.
+//
 // # What cannot be done here
 //
-// The clock of a Go program cannot be stepped without stepping the machine's: it
-// does not read it by way of libc. Those programs meet jumps as pauses (SIGSTOP);
-// PostgreSQL's clock is stepped under it, both ways, where there is a C compiler.
 // Killed processes leave the page cache: losing power is the matter of
 // test/powerloss and the simulator.
 package chaos

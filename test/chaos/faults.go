@@ -3,6 +3,7 @@ package chaos
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"strconv"
 	"strings"
 	"syscall"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/walhaven/walhaven/compute"
 	"github.com/walhaven/walhaven/test/cluster"
 )
 
@@ -88,7 +90,7 @@ var faults = []fault{
 		return fmt.Sprint(len(all), " processes"), func() { signalAll(all, syscall.SIGCONT) }
 	}},
 	{name: "the primary's machine crashes and comes back", begin: (*world).crash},
-	{name: "PostgreSQL's clock is stepped", begin: (*world).stepClock},
+	{name: "the clock of a machine is stepped", begin: (*world).stepClock},
 }
 
 // failovers are the ways in which the primary changes; each may come with a
@@ -179,20 +181,47 @@ func (w *world) crash() (string, func()) {
 	}
 }
 
-// stepClock moves the clock of the primary under it, there and back.
+// stepClock moves the clock of a machine under its programs, there and back.
 func (w *world) stepClock() (string, func()) {
-	if w.clock == nil {
+	db := w.primary.Load()
+	m, ours := db.m, w.rng.IntN(2) == 0
+	step := time.Duration(w.rng.Int64N(int64(2*time.Hour))) - time.Hour
+	switch {
+	case w.clock.programs && ours:
+		k := w.anyKeeper()
+		m = k.m
+		w.clock.set(m, step)
+		w.requireClock(m, k.http, step)
+	case w.clock.library != "":
+		w.clock.set(m, step)
+		w.requireServersClock(db.server, step)
+		if w.clock.programs {
+			w.requireClock(m, db.httpAddress(), step)
+		}
+	default:
 		return "not here", nil
 	}
-	m := w.primary.Load().m
-	step := time.Duration(w.rng.Int64N(int64(2*time.Hour))) - time.Hour
-	w.clock.set(m, step)
-	now, err := w.primary.Load().server.QueryValue(context.Background(), "SELECT extract(epoch FROM clock_timestamp())::bigint - "+fmt.Sprint(time.Now().Unix()))
+	return fmt.Sprintf("%s by %s", m, step.Round(time.Second)), func() { w.clock.set(m, 0) }
+}
+
+// requireClock checks that a program of ours on m, if it answers while other things
+// are broken, takes its machine's clock for the time.
+func (w *world) requireClock(m machine, address string, step time.Duration) {
+	header, _ := w.ask(m, address, "/livez")
+	if header == nil {
+		return
+	}
+	says, err := http.ParseTime(header.Get("Date"))
+	require.NoError(w.t, err)
+	require.InDelta(w.t, step.Seconds(), time.Until(says).Seconds(), cluster.Deadline.Seconds(), "the clock of %s", address)
+}
+
+func (w *world) requireServersClock(server *compute.Server, step time.Duration) {
+	now, err := server.QueryValue(context.Background(), "SELECT extract(epoch FROM clock_timestamp())::bigint - "+fmt.Sprint(time.Now().Unix()))
 	require.NoError(w.t, err)
 	seconds, err := strconv.ParseFloat(now, 64)
 	require.NoError(w.t, err)
 	require.InDelta(w.t, step.Seconds(), seconds, cluster.Deadline.Seconds(), "the server's clock")
-	return fmt.Sprintf("%s by %s", m, step.Round(time.Second)), func() { w.clock.set(m, 0) }
 }
 
 // fullDisk fills the disk of a safekeeper and makes the primary write more than

@@ -23,7 +23,11 @@ var errNoNamespaces = errors.New(networkVariable + " says so")
 // TestMain runs the tests in namespaces of their own where that is permitted.
 func TestMain(m *testing.M) {
 	computetest.Watch()
-	if os.Getenv(insideVariable) == "" && os.Getenv(networkVariable) != "proxy" {
+	inside := os.Getenv(insideVariable) != ""
+	if !inside && os.Getenv(timeVariable) != "" {
+		stepClocks()
+	}
+	if !inside && os.Getenv(networkVariable) != "proxy" {
 		if errNoNamespaces = namespacesPermitted(); errNoNamespaces == nil {
 			os.Exit(runInside())
 		}
@@ -31,6 +35,18 @@ func TestMain(m *testing.M) {
 	code := m.Run()
 	cluster.RemovePrograms()
 	os.Exit(code)
+}
+
+// stepClocks has the programs built with clocks that can be stepped; what it needs
+// for that goes with Watch's folder.
+func stepClocks() {
+	dir, err := os.MkdirTemp("", "clocks-")
+	if err == nil {
+		err = stepGoClocks(dir)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "the clocks of our own programs are not stepped:", err)
+	}
 }
 
 // runInside runs this test binary again. What has to be built is built before:

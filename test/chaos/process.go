@@ -18,6 +18,8 @@ type process struct {
 	args []string
 	env  []string // NAME=VALUE, added at the next start
 	log  string   // file that all its lives write to
+	// clock is the file with what its clock differs from ours by.
+	clock string
 
 	cmd   *exec.Cmd
 	ended chan struct{}
@@ -35,7 +37,7 @@ func (p *process) start(n network) error {
 	defer func() { _ = log.Close() }()
 	cmd := exec.Command(p.path, p.args...)
 	cmd.Stdout, cmd.Stderr = log, log
-	cmd.Env = append(os.Environ(), p.env...)
+	cmd.Env = append(append(os.Environ(), clockVariable+"="+p.clock), p.env...)
 	// A file and not a pipe, so that nothing waits for a writer that is stopped.
 	if on := n.on(p.m, func() { err = cmd.Start() }); on != nil || err != nil {
 		return fmt.Errorf("start %s: %w", p.m, errors.Join(on, err))

@@ -29,7 +29,7 @@ type world struct {
 	net   network
 	rng   *rand.Rand
 	dir   string
-	clock *clock // nil: PostgreSQL's clock cannot be stepped here
+	clock *clock
 
 	keepers   map[machine]*keeper
 	databases map[machine]*database
@@ -99,6 +99,7 @@ func (w *world) addKeeper(m machine) {
 	k.http = net.JoinHostPort(w.net.local(m), strconv.Itoa(port))
 	k.process = process{
 		m: m, path: filepath.Join(cluster.Programs(w.t), "safekeeper"), log: filepath.Join(w.dir, m.String()+".log"),
+		clock: w.clock.file(m),
 		args: []string{
 			"--id", strconv.Itoa(int(m)), "--data-dir", filepath.Join(dir, "data"),
 			"--listen-pg", net.JoinHostPort(w.net.local(m), k.pg), "--listen-http", k.http, "--insecure-trust-network",
@@ -134,6 +135,7 @@ func (w *world) attach(db *database) {
 // walhaven runs the operator's tool on a machine.
 func (w *world) walhaven(m machine, args ...string) (out string, code int) {
 	w.t.Helper()
+	defer w.clock.preload(m)()
 	require.NoError(w.t, w.net.on(m, func() { out, code = cluster.Walhaven(w.t, args...) }))
 	return out, code
 }
