@@ -12,7 +12,7 @@ import (
 const (
 	// briefly is how long things are broken at least in `make test`, where each kind
 	// of fault happens once.
-	briefly = 60 * time.Second
+	briefly = 2 * time.Minute
 	// seedVariable repeats a schedule: the same faults in the same order, though
 	// processes are not as repeatable.
 	seedVariable = "WALHAVEN_CHAOS_SEED"
