@@ -43,6 +43,7 @@ func TestEverybodyLogsInWithAUsersFile(t *testing.T) {
 
 	o := builtOrigin(t, 1<<20)
 	ps := startProtectedPageserver(t, policy)
+	var server *safekeeper.Server
 	protected := func(id uint64) *node {
 		n := &node{id: id, dir: t.TempDir()}
 		n.password = password
@@ -52,6 +53,7 @@ func TestEverybodyLogsInWithAUsersFile(t *testing.T) {
 			c.Peer.PeerPasswordFile, c.Pageserver = secret, []string{ps.addr}
 			s, err := safekeeper.New(safekeeper.Options{Config: c, Auth: policy, Logger: logger(t).With("sk", id)})
 			require.NoError(t, err)
+			server = s
 			return func(ctx context.Context) error { return s.Run(ctx, ln) }
 		}}
 		n.up()
@@ -67,9 +69,9 @@ func TestEverybodyLogsInWithAUsersFile(t *testing.T) {
 	rows, err := replication.Query(t.Context(), a.conninfo()+" user=reader", "TIMELINE_STATUS", reader)
 	require.NoError(t, err)
 	require.Len(t, rows, 1)
-	_, err = replication.Query(t.Context(), a.conninfo()+" user=reader",
-		"CREATE TIMELINE 00000000000000000000000000000001 00000000000000000000000000000001 (system_id '1', pg_version '150000', start_lsn '0/8', members '1=h:1')", reader)
-	require.Equal(t, "42501", protocol.SQLState(err))
+	incarnation := rows[0]["incarnation"]
+	readerChangesNothing(t, a, server, incarnation)
+	require.Equal(t, "1", a.mustQuery("TIMELINE_STATUS")[0]["generation"])
 	reader.Params["options"] = "-c tenant_id=00000000000000000000000000000001"
 	_, err = replication.Query(t.Context(), a.conninfo()+" user=reader", "TIMELINE_STATUS", reader)
 	require.Equal(t, "42501", protocol.SQLState(err))
@@ -93,6 +95,30 @@ func TestEverybodyLogsInWithAUsersFile(t *testing.T) {
 	p.close()
 	ps.waitLSN("disk_consistent_lsn", o.end())
 	b.waitLSN("commit_lsn", o.end())
+}
+
+// readerChangesNothing: a user without the attribute admin runs no command that changes
+// something, whatever the table of commands has. A forced membership on each member by
+// itself would give each of them the right to commit alone.
+func readerChangesNothing(t *testing.T, n *node, server *safekeeper.Server, incarnation string) {
+	t.Helper()
+	members := fmt.Sprintf("members '1=%s', incarnations '1=%s'", n.addr, incarnation)
+	statements := map[string]string{
+		"CREATE TIMELINE": "CREATE TIMELINE 00000000000000000000000000000001 00000000000000000000000000000001 " +
+			"(system_id '1', pg_version '150000', start_lsn '0/8', members '1=h:1')",
+		"CHANGE MEMBERS":  "CHANGE MEMBERS (generation '1', " + members + ")",
+		"FORCE MEMBERS":   "FORCE MEMBERS (generation '1000', " + members + ", accept_loss_after 'FFFFFFFF/FFFFFFF8')",
+		"RECORD INTERVAL": "RECORD INTERVAL (began '2026-03-01T10:42:04.5Z', from_lsn '0/1', to_lsn '0/0', reason 'x')",
+	}
+	for _, name := range server.ChangingCommands() {
+		if name == "CREATE TOKEN" {
+			continue // It gives away what its maker has.
+		}
+		require.Contains(t, statements, name, "what a reader must not do")
+		_, err := replication.Query(t.Context(), n.conninfo()+" user=reader", statements[name],
+			replication.DialOptions{Params: map[string]string{"user": "reader"}})
+		require.Equal(t, "42501", protocol.SQLState(err), name)
+	}
 }
 
 func startProtectedPageserver(t *testing.T, policy auth.Policy) *node {

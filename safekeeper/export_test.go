@@ -36,3 +36,13 @@ func (s *Server) MovePositions() {
 		t.accepting.Report(1, 0)
 	}
 }
+
+// ChangingCommands are the names of those that change something.
+func (s *Server) ChangingCommands() (names []string) {
+	for _, c := range s.table.Commands() {
+		if c.Changes {
+			names = append(names, c.Name)
+		}
+	}
+	return names
+}

@@ -137,6 +137,10 @@ func (s *Server) intervalCommands() []admin.Command {
 			},
 			Help: "Keep that PostgreSQL did not wait for the quorum for a time, durably. The walproposer says so.",
 			Handler: s.onTimeline(func(_ context.Context, t *timeline, call *admin.Call, _ admin.Emit) error {
+				// The walproposer's login need not have the right Admin.
+				if err := mayWrite(call.Target.(*protocol.Session), "record an interval"); err != nil {
+					return err
+				}
 				i, err := replication.ParseInterval(call.Options)
 				if err != nil {
 					return protocol.Errorf(protocol.CodeInvalidParameter, "RECORD INTERVAL: %w", err)

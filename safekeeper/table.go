@@ -53,13 +53,13 @@ func (s *Server) newTable() (*admin.Table, error) {
 			Handler: s.createTimeline,
 		},
 		{
-			Name: "CHANGE MEMBERS", Scope: admin.ScopeTimeline, Changes: true, Tag: "CHANGE MEMBERS", Columns: admin.Text("generation", "proposers"),
+			Name: "CHANGE MEMBERS", Scope: admin.ScopeAdmin, Changes: true, Tag: "CHANGE MEMBERS", Columns: admin.Text("generation", "proposers"),
 			Options: membershipOptions,
 			Help:    "Ask the proposer that writes here for other members; says how many were told. walhaven member does the whole.",
 			Handler: s.onTimeline(s.changeMembers),
 		},
 		{
-			Name: "FORCE MEMBERS", Scope: admin.ScopeTimeline, Changes: true, Tag: "FORCE MEMBERS", Columns: admin.Text("generation", "flush_lsn"),
+			Name: "FORCE MEMBERS", Scope: admin.ScopeAdmin, Changes: true, Tag: "FORCE MEMBERS", Columns: admin.Text("generation", "flush_lsn"),
 			Options: append(slices.Clone(membershipOptions), admin.Arg{
 				Name: "accept_loss_after", Kind: admin.KindLSN, Help: "Where the loss begins that is accepted; not below what this member knows to be committed.",
 			}),
