@@ -104,17 +104,35 @@ func (c *Cluster) postgresStatus(ctx context.Context) PostgresStatus {
 		s.Error = err.Error()
 	case len(rows) == 1:
 		s.Version, s.StandbyNames = rows[0]["version"], rows[0]["names"]
-		s.Waits = rows[0]["waits"] == "t"
+		s.Waits = commitsWait(rows[0])
 	}
 	return s
 }
 
-// postgresFacts asks whether commits wait for the walproposer: whether its
-// connection is one of those that synchronous_standby_names chooses.
+// postgresFacts is all that decides whether commits wait for the walproposer. Should an
+// earlier connection of it linger, the one that counts is the last in the alphabet.
 const postgresFacts = `SELECT current_setting('server_version') AS version,
 	current_setting('synchronous_standby_names') AS names,
-	EXISTS (SELECT FROM pg_stat_replication WHERE application_name = 'walhaven' AND sync_state IN ('sync', 'quorum'))
-	AND current_setting('synchronous_commit') IN ('on', 'remote_apply', 'remote_write') AS waits`
+	current_setting('synchronous_commit') AS level,
+	(SELECT max(sync_state) FROM pg_stat_replication WHERE application_name = 'walhaven') AS sync_state,
+	(SELECT count(*) FROM pg_stat_replication WHERE application_name <> 'walhaven' AND sync_state = 'quorum') AS others`
+
+// commitsWait says whether the walproposer's connection is one of those that
+// synchronous_standby_names chooses, and no others are there that do in its place.
+func commitsWait(row replication.Row) bool {
+	if level := row["level"]; level != "on" && level != "remote_apply" && level != "remote_write" {
+		return false
+	}
+	switch row["sync_state"] {
+	case "sync":
+		return true
+	case "quorum":
+		list, err := parseStandbyNames(row["names"])
+		others, oerr := strconv.Atoi(row["others"])
+		return err == nil && oerr == nil && others < list.count
+	}
+	return false
+}
 
 // walproposerRow is the walproposer's /v1/status, whose columns are text.
 type walproposerRow struct {
@@ -144,6 +162,9 @@ func (c *Cluster) walproposerStatus(ctx context.Context) WalproposerStatus {
 	return s
 }
 
+// maxJSON bounds an answer over HTTP, in bytes: a ledger may be as long as that.
+const maxJSON = 64 << 20
+
 // getJSON reads one JSON answer of bounded size.
 func getJSON(ctx context.Context, url string, into any) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
@@ -155,7 +176,10 @@ func getJSON(ctx context.Context, url string, into any) error {
 		return err
 	}
 	defer func() { _ = resp.Body.Close() }()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxJSON+1))
+	if err == nil && len(body) > maxJSON {
+		err = fmt.Errorf("it is longer than %d bytes", maxJSON)
+	}
 	if err != nil {
 		return fmt.Errorf("read %s: %w", url, err)
 	}

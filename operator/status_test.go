@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/walhaven/walhaven/replication"
 )
 
 // safe is a cluster of three that is well.
@@ -40,5 +42,29 @@ func TestTheWordSaysTheWorst(t *testing.T) {
 		require.Equal(t, c.severity, s.Severity(), name)
 		require.NotEmpty(t, s.Reason, name)
 		require.Equal(t, c.state != StateSafe, s.Hint != "", name)
+	}
+}
+
+func TestCommitsWaitForTheWalproposer(t *testing.T) {
+	for _, c := range []struct {
+		names, level, state, others string
+		waits                       bool
+	}{
+		{"walhaven", "on", "sync", "0", true},
+		{"walhaven", "remote_apply", "sync", "0", true},
+		{"walhaven", "remote_write", "sync", "0", true},
+		{"walhaven", "local", "sync", "0", false},
+		{"walhaven", "off", "sync", "0", false},
+		{"", "on", "async", "0", false},
+		{"walhaven", "on", "", "0", false},
+		{"FIRST 1 (other, walhaven)", "on", "potential", "0", false},
+		{"FIRST 2 (other, walhaven)", "on", "sync", "0", true},
+		{"ANY 1 (other, walhaven)", "on", "quorum", "0", true},
+		{"ANY 1 (other, walhaven)", "on", "quorum", "1", false},
+		{"ANY 2 (other, walhaven)", "on", "quorum", "1", true},
+		{"ANY 2 (other, walhaven)", "on", "quorum", "2", false},
+	} {
+		row := replication.Row{"names": c.names, "level": c.level, "sync_state": c.state, "others": c.others}
+		require.Equal(t, c.waits, commitsWait(row), "%v", c)
 	}
 }

@@ -121,6 +121,9 @@ func findings(row replication.Row, disposable bool) (wrong []string) {
 	add(row["names"] == "", "synchronous_standby_names is empty: commits do not wait for the quorum; set it to '%s'", ApplicationName)
 	add(row["names"] != "" && row["sync_state"] != "sync" && row["sync_state"] != "quorum",
 		"walproposer's replication state is %q, not sync: synchronous_standby_names is '%s'", row["sync_state"], row["names"])
+	others, needed := standIns(row)
+	add(others >= needed, "%d others can acknowledge commits in the walproposer's place: with synchronous_standby_names = '%s' commits do not wait for the quorum; set it to '%s'",
+		others, row["names"], ApplicationName)
 	add(row["sessions"] != "1" && row["sessions"] != "0", "%s sessions are called %s: any of them could acknowledge commits", row["sessions"], ApplicationName)
 	if disposable {
 		why := unmarked(row)

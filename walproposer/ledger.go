@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 
@@ -225,7 +226,9 @@ var namesUs = regexp.MustCompile(`(?i)(^|[\s,("])` + ApplicationName + `($|[\s,)
 // which it does until the walsender has caught up.
 func unprotected(row replication.Row) string {
 	level, sync := row["synchronous_commit"], row["sync_state"]
-	switch {
+	switch others, needed := standIns(row); {
+	case others >= needed:
+		return fmt.Sprintf("synchronous_standby_names is '%s', and %d others can acknowledge in the walproposer's place", row["names"], others)
 	case row["names"] == "":
 		return "synchronous_standby_names is empty"
 	case level == "off" || level == "local":
@@ -234,6 +237,23 @@ func unprotected(row replication.Row) string {
 		return fmt.Sprintf("synchronous_standby_names is '%s', and the walproposer's state is %s", row["names"], cmp.Or(sync, "unknown"))
 	}
 	return ""
+}
+
+// anyOf is the beginning of a list of names, any so many of which make a commit return.
+var anyOf = regexp.MustCompile(`(?i)^\s*any\s+([0-9]+)\s*\(`)
+
+// standIns is how many others are connected whose word counts as the walproposer's does,
+// and how many make a commit return: with as many it waits for the quorum by chance only.
+func standIns(row replication.Row) (others, needed int) {
+	if row["sync_state"] != "quorum" { // of a list without ANY: others count before it, or after it has gone
+		return 0, 1
+	}
+	needed = 1
+	if m := anyOf.FindStringSubmatch(row["names"]); m != nil {
+		needed, _ = strconv.Atoi(m[1]) // PostgreSQL has read it as a number above 0
+	}
+	others, _ = strconv.Atoi(row["others"])
+	return others, max(1, needed)
 }
 
 // keepLedger notes what a look said, and tells about it.

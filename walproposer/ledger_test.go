@@ -3,6 +3,8 @@ package walproposer
 import (
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -72,12 +74,11 @@ func TestUnprotected(t *testing.T) {
 		want          string
 	}{
 		"well":               {"names", "walhaven", ""},
-		"quorum":             {"sync_state", "quorum", ""},
 		"not connected":      {"sync_state", "", ""},
 		"no names":           {"names", "", "is empty"},
 		"not yet reported":   {"sync_state", "async", ""},
 		"another's name":     {"names", "walhaven2, my-walhaven", "my-walhaven"},
-		"among others":       {"names", `ANY 1 (a,"WalHaven")`, ""},
+		"among others":       {"names", `FIRST 1 ("WalHaven", a)`, ""},
 		"anybody":            {"names", "*", ""},
 		"not chosen":         {"sync_state", "potential", "potential"},
 		"commits wait local": {"synchronous_commit", "local", "local"},
@@ -91,6 +92,15 @@ func TestUnprotected(t *testing.T) {
 		got := unprotected(row)
 		require.Equal(t, tc.want == "", got == "", "%s: %s", name, got)
 		require.Contains(t, got, tc.want)
+	}
+	for names, enough := range map[string]int{"ANY 1 (a, walhaven)": 1, "any 2(a,b,walhaven)": 2, " ANY  10 (walhaven, *)": 10} {
+		row := replication.Row{"names": names, "sync_state": "quorum", "synchronous_commit": "on"}
+		for others := range enough + 2 {
+			row["others"] = strconv.Itoa(others)
+			got := unprotected(row)
+			require.Equal(t, others >= enough, got != "", "%s with %d others: %s", names, others, got)
+			require.Equal(t, others >= enough, strings.Contains(strings.Join(findings(row, false), "; "), "in the walproposer's place"))
+		}
 	}
 	require.NotEmpty(t, unprotected(replication.Row{"names": "other", "synchronous_commit": "on"}))
 	require.NotEmpty(t, unprotected(replication.Row{"names": "other", "synchronous_commit": "on", "sync_state": "async"}))

@@ -3,6 +3,7 @@ package walproposer_test
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -48,6 +49,37 @@ func TestIntervalsWithoutTheQuorumAreRecorded(t *testing.T) {
 	require.NoError(t, w.pg.Set(w.ctx(), map[string]string{"synchronous_commit": "on"}))
 	i = intervals(1, true)
 	require.Greater(t, i.To, i.From)
+}
+
+// A list of which any is enough lets commits return without the quorum as soon as another
+// one of it is connected, though the walproposer is called synchronous as well.
+func TestIntervalsInWhichAnotherAcknowledgesAreRecorded(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, computetest.Options{})
+	w.demandQuorum()
+	o := w.options()
+	o.Ledger = filepath.Join(t.TempDir(), "rpo.jsonl")
+	p := w.propose(o)
+	p.streams()
+	require.NoError(t, w.pg.Set(w.ctx(), map[string]string{"synchronous_standby_names": "ANY 1 (walhaven, other)"}))
+	other, err := w.pg.ReceiveWAL(t.Context(), filepath.Join(computetest.TempDir(t), "wal"), "--synchronous", "-d", "application_name=other")
+	require.NoError(t, err)
+	defer other.Stop(patience) //nolint:errcheck // Stopped below, if all is well.
+	require.Eventually(t, func() bool {
+		all, err := p.Intervals()
+		return err == nil && len(all) == 1 && strings.Contains(all[0].Reason, "1 others can acknowledge")
+	}, 2*patience, 20*time.Millisecond)
+	w.keepers[0].down()
+	w.keepers[1].down()
+	require.NoError(t, w.insert(1), "the other one is enough, and two of three safekeepers are gone")
+	w.keepers[0].up()
+	w.keepers[1].up()
+	require.NoError(t, other.Stop(patience))
+	require.Eventually(t, func() bool {
+		all, err := p.Intervals()
+		return err == nil && len(all) == 1 && !all[0].Ended.IsZero()
+	}, 2*patience, 20*time.Millisecond)
+	require.NoError(t, w.insert(2))
 }
 
 // The ledger is on the safekeepers, too: what happened while one of them was away it
