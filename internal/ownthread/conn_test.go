@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
@@ -155,6 +156,36 @@ func TestReadingGoesOnAfterADeadline(t *testing.T) {
 	_, err = peer.Write([]byte("x"))
 	require.NoError(t, err)
 	require.NoError(t, <-read)
+}
+
+// A step of the clock neither ends a wait nor makes it longer. The deadlines are as if the
+// clock had been stepped by a day since they were made.
+func TestDeadlinesPassThoughTheClockIsStepped(t *testing.T) {
+	stepped := func(at time.Time, seconds int64) time.Time {
+		// The first word of a Time with a monotonic reading has the clock's seconds above 30
+		// bits of nanoseconds; the other reading stays.
+		word := (*uint64)(unsafe.Pointer(&at))
+		*word += uint64(seconds) << 30
+		return at
+	}
+	const day = 24 * 60 * 60
+	now := time.Now()
+	require.Zero(t, now.Sub(stepped(now, day)), "of the monotonic clock")
+	require.Equal(t, now.Unix()+day, stepped(now, day).Unix())
+
+	c, _ := pair(t, "tcp")
+	defer time.AfterFunc(time.Minute, func() { _ = c.Close() }).Stop()
+	require.NoError(t, c.SetReadDeadline(stepped(time.Now().Add(30*time.Millisecond), day)))
+	_, err := c.Read(make([]byte, 1))
+	require.ErrorIs(t, err, os.ErrDeadlineExceeded, "set, and then the clock was put back")
+	for _, seconds := range []int64{day, -day} {
+		c, peer := pair(t, "tcp")
+		require.NoError(t, c.SetReadDeadline(stepped(time.Now().Add(time.Hour), seconds)))
+		_, err = peer.Write([]byte("x"))
+		require.NoError(t, err)
+		_, err = c.Read(make([]byte, 1))
+		require.NoError(t, err, "an hour is left")
+	}
 }
 
 // There are so many places and no more; they come back.
