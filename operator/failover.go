@@ -51,6 +51,9 @@ type failover struct {
 	// what postgresql.auto.conf said of it; nil: nothing.
 	redirected bool
 	before     *string
+	// stopped says that the old primary's walproposer was, promoting that there is no
+	// way back.
+	stopped, promoting bool
 
 	old     oldPrimary
 	held    *headless.Holding
@@ -73,7 +76,7 @@ func Failover(ctx context.Context, o FailoverOptions) error {
 	if err := f.checkStandby(ctx); err != nil || f.promoted {
 		return f.goOn(ctx, err)
 	}
-	return f.each(ctx, f.checkOldPrimary, f.prepareStandby, f.stopWalproposer, f.hold, f.replay, f.promote, f.attach, f.finish)
+	return f.leave(f.each(ctx, f.checkOldPrimary, f.prepareStandby, f.stopWalproposer, f.hold, f.replay, f.promote, f.attach, f.finish))
 }
 
 // Switchover does the same with a primary that is alive: it is stopped first, with
@@ -87,8 +90,25 @@ func Switchover(ctx context.Context, o FailoverOptions) error {
 	if err := f.checkStandby(ctx); err != nil || f.promoted {
 		return f.goOn(ctx, err)
 	}
-	return f.each(ctx, f.findOldPrimary, f.prepareStandby, f.stopOldPrimary, f.stopWalproposer, f.hold,
-		f.checkShutdown, f.replay, f.promote, f.attach, f.rejoin, f.finish)
+	return f.leave(f.each(ctx, f.findOldPrimary, f.prepareStandby, f.stopOldPrimary, f.stopWalproposer, f.hold,
+		f.checkShutdown, f.replay, f.promote, f.attach, f.rejoin, f.finish))
+}
+
+// leave says what an end before the promotion leaves behind: the old primary is the
+// primary still, and its commits wait for a walproposer that is not there any more.
+func (f *failover) leave(err error) error {
+	switch {
+	case err == nil || f.promoting:
+	case f.stopped && f.Attached == nil:
+		f.say("The old primary's walproposer was stopped, and without it no commit returns there. To go on with the old primary after all:\n  %s",
+			shellLine([]string{filepath.Join(f.binDir, "walhaven"), "up", "--detach", "--dir", f.dir}))
+	case f.stopped:
+		f.say("The old primary's walproposer was stopped, and without it no commit returns there. To go on with the old primary after all:\n  %s",
+			shellLine(f.walproposer().args))
+	case f.held != nil:
+		f.say("The old primary's walproposer, if it lives, was kept out and may have ended: start it again if that primary is to go on.")
+	}
+	return err
 }
 
 // goOn ends a failover that was interrupted between the promotion and the first

@@ -22,6 +22,7 @@ const sayReplayEvery = 2 * time.Second
 func (f *failover) stopWalproposer(ctx context.Context) error {
 	if pid := f.PID("walproposer"); pid != 0 {
 		f.say("+ kill %d  # the walproposer of the old primary", pid)
+		f.stopped = true
 		stopCtx, cancel := context.WithTimeout(ctx, stopTimeout)
 		defer cancel()
 		return f.stop(stopCtx, "walproposer")
@@ -76,6 +77,7 @@ func (f *failover) promote(ctx context.Context) error {
 	default:
 	}
 	invariant.Point("operator/promote/before")
+	f.promoting = true
 	f.say("+ SELECT pg_promote()")
 	row, err := f.pg.one(ctx, "SELECT pg_promote() AS done")
 	if err == nil && row["done"] != "t" {

@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/walhaven/walhaven/internal/invariant"
 	"github.com/walhaven/walhaven/internal/pause"
+	"github.com/walhaven/walhaven/protocol"
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/replication"
 	"github.com/walhaven/walhaven/replication/headless"
@@ -221,7 +223,9 @@ func (c *Cluster) drive(ctx context.Context, o MemberChange, now *Members, want 
 			}
 			if m.written() {
 				n.say(cmp.Or(m.unfillable(want), statement))
-				c.ask(ctx, m, statement)
+				if err := c.ask(ctx, m, statement); err != nil {
+					return nil, err
+				}
 			} else if err := c.changeHeadless(ctx, o, m, want, n.say); err != nil {
 				n.say(err.Error())
 			}
@@ -271,22 +275,33 @@ func (m *Members) written() bool {
 	return false
 }
 
-// ask tells the members, whose proposer does the rest.
-func (c *Cluster) ask(ctx context.Context, m *Members, statement string) {
+// ask tells the members, whose proposer does the rest. It fails if all of them refuse
+// for what will be the same the next time: who asks has not the right, or asks for what
+// cannot be.
+func (c *Cluster) ask(ctx context.Context, m *Members, statement string) error {
 	invariant.Point("operator/member/ask")
 	var wg sync.WaitGroup
+	asked, refusals := 0, make(chan error, len(m.view.Answers))
 	for i, a := range m.view.Answers {
 		if a.Err != nil || a.Joining {
 			continue
 		}
+		asked++
 		wg.Go(func() {
 			ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 			defer cancel()
-			_, _ = c.query(ctx, m.at[i], statement, nil) // The next look shows what came of it.
+			_, err := c.query(ctx, m.at[i], statement, nil) // Else the next look shows what came of it.
+			if code := protocol.SQLState(err); strings.HasPrefix(code, "42") || strings.HasPrefix(code, "22") {
+				refusals <- fmt.Errorf("safekeeper %s: %w", m.at[i], err)
+			}
 			invariant.Point("operator/member/told")
 		})
 	}
 	wg.Wait()
+	if asked == 0 || len(refusals) < asked {
+		return nil
+	}
+	return <-refusals
 }
 
 // changeHeadless changes the members while nobody writes.

@@ -37,7 +37,9 @@ func (c *Cluster) AbortChange(ctx context.Context, o MemberChange) (*Members, er
 		if round == 0 {
 			o.Progress(statement)
 		}
-		c.ask(ctx, now, statement)
+		if err = c.ask(ctx, now, statement); err != nil {
+			break
+		}
 		if err = pause.For(ctx, memberLookEvery); err == nil {
 			now, err = c.knownMembers(ctx, o)
 		}

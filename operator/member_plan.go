@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 
+	program "github.com/walhaven/walhaven/internal/daemon"
 	"github.com/walhaven/walhaven/internal/invariant"
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/replication"
@@ -20,12 +21,15 @@ import (
 func (c *Cluster) plan(ctx context.Context, now *Members, o MemberChange) (pushwal.Configuration, error) {
 	want := pushwal.Configuration{Generation: now.view.Config.Generation, Members: slices.Clone(now.view.Config.Members)}
 	if o.Add != "" {
-		m, err := c.joiner(ctx, now, o)
+		m, s, err := c.joiner(ctx, now, o)
 		if err != nil {
 			return want, err
 		}
 		i := slices.IndexFunc(want.Members, func(k pushwal.Member) bool { return k.ID == m.ID })
 		switch {
+		case i >= 0 && want.Members[i].Incarnation == m.Incarnation && s.Joining && s.Configuration.Generation >= want.Generation:
+			return want, program.Explain(fmt.Errorf("node %d lost the timeline and kept its identity: it does not count, and cannot be told from the member that it was", m.ID),
+				"", "Stop it, empty all of its data directory, start it, and repeat this command.")
 		case i >= 0 && want.Members[i].Incarnation == m.Incarnation: // a member already
 		case i >= 0 && o.Remove == m.ID:
 			want.Members[i] = m
@@ -49,28 +53,27 @@ func (c *Cluster) plan(ctx context.Context, now *Members, o MemberChange) (pushw
 	return want, nil
 }
 
-// joiner is the node at an address, with the timeline.
-func (c *Cluster) joiner(ctx context.Context, now *Members, o MemberChange) (m pushwal.Member, err error) {
+// joiner is the node at an address, with the timeline, and what it says of it.
+func (c *Cluster) joiner(ctx context.Context, now *Members, o MemberChange) (m pushwal.Member, s replication.Status, err error) {
 	host, port, err := net.SplitHostPort(o.Add)
 	if err != nil {
-		return m, fmt.Errorf("address %q: %w", o.Add, err)
+		return m, s, fmt.Errorf("address %q: %w", o.Add, err)
 	}
 	n, err := strconv.ParseUint(port, 10, 16)
 	if err != nil {
-		return m, fmt.Errorf("address %q: %w", o.Add, err)
+		return m, s, fmt.Errorf("address %q: %w", o.Add, err)
 	}
-	s, err := c.timelineStatus(ctx, Node{PG: o.Add})
-	if err != nil {
+	if s, err = c.timelineStatus(ctx, Node{PG: o.Add}); err != nil {
 		// The walproposer may have had it join meanwhile: what counts is that it does.
 		created := c.createJoining(ctx, now, o)
 		if s, err = c.timelineStatus(ctx, Node{PG: o.Add}); err != nil {
 			if created != nil && created.Error() != err.Error() {
 				err = errors.Join(created, err)
 			}
-			return m, fmt.Errorf("safekeeper %s: %w", o.Add, err)
+			return m, s, fmt.Errorf("safekeeper %s: %w", o.Add, err)
 		}
 	}
-	return pushwal.Member{ID: s.NodeID, Host: host, Port: uint16(n), Incarnation: s.Incarnation}, nil
+	return pushwal.Member{ID: s.NodeID, Host: host, Port: uint16(n), Incarnation: s.Incarnation}, s, nil
 }
 
 // createJoining makes the timeline on a node that lacks it: as a member that neither

@@ -2,6 +2,7 @@ package operator
 
 import (
 	"context"
+	"net"
 	"os"
 	"os/exec"
 	"strconv"
@@ -18,7 +19,7 @@ import (
 // Patroni's hook leaves a server behind whose walproposer can start and whose
 // commits wait: a slot that has lost its WAL is made again, and a name that was set
 // just now is not trusted before the checkpointer has read it. What the safekeepers
-// say is TestPatroniHook's; here none answers.
+// say is TestPatroniHook's; here none answers, and one of them hangs.
 func TestPrePromotePreparesTheServer(t *testing.T) {
 	ctx := t.Context()
 	server := computetest.New(t, computetest.Options{Settings: map[string]string{
@@ -54,7 +55,12 @@ func TestPrePromotePreparesTheServer(t *testing.T) {
 	}, time.Minute, 10*time.Millisecond, "nothing waits for the checkpointer")
 	require.Empty(t, ended)
 	goOn()
-	require.Contains(t, <-ended, "not safe at", "no safekeeper answers")
+	select {
+	case said := <-ended:
+		require.Contains(t, said, "not safe at", "no safekeeper answers")
+	case <-time.After(2 * time.Minute):
+		require.Fail(t, "it waits for a safekeeper that hangs")
+	}
 	require.Equal(t, "reserved", value(status))
 }
 
@@ -82,9 +88,14 @@ func prePromote(ctx context.Context, t *testing.T, server *compute.Server) *exec
 	psql, err := server.Tool(ctx, "psql")
 	require.NoError(t, err)
 	const script = "../deploy/patroni/pre_promote.sh"
-	require.FileExists(t, script) // Tells the cache of test results, too.
+	require.FileExists(t, script)                    // Tells the cache of test results, too.
+	hanging, err := net.Listen("tcp", "127.0.0.1:0") // The kernel takes connections, nobody else does.
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = hanging.Close() })
+	_, port, err := net.SplitHostPort(hanging.Addr().String())
+	require.NoError(t, err)
 	cmd := exec.CommandContext(ctx, "sh", script)
 	cmd.Env = append(psql.Environ(), "PSQL="+psql.Path, "WALHAVEN=echo", "WALHAVEN_CLUSTER="+os.DevNull, "WALHAVEN_WAIT=0",
-		"WALHAVEN_SAFEKEEPERS=host=127.0.0.1 port=1 dbname=replication")
+		"WALHAVEN_SAFEKEEPERS=host=127.0.0.1,127.0.0.1 port="+port+",1 dbname=replication")
 	return cmd
 }

@@ -258,7 +258,9 @@ func (f *failover) rejoin(ctx context.Context) error {
 		return err
 	}
 	f.say("+ walproposer check --pgdata %s --write-standby", f.old.dataDir)
-	v, err := walproposer.Check(ctx, walproposer.CheckOptions{
+	within, cancel := f.within(ctx)
+	defer cancel()
+	v, err := walproposer.Check(within, walproposer.CheckOptions{
 		DataDir: f.old.dataDir, Slot: f.slot(), Safekeepers: o.Safekeepers, Tenant: f.Tenant, Timeline: f.Timeline.String(),
 	})
 	switch {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"text/tabwriter"
 	"time"
 
@@ -32,26 +33,75 @@ type ReceiptMember struct {
 	Error     string `json:"error,omitempty"`
 }
 
+// waitHedge is how long one safekeeper may take to answer before the next is asked as
+// well: it may hang, or be waiting for what another one knows already.
+const waitHedge = time.Second
+
 // WaitDurable waits for WAL up to at to be durable, for at most timeout, and
 // returns the receipt whatever it says. Any safekeeper can be asked, since each
-// asks a majority; without one the error is ErrNoQuorum.
+// asks a majority, and one that hangs is not waited for; without a majority the
+// error is ErrNoQuorum.
 func (c *Cluster) WaitDurable(ctx context.Context, at wal.LSN, timeout time.Duration) (*Receipt, error) {
+	type answer struct {
+		receipt *Receipt
+		err     error
+	}
 	deadline := time.Now().Add(timeout)
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	answers := make(chan answer, len(c.Safekeepers))
+	next := time.NewTimer(0)
+	defer next.Stop()
 	failures := []error{ErrNoQuorum}
-	for _, n := range c.Safekeepers {
-		conninfo, err := c.conninfo(n.PG)
-		if err != nil {
-			return nil, err
+	for asked := 0; len(failures) <= len(c.Safekeepers); {
+		select {
+		case <-next.C:
+			if asked == len(c.Safekeepers) {
+				continue
+			}
+			n := c.Safekeepers[asked]
+			asked++
+			asking.Go(func() {
+				r, err := c.receiptOf(ctx, n, at, deadline)
+				answers <- answer{r, err}
+			})
+			next.Reset(waitHedge)
+		case a := <-answers:
+			if a.err == nil {
+				return a.receipt, nil
+			}
+			failures = append(failures, a.err)
+			next.Reset(0)
 		}
-		left := max(0, time.Until(deadline))
-		rows, err := replication.Query(ctx, conninfo, fmt.Sprintf("WAIT FOR LSN '%s' TIMEOUT '%dms'", at, left.Milliseconds()),
-			replication.DialOptions{Timeout: left + 2*probeTimeout})
-		if err == nil {
-			return parseReceipt(rows)
-		}
-		failures = append(failures, fmt.Errorf("safekeeper %d: %w", n.ID, err))
 	}
 	return nil, errors.Join(failures...)
+}
+
+// waitAtOnce is how long a safekeeper is asked to wait at once; it takes ten minutes at
+// the most.
+const waitAtOnce = 5 * time.Minute
+
+// receiptOf asks one safekeeper until the position is durable, or the deadline has
+// passed.
+func (c *Cluster) receiptOf(ctx context.Context, n Node, at wal.LSN, deadline time.Time) (*Receipt, error) {
+	conninfo, err := c.conninfo(n.PG)
+	if err != nil {
+		return nil, err
+	}
+	for {
+		left := max(0, time.Until(deadline))
+		wait := min(left, waitAtOnce)
+		rows, err := replication.Query(ctx, conninfo, fmt.Sprintf("WAIT FOR LSN '%s' TIMEOUT '%dms'", at, wait.Milliseconds()),
+			replication.DialOptions{Timeout: wait + 2*probeTimeout})
+		if err != nil {
+			return nil, fmt.Errorf("safekeeper %d: %w", n.ID, err)
+		}
+		if r, err := parseReceipt(rows); err != nil || r.Durable || wait == left {
+			return r, err
+		}
+	}
 }
 
 func parseReceipt(rows []replication.Row) (r *Receipt, err error) {

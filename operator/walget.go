@@ -85,22 +85,58 @@ type nodeView struct {
 	err    error
 }
 
-// look asks all safekeepers and needs a majority of them. One that hangs is not
-// waited for when there is one.
+// look asks all safekeepers and needs a majority of the members. One that hangs is not
+// waited for when there is one. Where those of the cluster file are too few any more, the
+// members that they name are asked as well: the file may be a copy that is older than
+// they are.
 func (c *Cluster) look(ctx context.Context) (quorumView, error) {
+	v, answers, err := c.lookAt(ctx, c.Safekeepers)
+	if !errors.Is(err, ErrNoQuorum) {
+		return v, err
+	}
+	more := c.unlisted(answers)
+	if len(more) == 0 {
+		return v, err
+	}
+	v, _, err = c.lookAt(ctx, slices.Concat(c.Safekeepers, more))
+	return v, err
+}
+
+func (c *Cluster) lookAt(ctx context.Context, at []Node) (quorumView, []replication.Answer, error) {
 	view := func(answers []replication.Answer) (quorumView, error) {
 		nodes := make([]nodeView, len(answers))
 		for i, a := range answers {
-			nodes[i] = nodeView{Node: c.Safekeepers[i], status: a.Status, err: a.Err}
+			nodes[i] = nodeView{Node: at[i], status: a.Status, err: a.Err}
 		}
 		return viewOf(nodes)
 	}
-	return view(replication.Ask(ctx, len(c.Safekeepers), func(ctx context.Context, i int) (replication.Status, error) {
-		return c.timelineStatus(ctx, c.Safekeepers[i])
+	answers := replication.Ask(ctx, len(at), func(ctx context.Context, i int) (replication.Status, error) {
+		return c.timelineStatus(ctx, at[i])
 	}, func(answers []replication.Answer) bool {
 		_, err := view(answers)
 		return err == nil
-	}))
+	})
+	v, err := view(answers)
+	return v, answers, err
+}
+
+// unlisted are the members of the newest membership that any answer names at addresses
+// which the cluster file does not have.
+func (c *Cluster) unlisted(answers []replication.Answer) (more []Node) {
+	var newest pushwal.Configuration
+	for _, a := range answers {
+		if a.Err == nil && a.Configuration.Generation > newest.Generation {
+			newest = a.Configuration
+		}
+	}
+	listed := c.safekeeperAddresses()
+	for _, m := range slices.Concat(newest.Members, newest.NewMembers) {
+		if address := addressOf(m); !slices.Contains(listed, address) {
+			listed = append(listed, address)
+			more = append(more, Node{ID: int(m.ID), PG: address})
+		}
+	}
+	return more
 }
 
 // viewOf is what the answers of members amount to. A node that joins, or that

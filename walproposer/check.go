@@ -140,10 +140,15 @@ func (c *check) look(ctx context.Context) (v view, err error) {
 		if v.Survey, err = evaluate(v.all); err != nil {
 			return err
 		}
-		if !v.Quorum {
-			return tooFew(c.peers, v.all)
+		if v.Quorum {
+			return nil
 		}
-		return nil
+		// The list may be older than the membership: then the next look is at that one.
+		if changed, err := c.peers.follow(v.all); changed || err != nil {
+			c.o.Logger.Warn(notTheMembers, "safekeepers", c.peers.addresses())
+			return errors.Join(errNoQuorum, err)
+		}
+		return tooFew(c.peers, v.all)
 	})
 	return v, err
 }

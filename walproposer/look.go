@@ -47,7 +47,7 @@ func (s *session) look(ctx context.Context) (view, error) {
 		if !changed {
 			break
 		}
-		s.logger.Warn("--safekeepers is not the membership, whose nodes are taken instead", "safekeepers", s.peers.addresses())
+		s.logger.Warn(notTheMembers, "safekeepers", s.peers.addresses())
 		v.all = s.peers.statuses(ctx, enough)
 	}
 	var err error

@@ -12,10 +12,13 @@
 #   WALHAVEN_WAIT         seconds to wait for replay (default: 60)
 #   WALHAVEN_SLOT         the walproposer's slot (default: walhaven)
 #   WALHAVEN, PSQL        the programs; psql takes the local server from PGHOST etc.
+#   PGCONNECT_TIMEOUT     seconds after which psql asks the next safekeeper (default: 5)
 set -eu
 
 : "${WALHAVEN:=walhaven}" "${PSQL:=psql}" "${WALHAVEN_CLUSTER:=/etc/walhaven}"
 : "${WALHAVEN_WAIT:=60}" "${WALHAVEN_SLOT:=walhaven}"
+# One that hangs takes connections all the same, and psql would wait for it for ever.
+export PGCONNECT_TIMEOUT="${PGCONNECT_TIMEOUT:-5}"
 : "${WALHAVEN_SAFEKEEPERS:?is not set: the connection string of the safekeepers}"
 
 say() { echo "walhaven pre_promote: $*" >&2; }

@@ -52,6 +52,7 @@ func TestSwitchoverWantsTheShutdownCheckpoint(t *testing.T) {
 	out, code := c.Walhaven("switchover", "--to", standby.Conninfo(), "--stop", immediate)
 	require.NotZero(t, code, out)
 	require.Contains(t, out, "the old primary was not shut down in order")
+	require.Contains(t, out, "To go on with the old primary after all:\n")
 	recovering, err := standby.QueryValue(ctx, "SELECT pg_is_in_recovery()")
 	require.NoError(t, err)
 	require.Equal(t, "t", recovering)

@@ -43,6 +43,10 @@ func membersOneByOne(t *testing.T, inProcess bool) {
 	w := c.StartWriter(4)
 	w.Await(100)
 	before := c.CollectStatus(context.Background()).Walproposer
+	old := filepath.Join(t.TempDir(), operator.ClusterFile)
+	file, err := os.ReadFile(filepath.Join(c.Dir(), operator.ClusterFile))
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(old, file, 0o600))
 
 	fourth := cluster.NewKeeper(t, 4, "")
 	began := time.Now()
@@ -84,6 +88,7 @@ func membersOneByOne(t *testing.T, inProcess bool) {
 	// Who was replaced votes, and a walproposer that starts with the old list finds
 	// who came: with three of the four it wins a term.
 	c.Kill("safekeeper-1")
+	oldListFindsTheMembers(t, c, old)
 	c.Start("walproposer")
 	c.Eventually("commits go on with three of the four members", func() bool {
 		return c.CollectStatus(context.Background()).State == operator.StateSafeNoSpare
@@ -95,6 +100,26 @@ func membersOneByOne(t *testing.T, inProcess bool) {
 	c.Start("safekeeper-1")
 	require.Zero(t, w.Lost(c.Restore()), "of %d acknowledged commits", len(acked))
 	t.Logf("generation %d, all %d acknowledged commits are there", last.Generation, len(acked))
+}
+
+// oldListFindsTheMembers: a copy of the cluster file on a standby's machine, or the list
+// in a unit of systemd, is older than the membership one day, and the quorum may be of
+// nodes that it does not have.
+func oldListFindsTheMembers(t *testing.T, c *cluster.Cluster, old string) {
+	t.Helper()
+	out, code := cluster.Walhaven(t, "--cluster", old, "failover", "--sync-only")
+	require.Zero(t, code, out)
+	out, code = cluster.Walhaven(t, "--cluster", old, "wal", "get", "00000009.history", filepath.Join(t.TempDir(), "history"), "--timeout", "30s")
+	require.Equal(t, 1, code, "a majority says that there is none: %s", out)
+	var list []string
+	for _, n := range c.Safekeepers {
+		if n.ID != 4 {
+			list = append(list, n.PG)
+		}
+	}
+	out, code = cluster.Run(t, "", "walproposer", "check", "--pgdata", filepath.Join(c.Dir(), "base"), "--safekeepers", strings.Join(list, ","),
+		"--safekeeper-password-file", c.PasswordFile, "--timeline", c.Timeline.String())
+	require.Equal(t, 8, code, "the base backup has to follow: %s", out)
 }
 
 // member runs walhaven member and returns what it says.

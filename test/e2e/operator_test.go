@@ -44,6 +44,7 @@ func TestOperator(t *testing.T) {
 	t.Run("receipts", func(t *testing.T) { receipts(t, c) })
 	t.Run("the past", func(t *testing.T) { thePast(t, c) })
 	t.Run("token", func(t *testing.T) { token(t, c) })
+	t.Run("a user who only reads", func(t *testing.T) { onlyReads(t, c) })
 	t.Run("waldump", func(t *testing.T) { waldumpJSON(t, c) })
 	t.Run("usage", func(t *testing.T) {
 		_, code := c.Walhaven("stauts")
@@ -276,6 +277,12 @@ func receipts(t *testing.T, c *cluster.Cluster) {
 	out, code = c.Walhaven("wait", "FF/0", "--timeout", "100ms", "-o", "json")
 	require.Equal(t, 1, code, out)
 	require.Contains(t, out, `"durable":false`)
+
+	c.Signal("safekeeper-1", syscall.SIGSTOP)
+	out, code = c.Walhaven("wait", lsn, "--timeout", "1h")
+	c.Signal("safekeeper-1", syscall.SIGCONT)
+	require.Zero(t, code, "the first one hangs, the others know: %s", out)
+	require.Contains(t, out, "DURABLE: "+lsn)
 
 	resp, err := http.Get("http://" + c.Safekeepers[1].HTTP + "/v1/durable?wait=2s&lsn=" + url.QueryEscape(lsn)) //nolint:noctx // A test's.
 	require.NoError(t, err)
