@@ -31,22 +31,31 @@ func writeAll(t *testing.T, fs vfs.FS, path string, content []byte) {
 	require.NoError(t, f.Close())
 }
 
+// damagedHistory is what those files hold.
+func damagedHistory() *history {
+	h := &history{start: 100, last: 100, cutoff: 100}
+	for i := range 120 {
+		h.last += 8
+		e := Entry{Key: testKey(i % 7), LSN: h.last, Kind: Delta, Value: fmt.Appendf(nil, "<%d>", i)}
+		if i < 7 {
+			e.Kind = Image
+		}
+		h.entries = append(h.entries, e)
+	}
+	return h
+}
+
 // damaged makes a store with one layer and an index, and returns its disk with
 // the path of the file of each kind.
 func damaged(t *testing.T) (*vfs.MemFS, *history, map[string]string) {
 	t.Helper()
 	fs := vfs.NewMem()
-	h := &history{start: 100, last: 100, cutoff: 100}
+	h := damagedHistory()
 	s := mustOpen(t, layerOptions(fs))
-	tl, err := s.Create(timelineID(0), 100)
+	tl, err := s.Create(timelineID(0), h.start)
 	require.NoError(t, err)
-	for i := range 120 {
-		e := Entry{Key: testKey(i % 7), Kind: Delta, Value: fmt.Appendf(nil, "<%d>", i)}
-		if i < 7 {
-			e.Kind = Image
-		}
-		e.LSN = put(t, tl, e)
-		h.entries, h.last = append(h.entries, e), e.LSN
+	for _, e := range h.entries {
+		require.Equal(t, e.LSN, put(t, tl, e))
 	}
 	require.NoError(t, tl.Flush(t.Context()))
 	require.NoError(t, s.Close())

@@ -130,19 +130,28 @@ func (l *layer) get(ctx context.Context, key Key, lsn, hidden wal.LSN, v *Value)
 	var buf [layerKeySize]byte
 	seek := searchKey(buf[:0], key, lsn)
 	v.Layers++
-	var it item
+	var row rowReader
 	for kv := iter.SeekPrefixGE(seek[:KeySize], seek, 0); kv != nil; kv = iter.Next() {
-		if Key(kv.K.UserKey[:KeySize]) != key {
-			return false, nil
+		ok, err := row.open(kv.K.UserKey, kv.InPlaceValue())
+		for ; ok; ok, err = row.next() {
+			switch it := &row.it; {
+			case it.key != key:
+				return false, nil
+			case it.lsn > lsn:
+			case it.lsn < hidden || v.add(it.lsn, it.kind, it.value()):
+				return true, nil
+			}
 		}
-		if err := decodeEntry(kv.K.UserKey, kv.InPlaceValue(), &it); err != nil {
-			return false, &CorruptionError{Timeline: l.t.id, File: l.name, Offset: -1, Err: err}
-		}
-		if it.lsn < hidden || v.add(it.lsn, it.kind, it.value()) {
-			return true, nil
+		if err != nil {
+			return false, l.damaged(err)
 		}
 	}
 	return false, nil
+}
+
+// damaged says that what a table holds is no entry.
+func (l *layer) damaged(err error) error {
+	return &CorruptionError{Timeline: l.t.id, File: l.name, Offset: -1, Err: err}
 }
 
 // closeIter closes iter and reports the first of err and what it kept.
@@ -195,7 +204,7 @@ type layerCursor struct {
 	start   Key
 	started bool
 	end     Key
-	it      item
+	row     rowReader
 }
 
 func (l *layer) cursor(ctx context.Context, r KeyRange) (*layerCursor, error) {
@@ -213,14 +222,17 @@ func (l *layer) cursor(ctx context.Context, r KeyRange) (*layerCursor, error) {
 }
 
 func (c *layerCursor) advance() (bool, error) {
+	if ok, err := c.row.next(); ok || err != nil {
+		return c.took(ok, err)
+	}
 	if !c.started {
 		c.started = true
 		var buf [layerKeySize]byte
 		if kv := c.iter.SeekGE(searchKey(buf[:0], c.start, math.MaxUint64), 0); kv != nil {
-			return c.take(kv.K.UserKey, kv.InPlaceValue())
+			return c.took(c.row.open(kv.K.UserKey, kv.InPlaceValue()))
 		}
 	} else if kv := c.iter.Next(); kv != nil {
-		return c.take(kv.K.UserKey, kv.InPlaceValue())
+		return c.took(c.row.open(kv.K.UserKey, kv.InPlaceValue()))
 	}
 	if err := c.iter.Error(); err != nil {
 		return false, c.l.failed(err)
@@ -228,14 +240,15 @@ func (c *layerCursor) advance() (bool, error) {
 	return false, nil
 }
 
-func (c *layerCursor) take(key, value []byte) (bool, error) {
-	if err := decodeEntry(key, value, &c.it); err != nil {
-		return false, &CorruptionError{Timeline: c.l.t.id, File: c.l.name, Offset: -1, Err: err}
+// took says whether the entry that was read is one of the range.
+func (c *layerCursor) took(ok bool, err error) (bool, error) {
+	if err != nil {
+		return false, c.l.damaged(err)
 	}
-	return c.it.key.Compare(c.end) < 0, nil
+	return ok && c.row.it.key.Compare(c.end) < 0, nil
 }
 
-func (c *layerCursor) item() *item { return &c.it }
+func (c *layerCursor) item() *item { return &c.row.it }
 
 func (c *layerCursor) close() error {
 	err := c.l.closeIter(c.iter, nil)

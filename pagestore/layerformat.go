@@ -3,7 +3,6 @@ package pagestore
 import (
 	"bytes"
 	"encoding/binary"
-	"fmt"
 	"math"
 
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -21,28 +20,37 @@ const (
 	bloomBits    = 10
 )
 
-// layerComparer orders layer keys bytewise; filters and prefix compression see
-// the key without LSN and ordinal. Its name is part of the format.
-var layerComparer = (&sstable.Comparer{
-	Name:    "walhaven.layer.v1",
-	Compare: bytes.Compare,
-	Equal:   bytes.Equal,
-	Split:   func(k []byte) int { return min(KeySize, len(k)) },
-	AbbreviatedKey: func(k []byte) uint64 {
-		var b [8]byte
-		copy(b[:], k)
-		return binary.BigEndian.Uint64(b[:])
-	},
-	Separator:            func(dst, a, _ []byte) []byte { return append(dst, a...) },
-	Successor:            func(dst, a []byte) []byte { return append(dst, a...) },
-	ImmediateSuccessor:   func(dst, a []byte) []byte { return append(append(dst, a...), 0) },
-	CompareRangeSuffixes: bytes.Compare,
-	ComparePointSuffixes: bytes.Compare,
-}).EnsureDefaults()
+// comparer orders layer keys bytewise; filters and prefix compression see the key
+// without LSN and ordinal. Its name is part of the format.
+func comparer(name string) *sstable.Comparer {
+	return (&sstable.Comparer{
+		Name:    name,
+		Compare: bytes.Compare,
+		Equal:   bytes.Equal,
+		Split:   func(k []byte) int { return min(KeySize, len(k)) },
+		AbbreviatedKey: func(k []byte) uint64 {
+			var b [8]byte
+			copy(b[:], k)
+			return binary.BigEndian.Uint64(b[:])
+		},
+		Separator:            func(dst, a, _ []byte) []byte { return append(dst, a...) },
+		Successor:            func(dst, a []byte) []byte { return append(dst, a...) },
+		ImmediateSuccessor:   func(dst, a []byte) []byte { return append(append(dst, a...), 0) },
+		CompareRangeSuffixes: bytes.Compare,
+		ComparePointSuffixes: bytes.Compare,
+	}).EnsureDefaults()
+}
 
+// Layers of version 1 have no rows of several entries; they are read only.
 var (
-	layerSchema  = colblk.DefaultKeySchema(layerComparer, 16)
-	layerSchemas = sstable.MakeKeySchemas(&layerSchema)
+	layerComparer   = comparer("walhaven.layer.v2")
+	layerComparerV1 = comparer("walhaven.layer.v1")
+	layerComparers  = sstable.Comparers{layerComparerV1.Name: layerComparerV1}
+
+	layerSchema   = colblk.DefaultKeySchema(layerComparer, 16)
+	layerSchemaV1 = colblk.DefaultKeySchema(layerComparerV1, 16)
+	layerSchemas  = sstable.MakeKeySchemas(&layerSchema, &layerSchemaV1)
+
 	layerFilter  = bloom.FilterPolicy(bloomBits)
 	layerFilters = map[string]sstable.FilterPolicy{layerFilter.Name(): layerFilter}
 )
@@ -68,19 +76,4 @@ func appendLayerKey(dst []byte, key Key, lsn wal.LSN, ord uint16) []byte {
 // searchKey is where the entries of key at or below lsn begin.
 func searchKey(dst []byte, key Key, lsn wal.LSN) []byte {
 	return appendLayerKey(dst, key, lsn, math.MaxUint16)
-}
-
-// decodeEntry reads what a layer stores; the item's stored bytes are the table's.
-func decodeEntry(k, value []byte, it *item) error {
-	if len(k) != layerKeySize || len(value) == 0 {
-		return fmt.Errorf("entry with a key of %d and a value of %d bytes", len(k), len(value))
-	}
-	it.key = Key(k[:KeySize])
-	it.lsn = wal.LSN(^binary.BigEndian.Uint64(k[KeySize:]))
-	it.ord = ^binary.BigEndian.Uint16(k[KeySize+8:])
-	it.kind, it.stored = Kind(value[0]), value
-	if it.kind < Image || it.kind > Tombstone {
-		return fmt.Errorf("entry of %s", it.kind)
-	}
-	return nil
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/walhaven/walhaven/internal/invariant"
+	"github.com/walhaven/walhaven/wal"
 )
 
 // layerWriter writes one layer file under its final name: until the index names
@@ -20,12 +21,16 @@ type layerWriter struct {
 	file *layerFile
 	w    *sstable.Writer
 	info layerInfo
+	rows rowGroup
 	k    []byte
 }
 
 func (t *Timeline) newLayerWriter(c Compression) (*layerWriter, error) {
 	info := layerInfo{Number: t.nextLayer.Add(1) - 1, Generation: t.s.generation}
-	lw := &layerWriter{d: &t.s.disk, path: t.s.disk.PathJoin(t.dir, layerName(&info)), info: info}
+	lw := &layerWriter{
+		d: &t.s.disk, path: t.s.disk.PathJoin(t.dir, layerName(&info)), info: info,
+		rows: rowGroup{limit: t.s.o.BlockSize / rowsOfBlock},
+	}
 	invariant.Point(pointLayerWrite)
 	f, err := t.s.disk.Create(lw.path, writeCategory)
 	if err != nil {
@@ -47,15 +52,39 @@ func (t *Timeline) newLayerWriter(c Compression) (*layerWriter, error) {
 	return lw, nil
 }
 
+// rowsOfBlock is how many rows of several entries a block has at least, about.
+const rowsOfBlock = 4
+
 // add appends an entry; entries come in the order of layers.
 func (lw *layerWriter) add(it *item) error {
-	lw.k = appendLayerKey(lw.k[:0], it.key, it.lsn, it.ord)
 	if lw.info.Entries == 0 {
 		lw.info.First = it.key
 	}
 	lw.info.Last = it.key
 	lw.info.Entries++
-	if err := lw.w.Set(lw.k, it.stored); err != nil {
+	if lw.rows.add(it) {
+		return nil
+	}
+	if err := lw.endRow(); err != nil {
+		return err
+	}
+	if lw.rows.add(it) {
+		return nil
+	}
+	return lw.set(it.key, it.lsn, it.ord, it.stored)
+}
+
+// endRow writes the row that has been gathered, if there is one.
+func (lw *layerWriter) endRow() error {
+	if g := &lw.rows; g.entries > 0 {
+		return lw.set(g.key, g.lsn, g.ord, g.take())
+	}
+	return nil
+}
+
+func (lw *layerWriter) set(key Key, lsn wal.LSN, ord uint16, value []byte) error {
+	lw.k = appendLayerKey(lw.k[:0], key, lsn, ord)
+	if err := lw.w.Set(lw.k, value); err != nil {
 		return fmt.Errorf("write layer: %w", err)
 	}
 	return nil
@@ -66,7 +95,7 @@ func (lw *layerWriter) size() uint64 { return lw.w.Raw().EstimatedSize() }
 // finish completes and fsyncs the file. Its name is durable once the folder has
 // been fsynced.
 func (lw *layerWriter) finish() (layerInfo, error) {
-	if err := lw.w.Close(); err != nil {
+	if err := errors.Join(lw.endRow(), lw.w.Close()); err != nil {
 		return layerInfo{}, fmt.Errorf("finish layer: %w", errors.Join(err, lw.d.remove(lw.path, pointLayerRemove)))
 	}
 	lw.info.Size, lw.info.CRC = lw.file.size, lw.file.crc

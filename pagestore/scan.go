@@ -126,7 +126,7 @@ func (c *runCursor) advance() (ok bool, err error) {
 	}
 }
 
-func (c *runCursor) item() *item { return &c.open.it }
+func (c *runCursor) item() *item { return &c.open.row.it }
 
 func (c *runCursor) close() error {
 	if c.open == nil {

@@ -25,7 +25,7 @@ func (ts *tables) init(cacheSize int64, maxOpen int) {
 
 // options are those to read the layer that has number in the cache.
 func (ts *tables) options(number uint64) sstable.ReaderOptions {
-	o := sstable.ReaderOptions{Comparer: layerComparer, KeySchemas: layerSchemas, Filters: layerFilters}
+	o := sstable.ReaderOptions{Comparer: layerComparer, Comparers: layerComparers, KeySchemas: layerSchemas, Filters: layerFilters}
 	ts.cache.attach(&o, number)
 	return o
 }
