@@ -54,20 +54,11 @@ type Batch struct {
 	More    bool
 }
 
-// size is what the batch will take in memory, roughly.
-func (b *Batch) size() int64 {
-	var n int64
-	for i := range b.Entries {
-		n += int64(len(b.Entries[i].Value)) + entryOverhead
-	}
-	return n
-}
-
 // validate says why the batch cannot follow what was put up to last, and in part
-// at the LSN open, 0 without one.
-func (b *Batch) validate(last, open wal.LSN, o *Options) error {
+// at the LSN open, 0 without one; or how many bytes its values have.
+func (b *Batch) validate(last, open wal.LSN, o *Options) (values int64, err error) {
 	if b.LSN <= last || b.LSN < open || b.More && open != 0 && b.LSN != open {
-		return fmt.Errorf("batch ends at %s, not above %s or at %s: %w", b.LSN, last, open, ErrOrder)
+		return 0, fmt.Errorf("batch ends at %s, not above %s or at %s: %w", b.LSN, last, open, ErrOrder)
 	}
 	previous := max(last+1, open)
 	if b.More {
@@ -76,18 +67,22 @@ func (b *Batch) validate(last, open wal.LSN, o *Options) error {
 	for i := range b.Entries {
 		e := &b.Entries[i]
 		if e.LSN < previous || e.LSN > b.LSN {
-			return fmt.Errorf("entry %d at %s is not between %s and %s: %w", i, e.LSN, previous, b.LSN, ErrOrder)
+			return 0, fmt.Errorf("entry %d at %s is not between %s and %s: %w", i, e.LSN, previous, b.LSN, ErrOrder)
 		}
 		previous = e.LSN
 		if err := e.validate(o); err != nil {
-			return fmt.Errorf("entry %d at %s: %w", i, e.LSN, err)
+			return 0, fmt.Errorf("entry %d at %s: %w", i, e.LSN, err)
 		}
+		values += int64(len(e.Value))
 	}
-	if n, limit := b.size(), o.maxBatch(); n > limit {
-		return fmt.Errorf("batch of %d bytes is larger than %d: %w", n, limit, ErrTooLarge)
+	if n, limit := b.memory(values), o.maxBatch(); n > limit {
+		return 0, fmt.Errorf("batch of %d bytes is larger than %d: %w", n, limit, ErrTooLarge)
 	}
-	return nil
+	return values, nil
 }
+
+// memory is what the batch will take, roughly, if its values have so many bytes.
+func (b *Batch) memory(values int64) int64 { return values + int64(len(b.Entries))*entryOverhead }
 
 func (e *Entry) validate(o *Options) error {
 	switch e.Kind {

@@ -1,6 +1,7 @@
 package pagestore
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -15,6 +16,11 @@ import (
 const (
 	memChunk = 1 << 20 // bytes of an arena chunk
 	memSlots = 4096    // entries of a slab
+	// memAtOnce is how many entries are put before readers have their turn.
+	memAtOnce = 128
+	// recentKeys is how many keys are known without a look into the map: changes of a
+	// page follow each other.
+	recentKeys = 16
 	// entryOverhead is what an entry takes beside its value, with its share of
 	// the map of keys.
 	entryOverhead = 96
@@ -49,6 +55,12 @@ type memLayer struct {
 
 	refs atomic.Int64 // layer maps that hold it; the last one to go takes its memory
 
+	// Of the one who puts.
+	recent [recentKeys]memKey // their numbers are 1 higher
+
+	sorting sync.Mutex // taken before mu
+	sorted  []memKey   // keys in order, those had when it was made; guarded by sorting
+
 	mu      sync.RWMutex
 	numbers map[Key]uint32 // in heads
 	heads   []uint32       // 1 + number of the newest entry of a key
@@ -57,8 +69,7 @@ type memLayer struct {
 	chunks  [][]byte
 	size    int64
 	drops   dropLog
-	sorted  []memKey // those of keys had when it was made, in order
-	fresh   []memKey // those since
+	fresh   []memKey // keys that are not in sorted
 	spare   memSpare // what is used before anything is asked of the runtime
 }
 
@@ -81,13 +92,27 @@ func (m *memLayer) store(kind Kind, value []byte) (chunk, off uint32) {
 	return uint32(last), off
 }
 
-// put adds a validated batch. An error leaves the layer as it was up to the
-// batch: entries above m.to are never read, but the caller must not go on.
-func (m *memLayer) put(b *Batch) error {
+// put adds a validated batch of that size. An error leaves the layer as it was up to
+// the batch: entries above m.to are never read, but the caller must not go on.
+// Readers need not wait for all of it.
+func (m *memLayer) put(b *Batch, size int64) error {
+	for part := range slices.Chunk(b.Entries, memAtOnce) {
+		if err := m.putPart(part); err != nil {
+			return err
+		}
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for i := range b.Entries {
-		e := &b.Entries[i]
+	m.size += size
+	m.to = b.LSN
+	return nil
+}
+
+func (m *memLayer) putPart(entries []Entry) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i := range entries {
+		e := &entries[i]
 		if e.Kind == Drop {
 			m.drops.add(drop{KeyRange: KeyRange{e.Key, e.End}, lsn: e.LSN})
 			continue
@@ -96,13 +121,15 @@ func (m *memLayer) put(b *Batch) error {
 			return err
 		}
 	}
-	m.size += b.size()
-	m.to = b.LSN
 	return nil
 }
 
 // number is the place of a key in heads, which is made when it is new.
 func (m *memLayer) number(key *Key) uint32 {
+	recent := &m.recent[(key[KeySize-1]^key[KeySize-9]^key[KeySize-5]<<2^key[0]<<3)%recentKeys]
+	if recent.number != 0 && recent.Key == *key {
+		return recent.number - 1
+	}
 	number, known := m.numbers[*key]
 	if !known {
 		number = uint32(len(m.heads))
@@ -110,6 +137,7 @@ func (m *memLayer) number(key *Key) uint32 {
 		m.heads = append(m.heads, 0)
 		m.fresh = append(m.fresh, memKey{*key, number})
 	}
+	*recent = memKey{*key, number + 1}
 	return number
 }
 
@@ -176,41 +204,46 @@ func (m *memLayer) bytes() int64 {
 	return m.size
 }
 
-// keys returns the keys in order. The slice is never changed afterwards.
+// keys returns the keys in order. The slice is never changed afterwards. Others may
+// read and put meanwhile.
 func (m *memLayer) keys() []memKey {
+	m.sorting.Lock()
+	defer m.sorting.Unlock()
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	if len(m.fresh) == 0 {
-		return m.sorted
-	}
-	slices.SortFunc(m.fresh, func(a, b memKey) int {
-		for i := 0; i < KeySize; i += 8 {
-			x, y := binary.BigEndian.Uint64(a.Key[i:]), binary.BigEndian.Uint64(b.Key[i:])
-			if x != y {
-				if x < y {
-					return -1
-				}
-				return 1
-			}
-		}
-		return 0
-	})
-	if len(m.sorted) == 0 {
-		m.sorted, m.fresh = m.fresh, nil
-		return m.sorted
-	}
-	merged := make([]memKey, 0, len(m.sorted)+len(m.fresh))
-	s, f := m.sorted, m.fresh
-	for len(s) > 0 && len(f) > 0 {
-		if s[0].Compare(f[0].Key) < 0 {
-			merged, s = append(merged, s[0]), s[1:]
-		} else {
-			merged, f = append(merged, f[0]), f[1:]
-		}
-	}
-	m.sorted = append(append(merged, s...), f...)
+	fresh := m.fresh
 	m.fresh = nil
+	m.mu.Unlock()
+	if len(fresh) > 0 {
+		slices.SortFunc(fresh, compareMemKeys)
+		m.sorted = mergeMemKeys(m.sorted, fresh)
+	}
 	return m.sorted
+}
+
+func compareMemKeys(a, b memKey) int {
+	for i := 0; i < KeySize; i += 8 {
+		x, y := binary.BigEndian.Uint64(a.Key[i:]), binary.BigEndian.Uint64(b.Key[i:])
+		if x != y {
+			return cmp.Compare(x, y)
+		}
+	}
+	return 0
+}
+
+// mergeMemKeys makes one of two lists of different keys in order.
+func mergeMemKeys(a, b []memKey) []memKey {
+	if len(a) == 0 {
+		return b
+	}
+	merged := make([]memKey, 0, len(a)+len(b))
+	for len(a) > 0 && len(b) > 0 {
+		if compareMemKeys(a[0], b[0]) < 0 {
+			merged, a = append(merged, a[0]), a[1:]
+		} else {
+			merged, b = append(merged, b[0]), b[1:]
+		}
+	}
+	return append(append(merged, a...), b...)
 }
 
 // memAhead is how many entries a cursor looks up at once.

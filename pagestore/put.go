@@ -15,7 +15,8 @@ import (
 // batch is readable.
 func (t *Timeline) Put(ctx context.Context, b Batch) error {
 	open := wal.LSN(t.open.Load())
-	if err := b.validate(t.LastLSN(), open, &t.s.o); err != nil {
+	values, err := b.validate(t.LastLSN(), open, &t.s.o)
+	if err != nil {
 		return fmt.Errorf("put into timeline %s: %w", t.id, err)
 	}
 	if b.More && open == 0 {
@@ -34,8 +35,8 @@ func (t *Timeline) Put(ctx context.Context, b Batch) error {
 		return ErrClosed
 	}
 	mem := m.mems[0] // Only a holder of putMu changes which one this is.
-	before := mem.bytes()
-	if err := mem.put(&b); err != nil {
+	size := b.memory(values)
+	if err := mem.put(&b, size); err != nil {
 		t.condemn(err)
 		return fmt.Errorf("put into timeline %s: %w", t.id, err)
 	}
@@ -45,12 +46,8 @@ func (t *Timeline) Put(ctx context.Context, b Batch) error {
 		t.open.Store(0)
 		t.last.Store(uint64(b.LSN))
 	}
-	t.s.account(mem.bytes() - before)
-	var bytes int
-	for i := range b.Entries {
-		bytes += len(b.Entries[i].Value)
-	}
-	t.s.o.Metrics.put.Add(float64(bytes))
+	t.s.account(size)
+	t.s.o.Metrics.put.Add(float64(values))
 	return nil
 }
 
