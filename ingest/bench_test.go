@@ -3,6 +3,7 @@ package ingest
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -16,12 +17,33 @@ import (
 	"github.com/walhaven/walhaven/wal/walrecord"
 )
 
-// BenchmarkIngest turns real WAL into durable layers: of pgbench's transactions
-// and of loading its tables. cpu-ns/B is what one byte costs on all processors.
+// step is a part of a workload.
+type step func(b *testing.B, s *compute.Server) error
+
+func pgbench(args ...string) step {
+	return func(b *testing.B, s *compute.Server) error {
+		_, err := s.Pgbench(b.Context(), args...)
+		return err
+	}
+}
+
+// insertRows fills a table row by row, a record for each, and indexes it.
+func insertRows(b *testing.B, s *compute.Server) error {
+	return errors.Join(
+		s.Exec(b.Context(), "CREATE TABLE bulk (i int, v text)"),
+		s.Exec(b.Context(), "INSERT INTO bulk SELECT i, repeat(md5(i::text), 3) FROM generate_series(1, 1200000) i"),
+		s.Exec(b.Context(), "CREATE INDEX ON bulk (i)"),
+	)
+}
+
+// BenchmarkIngest turns real WAL into durable layers: of pgbench's transactions,
+// of loading its tables by COPY, and of inserting rows one by one. cpu-ns/B is what
+// one byte costs on all processors.
 func BenchmarkIngest(b *testing.B) {
-	for name, workload := range map[string][][]string{
-		"pgbench": {{"-i", "-q", "-s", "10"}, {"-c", "4", "-t", "20000", "-M", "prepared"}},
-		"bulk":    {{"-i", "-q", "-s", "40"}},
+	for name, workload := range map[string][]step{
+		"pgbench": {pgbench("-i", "-q", "-s", "10"), pgbench("-c", "4", "-t", "20000", "-M", "prepared")},
+		"copy":    {pgbench("-i", "-q", "-s", "40")},
+		"rows":    {insertRows},
 	} {
 		b.Run(name, func(b *testing.B) {
 			w := recordWAL(b, workload)
@@ -53,21 +75,20 @@ type recorded struct {
 
 const benchSegment = wal.SegmentSize(16 << 20)
 
-// recordWAL runs pgbench; the last run's WAL counts.
-func recordWAL(b *testing.B, workload [][]string) *recorded {
+// recordWAL runs a workload, of which the last step's WAL counts.
+func recordWAL(b *testing.B, workload []step) *recorded {
 	b.Helper()
 	ctx := b.Context()
 	server := computetest.New(b, computetest.Options{Settings: map[string]string{
 		"wal_keep_size": "20GB", "max_wal_size": "20GB", "synchronous_commit": "off", "shared_buffers": "128MB", "autovacuum": "off",
 	}})
 	w := &recorded{major: server.Install().Version.Major}
-	for i, args := range workload {
+	for i, run := range workload {
 		if i == len(workload)-1 {
 			require.NoError(b, server.Exec(ctx, "CHECKPOINT"))
 			w.start = computetest.LSN(b, server, "select redo_lsn from pg_control_checkpoint()")
 		}
-		out, err := server.Pgbench(ctx, args...)
-		require.NoError(b, err, out)
+		require.NoError(b, run(b, server))
 	}
 	require.NoError(b, server.Stop(ctx, compute.Fast))
 	raw := readFile(b, filepath.Join(server.DataDir(), "global/pg_control"))

@@ -3,6 +3,7 @@ package pagekey
 import (
 	"encoding/binary"
 	"math"
+	"slices"
 
 	"github.com/walhaven/walhaven/redo"
 	"github.com/walhaven/walhaven/wal"
@@ -47,29 +48,43 @@ func AppendRecord(dst []byte, r *walrecord.Record, index int, o redo.Options) []
 	if o.DataChecksums {
 		options |= optionChecksums
 	}
-	dst = append(dst, deltaRecord, byte(index), byte(r.Major), options)
+	data := r.Blocks[index].Data
+	most := recordPrefix + walrecord.RecordHeaderSize + len(r.Blocks)*maxReference + maxMainHeader + len(data) + len(r.MainData)
 	at := len(dst)
-	var header [walrecord.RecordHeaderSize]byte
-	binary.LittleEndian.PutUint32(header[4:], r.XID)
-	binary.LittleEndian.PutUint64(header[8:], uint64(r.Start))
-	header[16], header[17] = r.Info, byte(r.RMID)
-	dst = append(dst, header[:]...)
+	dst = slices.Grow(dst, most)
+	b := dst[at : at+most]
+	b[0], b[1], b[2], b[3] = deltaRecord, byte(index), byte(r.Major), options
+	h := b[recordPrefix : recordPrefix+walrecord.RecordHeaderSize]
+	binary.LittleEndian.PutUint32(h[4:], r.XID)
+	binary.LittleEndian.PutUint64(h[8:], uint64(r.Start))
+	binary.LittleEndian.PutUint64(h[16:], uint64(r.Info)|uint64(r.RMID)<<8) // Without a checksum.
+	n := recordPrefix + walrecord.RecordHeaderSize
 	for i := range r.Blocks {
-		dst = appendReference(dst, &r.Blocks[i], i == index)
+		n += putReference(b[n:], &r.Blocks[i], i == index)
 	}
-	if n := len(r.MainData); n > math.MaxUint8 {
-		dst = append(dst, headerMainLong)
-		dst = binary.LittleEndian.AppendUint32(dst, uint32(n))
-	} else if n > 0 {
-		dst = append(dst, headerMainShort, byte(n))
+	if length := len(r.MainData); length > math.MaxUint8 {
+		b[n] = headerMainLong
+		binary.LittleEndian.PutUint32(b[n+1:], uint32(length))
+		n += 5
+	} else if length > 0 {
+		b[n], b[n+1] = headerMainShort, byte(length)
+		n += 2
 	}
-	dst = append(dst, r.Blocks[index].Data...)
-	dst = append(dst, r.MainData...)
-	binary.LittleEndian.PutUint32(dst[at:], uint32(len(dst)-at))
-	return dst
+	n += copy(b[n:], data)
+	n += copy(b[n:], r.MainData)
+	binary.LittleEndian.PutUint32(h, uint32(n-recordPrefix))
+	return dst[:at+n]
 }
 
-func appendReference(dst []byte, b *walrecord.Block, own bool) []byte {
+// Sizes in bytes that sub-headers have at most.
+const (
+	maxReference  = 20
+	maxMainHeader = 5
+)
+
+// putReference writes a block's reference, for which there is room, and returns how
+// many bytes it has.
+func putReference(dst []byte, b *walrecord.Block, own bool) int {
 	flags, length := byte(b.Fork), 0
 	if b.WillInit {
 		flags |= refInit
@@ -81,14 +96,18 @@ func appendReference(dst []byte, b *walrecord.Block, own bool) []byte {
 		flags |= refData
 		length = len(b.Data)
 	}
-	dst = append(dst, b.ID, flags)
-	dst = binary.LittleEndian.AppendUint16(dst, uint16(length))
-	if !b.SameRel {
-		dst = binary.LittleEndian.AppendUint32(dst, b.Rel.Tablespace)
-		dst = binary.LittleEndian.AppendUint32(dst, b.Rel.Database)
-		dst = binary.LittleEndian.AppendUint32(dst, b.Rel.Relation)
+	dst = dst[:maxReference]
+	dst[0], dst[1] = b.ID, flags
+	binary.LittleEndian.PutUint16(dst[2:], uint16(length))
+	if b.SameRel {
+		binary.LittleEndian.PutUint32(dst[4:], b.Block)
+		return 8
 	}
-	return binary.LittleEndian.AppendUint32(dst, b.Block)
+	binary.LittleEndian.PutUint32(dst[4:], b.Rel.Tablespace)
+	binary.LittleEndian.PutUint32(dst[8:], b.Rel.Database)
+	binary.LittleEndian.PutUint32(dst[12:], b.Rel.Relation)
+	binary.LittleEndian.PutUint32(dst[16:], b.Block)
+	return maxReference
 }
 
 // DecodeRecord takes a change that AppendRecord wrote apart, for a page whose
