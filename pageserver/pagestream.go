@@ -96,7 +96,7 @@ func (p *pageSession) run(ctx context.Context) error {
 			return p.ended(ctx, err)
 		}
 		for i := range n {
-			p.begin(ctx, &p.jobs[i])
+			p.begin(ctx, &p.jobs[i], n == 1)
 		}
 		err = p.answerAll(n)
 		if err == nil && !p.stream.Buffered() {
@@ -128,9 +128,10 @@ func (p *pageSession) receive() (n int, err error) {
 	return n, nil
 }
 
-// begin answers what can be answered at once and hands the rest to a goroutine,
-// for which answerAll waits.
-func (p *pageSession) begin(ctx context.Context, j *pageJob) {
+// begin answers what can be answered at once, and what is alone: nothing waits for
+// the session's goroutine meanwhile, and another one would have to be woken. The rest
+// it hands to goroutines, for which answerAll waits.
+func (p *pageSession) begin(ctx context.Context, j *pageJob, alone bool) {
 	q := &j.request
 	j.answer = pagestream.Response{Request: *q}
 	j.page, j.done = nil, nil
@@ -143,14 +144,23 @@ func (p *pageSession) begin(ctx context.Context, j *pageJob) {
 			return
 		}
 	}
+	if alone {
+		p.work(ctx, j)
+		return
+	}
 	j.done = make(chan struct{})
 	go func() {
 		defer close(j.done)
-		if err := p.answer(ctx, j); err != nil {
-			p.metrics.failures.Inc()
-			j.answer.Failure = failureText(err)
-		}
+		p.work(ctx, j)
 	}()
+}
+
+// work answers a request, with what failed if need be.
+func (p *pageSession) work(ctx context.Context, j *pageJob) {
+	if err := p.answer(ctx, j); err != nil {
+		p.metrics.failures.Inc()
+		j.answer.Failure = failureText(err)
+	}
 }
 
 // failureText is an error without what an error message cannot carry.
