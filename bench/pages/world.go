@@ -149,7 +149,7 @@ func (w *world) flushed(ctx context.Context, lsn wal.LSN) error {
 }
 
 // pollEvery is seldom enough for asking not to be what is measured.
-const pollEvery = 100 * time.Millisecond
+const pollEvery = 250 * time.Millisecond
 
 // poll asks until cond says yes.
 func poll(ctx context.Context, what string, cond func() (bool, error)) error {
