@@ -11,6 +11,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
+	"github.com/walhaven/walhaven/internal/pgdata"
 	"github.com/walhaven/walhaven/wal"
 )
 
@@ -32,16 +33,16 @@ type ServerOptions struct {
 
 // FromServer takes a base backup by a replication connection, which is idle
 // again afterwards unless there was an error.
-func FromServer(ctx context.Context, conn *pgconn.PgConn, o ServerOptions, sink Sink) (Label, End, error) {
+func FromServer(ctx context.Context, conn *pgconn.PgConn, o ServerOptions, sink Sink) (pgdata.Label, End, error) {
 	b := backup{conn: conn, o: o, sink: sink}
 	// Only version 14, of those supported, has another form.
 	b.typed = !strings.HasPrefix(conn.ParameterStatus("server_version"), "14")
 	conn.Frontend().Send(&pgproto3.Query{String: b.command()})
 	if err := conn.Frontend().Flush(); err != nil {
-		return Label{}, End{}, fmt.Errorf("ask for a base backup: %w", err)
+		return pgdata.Label{}, End{}, fmt.Errorf("ask for a base backup: %w", err)
 	}
 	if err := b.run(ctx); err != nil {
-		return Label{}, End{}, fmt.Errorf("base backup: %w", err)
+		return pgdata.Label{}, End{}, fmt.Errorf("base backup: %w", err)
 	}
 	return b.start, b.end, nil
 }
@@ -56,7 +57,7 @@ type backup struct {
 	spaces  []space // as announced
 	copied  int     // copies that were begun
 	results int     // result sets that have ended
-	start   Label
+	start   pgdata.Label
 	end     End
 	done    uint64
 	total   uint64
@@ -123,7 +124,7 @@ func (b *backup) row(values [][]byte) error {
 		return fmt.Errorf("timeline: %w", err)
 	}
 	if b.results == 0 {
-		b.start = Label{Start: lsn, TLI: wal.TLI(tli)}
+		b.start = pgdata.Label{Start: lsn, TLI: wal.TLI(tli)}
 	} else {
 		b.end = End{Stop: lsn, TLI: wal.TLI(tli)}
 	}

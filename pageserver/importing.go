@@ -8,6 +8,7 @@ import (
 
 	"github.com/walhaven/walhaven/baseimport"
 	"github.com/walhaven/walhaven/internal/invariant"
+	"github.com/walhaven/walhaven/internal/pgdata"
 	"github.com/walhaven/walhaven/pagestore"
 	"github.com/walhaven/walhaven/protocol"
 	"github.com/walhaven/walhaven/protocol/admin"
@@ -166,7 +167,7 @@ func loadArchives(ctx context.Context, l *baseimport.Loader, r *baseimport.Recei
 func (p *pages) checkBase(loaded baseimport.Base, end baseimport.End) (base, error) {
 	c := p.timeline.store.Control()
 	b := base{Start: loaded.Start, Stop: end.Stop, TLI: loaded.TLI}
-	if end.Stop == 0 && loaded.Control.ShutDown {
+	if end.Stop == 0 && loaded.Control.State == pgdata.ShutDown {
 		b.Stop = b.Start
 	}
 	refuse := func(format string, args ...any) (base, *protocol.Error) {

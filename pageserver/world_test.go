@@ -20,6 +20,7 @@ import (
 	"github.com/walhaven/walhaven/baseimport"
 	"github.com/walhaven/walhaven/compute"
 	"github.com/walhaven/walhaven/compute/computetest"
+	"github.com/walhaven/walhaven/internal/pgdata"
 	"github.com/walhaven/walhaven/protocol"
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/replication"
@@ -82,9 +83,9 @@ func newOriginOf(t testing.TB, work func(*compute.Server)) *origin {
 	require.NoError(t, err, "%s", out)
 	raw, err := os.ReadFile(filepath.Join(o.stopped, "global", "pg_control"))
 	require.NoError(t, err)
-	control, err := baseimport.ParseControl(raw)
+	control, err := pgdata.ParseControl(raw)
 	require.NoError(t, err)
-	require.True(t, control.ShutDown)
+	require.Equal(t, pgdata.ShutDown, control.State)
 	o.system, o.redo = control.SystemID, control.Redo
 
 	require.NoError(t, server.Start(ctx, compute.StartOptions{}))

@@ -9,10 +9,7 @@ import (
 
 // canFollow refuses a directory that lacks WAL which nobody keeps any more.
 func (c *check) canFollow(v view) error {
-	need := c.dir.End
-	if c.dir.SegmentSize != 0 {
-		need = c.dir.SegmentSize.SegmentStart(need) // where a standby begins to ask
-	}
+	need := c.dir.SegmentSize.SegmentStart(c.dir.End) // where a standby begins to ask
 	donor := v.all[v.Proof.Donor]
 	if first := donor.SegmentSize.SegmentStart(donor.Oldest); need < first {
 		return refuse("this directory is behind and needs WAL from %s on, which safekeeper %d keeps from %s on only", need, donor.NodeID, first).

@@ -16,10 +16,9 @@ import (
 // Directory is a stopped data directory.
 type Directory struct {
 	Control
-	Path        string
-	Major       int
-	SegmentSize wal.SegmentSize
-	History     wal.TimelineHistory // of TLI
+	Path    string
+	Major   int
+	History wal.TimelineHistory // of TLI
 
 	// Standby and Recovery say that standby.signal and recovery.signal are there.
 	Standby, Recovery bool
@@ -57,13 +56,15 @@ func Open(path, slot string) (*Directory, error) {
 		return nil, fmt.Errorf("read data directory: %w", err)
 	}
 	if d.Control, err = ParseControl(control); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("read data directory: %w", err)
 	}
 	d.Standby, d.Recovery = d.has("standby.signal"), d.has("recovery.signal")
-	if label, err := d.read("backup_label"); err == nil {
-		if d.BackupStart, err = ParseLabel(label); err != nil {
-			return nil, err
+	if content, err := d.read("backup_label"); err == nil {
+		label, err := ParseLabel(content)
+		if err != nil {
+			return nil, fmt.Errorf("read data directory: %w", err)
 		}
+		d.BackupStart = label.Start
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}

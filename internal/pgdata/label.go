@@ -1,6 +1,7 @@
 package pgdata
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -10,22 +11,36 @@ import (
 	"github.com/walhaven/walhaven/wal"
 )
 
-// ParseLabel returns where recovery from a base backup begins, from the content
-// of its backup_label.
-func ParseLabel(b []byte) (wal.LSN, error) {
-	for line := range strings.Lines(string(b)) {
-		rest, ok := strings.CutPrefix(line, "START WAL LOCATION: ")
-		if !ok {
-			continue
+// Label is where a base backup begins.
+type Label struct {
+	Start wal.LSN // of recovery from it
+	TLI   wal.TLI
+}
+
+// ParseLabel reads the content of backup_label
+// (src/backend/access/transam/xlogbackup.c).
+func ParseLabel(content []byte) (Label, error) {
+	var l Label
+	for line := range bytes.Lines(content) {
+		key, value, _ := strings.Cut(strings.TrimSpace(string(line)), ": ")
+		var err error
+		switch key {
+		case "START WAL LOCATION":
+			text, _, _ := strings.Cut(value, " ")
+			l.Start, err = wal.ParseLSN(text)
+		case "START TIMELINE":
+			_, err = fmt.Sscanf(value, "%d", &l.TLI)
+		case "INCREMENTAL FROM LSN":
+			err = errors.New("it is an incremental backup; combine it first, by pg_combinebackup")
 		}
-		text, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
-		at, err := wal.ParseLSN(text)
 		if err != nil {
-			return 0, fmt.Errorf("read backup_label: %w", err)
+			return Label{}, fmt.Errorf("backup_label, %s: %w", key, err)
 		}
-		return at, nil
 	}
-	return 0, errors.New("read backup_label: it has no START WAL LOCATION")
+	if l.Start == 0 || l.TLI == 0 {
+		return Label{}, errors.New("backup_label lacks the start of the backup")
+	}
+	return l, nil
 }
 
 // Of a slot's state file (ReplicationSlotOnDisk in replication/slot.c).

@@ -24,8 +24,8 @@ func (d *Directory) start() wal.LSN {
 // scan finds the WAL that is here.
 func (d *Directory) scan() error {
 	d.Oldest, d.End = d.start(), d.start()
-	if err := d.findSegmentSize(); err != nil || d.SegmentSize == 0 {
-		return err
+	if _, err := os.Stat(filepath.Join(d.Path, "pg_wal")); err != nil {
+		return fmt.Errorf("read pg_wal: %w", err)
 	}
 	no := d.SegmentSize.SegmentNo(d.start())
 	if d.segment(no) == "" {
@@ -50,27 +50,6 @@ func (d *Directory) scan() error {
 		at += wal.LSN(n)
 	}
 	d.End = max(d.End, s.RecordEnd())
-	return nil
-}
-
-// findSegmentSize takes it from the header of the segments; 0 when there are
-// none.
-func (d *Directory) findSegmentSize() error {
-	entries, err := os.ReadDir(filepath.Join(d.Path, "pg_wal"))
-	if err != nil {
-		return fmt.Errorf("read pg_wal: %w", err)
-	}
-	for _, e := range entries {
-		if !e.Type().IsRegular() || len(e.Name()) != 24 {
-			continue
-		}
-		if info, err := e.Info(); err == nil && info.Size() > 0 && info.Size() <= 1<<30 {
-			if size := wal.SegmentSize(info.Size()); size.Valid() {
-				d.SegmentSize = size
-				return nil
-			}
-		}
-	}
 	return nil
 }
 
