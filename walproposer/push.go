@@ -208,8 +208,9 @@ func (c *pushConn) take(payload []byte) error {
 		return err
 	}
 	if !c.answered {
-		// From now on heartbeats are answered. A peer that stopped taking anything
-		// holds up the sending half, so that only this one can notice.
+		// From now on heartbeats are answered, as they are from the start where another
+		// process gave the connection. A peer that stopped taking anything holds up the
+		// sending half, so that only this one can notice.
 		c.answered, c.had = true, c.response.FlushLSN
 		c.stream.SetReadIdle(silentFor)
 	}

@@ -124,6 +124,8 @@ func (d *driver) goOn(ctx context.Context, socket net.Conn, pending []byte, l *l
 	stream := protocol.NewCopyStream(ctx, socket, protocol.StreamOptions{MaxFrame: pushwal.MaxMessage, Pending: pending})
 	defer stream.Close() //nolint:errcheck // Nobody listens any more.
 	stream.OwnThread()
+	// It streams, so that heartbeats are answered from the first one on.
+	stream.SetReadIdle(silentFor)
 	c := &pushConn{t: d.own, peer: d.peer, stream: stream, link: l, codec: l.codec, given: true}
 	return c.run(ctx, g)
 }

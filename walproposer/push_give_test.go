@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/walhaven/walhaven/internal/ownthread"
 	"github.com/walhaven/walhaven/internal/seqpacket"
@@ -161,6 +162,50 @@ func TestConnectionBehindTheQueueGoesBack(t *testing.T) {
 	for err := error(nil); err == nil; {
 		_, err = g.peer.Receive()
 	}
+}
+
+// A safekeeper that hangs just when its connection is given is noticed, though it
+// takes nothing any more and so holds up whoever sends.
+func TestSafekeeperThatHangsWhenItsConnectionIsGivenIsNoticed(t *testing.T) {
+	t.Parallel() // It takes silentFor.
+	ownthread.Allow(1)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer ln.Close()
+	socket, err := net.Dial("tcp", ln.Addr().String())
+	require.NoError(t, err)
+	hanging, err := ln.Accept()
+	require.NoError(t, err)
+	defer hanging.Close()
+	f, err := socket.(*net.TCPConn).File()
+	require.NoError(t, err)
+	fd := int(f.Fd()) // Asking again would make it block.
+	require.NoError(t, unix.SetNonblock(fd, true))
+	for _, piece := range []int{1 << 16, 1} {
+		for err == nil {
+			_, err = unix.Write(fd, make([]byte, piece))
+		}
+		require.ErrorIs(t, err, unix.EAGAIN)
+		err = nil
+	}
+	// What the kernel still moves to the other side then makes no room.
+	require.NoError(t, unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, 1))
+	require.NoError(t, f.Close())
+
+	q, err := shmqueue.NewLocal(shmqueue.Options{Size: shmqueue.MinSize, Start: givingStart})
+	require.NoError(t, err)
+	defer q.Close()
+	ours, theirs := pairOfConns(t)
+	defer ours.close()
+	defer theirs.close()
+	d := newDriver(newTestTerm(), 0, ours)
+	d.own = d.t.pushing(q, newMetrics(prometheus.NewRegistry()))
+	l := d.t.open(0)
+	defer l.close()
+	l.resume = &streamStart{at: givingStart, term: 3, generation: 1, history: wal.TimelineHistory{Last: 1}}
+	ctx, cancel := context.WithTimeout(t.Context(), longSilence)
+	defer cancel()
+	require.ErrorIs(t, d.goOn(ctx, socket, nil, l), os.ErrDeadlineExceeded)
 }
 
 // The end of a worker is that of the connection it gave.
