@@ -11,14 +11,13 @@ import (
 	"path/filepath"
 	"sync"
 
+	"github.com/walhaven/walhaven/protocol/walstream"
 	"github.com/walhaven/walhaven/wal"
 	"github.com/walhaven/walhaven/wal/walrecord"
 	"github.com/walhaven/walhaven/wal/waltail"
 )
 
 const (
-	// maxLead bounds what is pushed before the stream has brought it, in bytes.
-	maxLead = 4 << 20
 	// A read of a segment covers the rest of a page and the next one, where a small
 	// commit lies, and more where that was full.
 	smallRead = 2 * wal.BlockSize
@@ -28,23 +27,24 @@ const (
 // early pushes WAL that it finds in pg_wal while PostgreSQL still flushes it; its
 // walsender sends nothing before. What the stream then brings must be the same,
 // byte for byte. It writes for the tap, in turn with the stream: mu is held
-// while either does.
+// while either does. In a bulk load the tap is the receiving goroutine's alone.
 type early struct {
 	t   *tap
 	dir string // pg_wal
 	tli wal.TLI
 
-	sent  []byte        // of the receiving goroutine
-	begun chan struct{} // closed once the stream has come
+	sent  []byte        // of the receiving goroutine, as is came
+	came  bool          // the stream has brought something
+	begun chan struct{} // closed then
 
-	mu       sync.Mutex
-	tail     *waltail.Tail // nil: it cannot be told what is WAL
-	streamed wal.LSN       // where the stream is: at most t.at
-	ahead    bytes.Buffer  // what was pushed from there up to t.at
-	no       wal.SegmentNo // of file
-	file     *os.File
-	buf      []byte
-	watch    *segmentWatch // nil before the election
+	mu    sync.Mutex
+	pace  pace
+	tail  *waltail.Tail // nil: it cannot be told what is WAL
+	ahead bytes.Buffer  // what was pushed and has not come by the stream, up to t.at
+	no    wal.SegmentNo // of file
+	file  *os.File
+	buf   []byte
+	watch *segmentWatch // nil before the election
 }
 
 // newEarly is ready for the first byte of the main connection. It fails where
@@ -56,8 +56,8 @@ func newEarly(ctx context.Context, t *tap) (*early, error) {
 	}
 	server := &t.s.server
 	return &early{
-		t: t, dir: dir, tli: server.TLIHistory.Last, streamed: t.main, sent: make([]byte, largeRead/2), begun: make(chan struct{}),
-		buf: make([]byte, largeRead),
+		t: t, dir: dir, tli: server.TLIHistory.Last, sent: make([]byte, largeRead/2), begun: make(chan struct{}),
+		pace: pace{flushed: t.main}, buf: make([]byte, largeRead),
 		tail: waltail.New(walrecord.ScannerOptions{
 			Start: t.main, SegmentSize: server.SegmentSize, PGVersion: server.PGVersion, SystemID: server.SystemID, MaxTLI: server.TLIHistory.Last,
 		}),
@@ -81,9 +81,16 @@ func walFolder(ctx context.Context, pg origin) (string, error) {
 	return filepath.Join(row["dir"], "pg_wal"), nil
 }
 
-// receive reads the n bytes of WAL that come next from the socket.
-func (e *early) receive(ctx context.Context, at wal.LSN, n int) error {
-	for n > 0 {
+// receive reads the n bytes of WAL that come next from the socket, by m.
+func (e *early) receive(ctx context.Context, m *walstream.XLogData, n int) error {
+	if !e.came {
+		e.came = true
+		close(e.begun) // All WAL of older timelines is there.
+	}
+	if e.leftToStream(m.WALEnd) {
+		return e.t.read(ctx, m.Start, n)
+	}
+	for at := m.Start; n > 0; {
 		data := e.sent[:min(n, len(e.sent))]
 		if err := e.t.stream.ReadRest(data); err != nil {
 			return e.t.ended(err)
@@ -96,6 +103,18 @@ func (e *early) receive(ctx context.Context, at wal.LSN, n int) error {
 	return nil
 }
 
+// leftToStream says that all WAL is left to the stream, and that it has brought what
+// was pushed before. PostgreSQL has flushed so far.
+func (e *early) leftToStream(flushed wal.LSN) bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	was := e.pace.bulk
+	if e.pace.hear(flushed); was && !e.pace.bulk && e.watch != nil {
+		e.watch.ring()
+	}
+	return e.pace.bulk && e.ahead.Len() == 0
+}
+
 // stream takes what PostgreSQL sent.
 func (e *early) stream(ctx context.Context, at wal.LSN, data []byte) error {
 	e.mu.Lock()
@@ -103,17 +122,13 @@ func (e *early) stream(ctx context.Context, at wal.LSN, data []byte) error {
 	if e.t.stopping.Load() {
 		return nil
 	}
-	if at != e.streamed {
-		return fmt.Errorf("PostgreSQL sends WAL at %s instead of %s", at, e.streamed)
-	}
-	if e.streamed == e.t.main {
-		close(e.begun) // All WAL of older timelines is there.
+	if streamed := e.t.at - wal.LSN(e.ahead.Len()); at != streamed {
+		return fmt.Errorf("PostgreSQL sends WAL at %s instead of %s", at, streamed)
 	}
 	pushed := e.ahead.Next(len(data))
 	if !bytes.Equal(pushed, data[:len(pushed)]) {
 		return e.mismatch(at, pushed, data)
 	}
-	e.streamed += wal.LSN(len(data))
 	rest := data[len(pushed):]
 	if len(rest) == 0 {
 		return nil
@@ -126,7 +141,7 @@ func (e *early) stream(ctx context.Context, at wal.LSN, data []byte) error {
 	if err := e.t.take(ctx, e.t.at, rest); err != nil {
 		return err
 	}
-	if e.watch != nil && (e.file == nil || e.t.s.server.SegmentSize.SegmentNo(e.t.at) != e.no) {
+	if e.watch != nil && !e.pace.bulk && (e.file == nil || e.t.s.server.SegmentSize.SegmentNo(e.t.at) != e.no) {
 		e.watch.ring() // Another file has to be watched.
 	}
 	return nil
@@ -172,10 +187,11 @@ func (e *early) run(ctx context.Context) error {
 	defer context.AfterFunc(ctx, w.ring)()
 	e.t.s.metrics.earlyOn.Set(1)
 	for ctx.Err() == nil {
-		if err := e.advance(ctx); err != nil {
+		bulk, err := e.advance(ctx)
+		if err != nil {
 			return err
 		}
-		if err := w.wait(); err != nil {
+		if err := w.wait(!bulk); err != nil {
 			return fmt.Errorf("wait for writes to pg_wal: %w", err)
 		}
 	}
@@ -194,26 +210,26 @@ func (e *early) close() {
 	}
 }
 
-// advance pushes all WAL that is there.
-func (e *early) advance(ctx context.Context) error {
+// advance pushes all WAL that is there, but of a bulk load.
+func (e *early) advance(ctx context.Context) (bulk bool, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	size := smallRead
-	for e.tail != nil && !e.t.stopping.Load() && e.ahead.Len() < maxLead {
+	for e.mayPush() {
 		n, err := e.read(e.buf[:size])
 		if err != nil {
 			e.lose(err)
-			return nil
+			break
 		}
 		page := int(e.t.at.PageStart() + wal.BlockSize - e.t.at)
 		whole := e.tail.Extend(e.buf[:n])
 		switch {
 		case whole > 0:
 			if err := e.push(ctx, e.buf[:whole]); err != nil {
-				return err
+				return false, err
 			}
 			if whole+4 <= n && binary.LittleEndian.Uint32(e.buf[whole:]) == 0 {
-				return nil // No record follows.
+				return false, nil // No record follows.
 			}
 			size = smallRead
 			if whole > n-int(wal.BlockSize) {
@@ -222,10 +238,16 @@ func (e *early) advance(ctx context.Context) error {
 		case size == smallRead && e.isWritten(page, n):
 			size = largeRead // A long record, perhaps.
 		default:
-			return nil
+			return false, nil
 		}
 	}
-	return nil
+	return e.pace.bulk, nil
+}
+
+// mayPush says whether to look for WAL that can be pushed. In a bulk load it looks at
+// nothing of the tap's.
+func (e *early) mayPush() bool {
+	return !e.pace.bulk && e.tail != nil && !e.t.stopping.Load() && e.tail.Position() == e.t.at && e.pace.mayPush(e.t.at, e.ahead.Len())
 }
 
 // isWritten says whether the page that begins at off in what was read is one of

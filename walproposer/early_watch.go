@@ -60,17 +60,21 @@ func (w *segmentWatch) ring() {
 	_, _ = unix.Write(w.bell, one[:]) // A full counter wakes as well.
 }
 
-// wait returns when the file was written to, or after ring. What was written
-// before wait was called counts, unless an earlier wait has told of it.
-func (w *segmentWatch) wait() error {
-	fds := [...]unix.PollFd{{Fd: int32(w.notify), Events: unix.POLLIN}, {Fd: int32(w.bell), Events: unix.POLLIN}}
-	if err := w.poller.Wait(fds[:]); err != nil {
+// wait returns after ring and, if that is asked for, when the file was written to.
+// What was written before wait was called counts, unless an earlier wait has told of
+// it.
+func (w *segmentWatch) wait(forWrites bool) error {
+	fds := []unix.PollFd{{Fd: int32(w.bell), Events: unix.POLLIN}, {Fd: int32(w.notify), Events: unix.POLLIN}}
+	if !forWrites {
+		fds = fds[:1]
+	}
+	if err := w.poller.Wait(fds); err != nil {
 		return fmt.Errorf("poll: %w", err)
 	}
 	var events [4096]byte
-	for i, fd := range []int{w.notify, w.bell} {
-		if fds[i].Revents != 0 {
-			_, _ = unix.Read(fd, events[:]) // Which ones does not matter: the file is looked at.
+	for _, fd := range fds {
+		if fd.Revents != 0 {
+			_, _ = unix.Read(int(fd.Fd), events[:]) // Which ones does not matter: the file is looked at.
 		}
 	}
 	return nil

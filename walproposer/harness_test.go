@@ -165,6 +165,7 @@ type world struct {
 	pg      *compute.Server
 	keepers []*keeper
 	id      wal.TTID
+	spare   int // rows that awaitEarly has committed
 }
 
 func newWorld(t testing.TB, o computetest.Options, edit ...func(*keeper)) *world {

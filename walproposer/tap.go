@@ -121,11 +121,12 @@ func (t *tap) receive(ctx context.Context) error {
 			if err := walstream.DecodeXLogData(head, &data); err != nil {
 				return fmt.Errorf("PostgreSQL: %w", err)
 			}
-			read := t.read
 			if t.early != nil {
-				read = t.early.receive
+				err = t.early.receive(ctx, &data, rest)
+			} else {
+				err = t.read(ctx, data.Start, rest)
 			}
-			if err := read(ctx, data.Start, rest); err != nil {
+			if err != nil {
 				return err
 			}
 		case walstream.KindKeepalive:

@@ -131,6 +131,9 @@ func (p plan) turn(ctx context.Context, round, index int, s system) (cells []cel
 	}
 	c.round, c.system = round, index
 	bench.Say(fmt.Sprintf("round %d, %-8s COPY: %.0f MB/s, %.2f CPU-seconds a GB", round+1, p.systems[index], c.tps, c.cpu))
+	for _, name := range slices.Sorted(maps.Keys(c.parts)) {
+		bench.Say(fmt.Sprintf("         %-20s %.2f CPU-seconds, %d switches", name, c.parts[name].cpu.Seconds(), c.parts[name].switches))
+	}
 	return append(cells, c), nil
 }
 

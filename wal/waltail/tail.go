@@ -1,6 +1,7 @@
 package waltail
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/walhaven/walhaven/wal"
@@ -11,8 +12,8 @@ import (
 // and continues it by bytes that were found on disk. It is not safe for
 // concurrent use.
 //
-// Invariant: all bytes below Position were either given to Follow or counted by
-// Extend.
+// Invariant: all bytes below Position, from the last gap on that Follow was told of,
+// were either given to Follow or counted by Extend.
 type Tail struct {
 	scan walrecord.Scanner
 	size wal.SegmentSize
@@ -29,18 +30,32 @@ func New(o walrecord.ScannerOptions) *Tail {
 // Position is that of the next byte.
 func (t *Tail) Position() wal.LSN { return t.scan.Position() }
 
-// Follow takes WAL that is known to be true, from Position on. The error says
-// that it is not what this package takes for WAL; then Extend counts nothing any
-// more.
+// Follow takes WAL that is known to be true, from Position on or behind a gap. Behind
+// one the thread is taken up at the next page, and Extend counts nothing before a
+// whole record was followed from there. The error says that the data are not what this
+// package takes for WAL; then Extend counts nothing any more.
 func (t *Tail) Follow(at wal.LSN, data []byte) error {
-	if err := t.scan.Feed(at, data); err != nil {
+	if at > t.scan.Position() {
+		page := (at + wal.BlockSize - 1).PageStart()
+		if page > at+wal.LSN(len(data)) {
+			return nil
+		}
+		t.scan.Reset(page)
+		at, data = page, data[page-at:]
+	}
+	err := t.scan.Feed(at, data)
+	var end *walrecord.EndError
+	if t.scan.LastRecord() == 0 && errors.As(err, &end) {
+		return nil // Here nothing begins, as in what a switch leaves of its segment. A later page may do.
+	}
+	if err != nil {
 		return fmt.Errorf("follow WAL: %w", err)
 	}
 	return nil
 }
 
 // Extend returns how many of the bytes that a segment of the timeline has from
-// Position on are WAL, up to the end of a record, and moves Position behind them.
+// Position on, which is where the true WAL ends, are WAL, up to the end of a record, and moves Position behind them.
 // Bytes of a following segment are not looked at. Nothing is kept of disk.
 func (t *Tail) Extend(disk []byte) int {
 	at := t.scan.Position()

@@ -212,6 +212,54 @@ func TestRecoveryIsAnotherLife(t *testing.T) {
 	require.Zero(t, tail.Extend(b.Bytes()[first-b.Start():]))
 }
 
+// Behind a gap the thread is taken up at the next page, and nothing counts before a
+// whole record was followed there: what ends a record that began before it proves
+// nothing, and nor does a link to what was not seen.
+func TestThreadIsTakenUpBehindAGap(t *testing.T) {
+	b := walrecordtest.New(walrecordtest.Options{SegmentSize: segment})
+	var ends []wal.LSN
+	for range 60 {
+		_, end := b.Message(300)
+		ends = append(ends, end)
+	}
+	bytes := func(from, upto wal.LSN) []byte { return b.Bytes()[from-b.Start() : upto-b.Start()] }
+	tail := waltail.New(walrecord.ScannerOptions{Start: b.Start(), SegmentSize: segment, MaxTLI: 1, TLI: 1})
+	require.NoError(t, tail.Follow(b.Start(), bytes(b.Start(), ends[3])))
+	require.NoError(t, tail.Follow(ends[5], bytes(ends[5], ends[10])))
+	require.Equal(t, ends[3], tail.Position(), "no page began")
+
+	page := ends[10].PageStart() + wal.BlockSize
+	i := 11
+	for ends[i] <= page {
+		i++
+	}
+	require.Less(t, ends[i-1], page, "a record lies on both pages")
+	require.NoError(t, tail.Follow(ends[10], bytes(ends[10], ends[i])))
+	require.Equal(t, ends[i], tail.Position())
+	require.Zero(t, tail.Extend(bytes(ends[i], ends[i+5])))
+	require.NoError(t, tail.Follow(ends[i], bytes(ends[i], ends[i+1])))
+	require.Equal(t, int(ends[i+5]-ends[i+1]), tail.Extend(bytes(ends[i+1], ends[i+5])))
+	require.Equal(t, ends[i+5], tail.Position())
+}
+
+// What a switch leaves of its segment has no record to begin with; the next segment
+// has.
+func TestGapThatEndsBehindASwitch(t *testing.T) {
+	b := walrecordtest.New(walrecordtest.Options{SegmentSize: segment})
+	_, first := b.Message(48)
+	_, end := b.Switch()
+	b.Message(100)
+	_, second := b.Message(100)
+	_, third := b.Message(100)
+	bytes := func(from, upto wal.LSN) []byte { return b.Bytes()[from-b.Start() : upto-b.Start()] }
+	tail := waltail.New(walrecord.ScannerOptions{Start: b.Start(), SegmentSize: segment, MaxTLI: 1, TLI: 1})
+	require.NoError(t, tail.Follow(b.Start(), bytes(b.Start(), first)))
+	require.NoError(t, tail.Follow(end-20000, bytes(end-20000, end-100)))
+	require.Less(t, tail.Position(), end-100)
+	require.NoError(t, tail.Follow(end-100, bytes(end-100, second)))
+	require.Equal(t, int(third-second), tail.Extend(bytes(second, third)))
+}
+
 // FuzzExtend has a file hold anything behind true WAL: what counts is a chain of
 // records that the scanner proves, within what was given.
 func FuzzExtend(f *testing.F) {
