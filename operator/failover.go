@@ -119,7 +119,7 @@ func (f *failover) goOn(ctx context.Context, err error) error {
 		return err
 	}
 	if f.facts["sessions"] != "0" {
-		f.say("It was promoted already and has its walproposer; what is left is the first commit.")
+		f.say("It is the primary already and has its walproposer: nothing is promoted. What is left is the first commit.")
 		// One that was not started here is somebody else's to watch.
 		f.o.NoStart = f.o.NoStart || f.PID("walproposer") == 0
 		return f.each(ctx, f.record, func(ctx context.Context) error { return f.awaitFirstCommit(ctx, f.walproposer()) }, f.finish)

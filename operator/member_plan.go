@@ -20,6 +20,9 @@ import (
 // timeline in as a joining node.
 func (c *Cluster) plan(ctx context.Context, now *Members, o MemberChange) (pushwal.Configuration, error) {
 	want := pushwal.Configuration{Generation: now.view.Config.Generation, Members: slices.Clone(now.view.Config.Members)}
+	if err := c.checkReplaced(ctx, want, o); err != nil {
+		return want, err
+	}
 	if o.Add != "" {
 		m, s, err := c.joiner(ctx, now, o)
 		if err != nil {
@@ -51,6 +54,23 @@ func (c *Cluster) plan(ctx context.Context, now *Members, o MemberChange) (pushw
 		return want, errors.New("the last member cannot be removed")
 	}
 	return want, nil
+}
+
+// checkReplaced refuses a replacement of a node that is no member by one that is none
+// either: the other would be added, and nobody leave. After a replacement that has gone
+// through the one that came is a member.
+func (c *Cluster) checkReplaced(ctx context.Context, now pushwal.Configuration, o MemberChange) error {
+	is := func(id pushwal.NodeID) bool {
+		return slices.ContainsFunc(now.Members, func(m pushwal.Member) bool { return m.ID == id })
+	}
+	if o.Add == "" || o.Remove == 0 || is(o.Remove) {
+		return nil
+	}
+	if s, err := c.timelineStatus(ctx, Node{PG: o.Add}); err == nil && is(s.NodeID) {
+		return nil
+	}
+	return program.Explain(fmt.Errorf("node %d is no member of generation %d, nothing was changed", o.Remove, now.Generation), "",
+		"walhaven member list names the members; walhaven member add "+o.Add+" makes one more.")
 }
 
 // joiner is the node at an address, with the timeline, and what it says of it.

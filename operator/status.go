@@ -132,6 +132,9 @@ func (s *Status) judge() {
 	case alive < len(s.Safekeepers):
 		s.State, s.Reason = StateSafeNoSpare, plural(len(s.Safekeepers)-alive, "safekeeper")+" of "+plural(len(s.Safekeepers), "safekeeper")+" missing"
 		s.Hint = "Bring the missing safekeeper back: the loss of another one would make commits wait."
+	case alive == quorum:
+		s.State, s.Reason = StateSafeNoSpare, "every safekeeper acknowledges, and "+plural(quorum, "is", "are")+" needed of "+plural(len(s.Safekeepers), "safekeeper")
+		s.Hint = "The loss of one would make commits wait, and with a single one its disk is all there is. Add safekeepers: walhaven member add. With three, one may die."
 	default:
 		s.State, s.Reason = StateSafe, "every safekeeper acknowledges"
 	}

@@ -27,6 +27,8 @@ func TestTheWordSaysTheWorst(t *testing.T) {
 		"well":                          {func(*Status) {}, StateSafe, NagiosOK},
 		"one safekeeper down":           {func(s *Status) { s.Safekeepers[1].Error = "refused" }, StateSafeNoSpare, NagiosWarning},
 		"one safekeeper joining":        {func(s *Status) { s.Safekeepers[1].Joining = true }, StateSafeNoSpare, NagiosWarning},
+		"two members":                   {func(s *Status) { s.Safekeepers = s.Safekeepers[:2] }, StateSafeNoSpare, NagiosWarning},
+		"a single member":               {func(s *Status) { s.Safekeepers = s.Safekeepers[:1] }, StateSafeNoSpare, NagiosWarning},
 		"pageserver down":               {func(s *Status) { s.Pageservers[0].Error = "refused" }, StateSafe, NagiosWarning},
 		"two safekeepers out":           {func(s *Status) { s.Safekeepers[0].Error, s.Safekeepers[2].Joining = "refused", true }, StateWaiting, NagiosCritical},
 		"walproposer down":              {func(s *Status) { s.Walproposer.Error = "refused" }, StateWaiting, NagiosCritical},

@@ -9,6 +9,7 @@ import (
 
 	"github.com/walhaven/walhaven/internal/daemon"
 	"github.com/walhaven/walhaven/internal/disposable"
+	"github.com/walhaven/walhaven/internal/pgdata"
 )
 
 // CheckConfig are the settings of the subcommand check.
@@ -55,6 +56,8 @@ func (c *CheckConfig) run(ctx context.Context, all *Config, stdout, stderr io.Wr
 		return daemon.WithExit(daemon.ExitRefused, err)
 	case errors.Is(err, errNoQuorum):
 		return daemon.WithExit(daemon.ExitQuorumLost, err)
+	case errors.Is(err, pgdata.ErrRunning):
+		return daemon.Explain(err, "", "Stop it first: this is asked before a start, and a running server's WAL has no end.")
 	case err != nil:
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/walhaven/walhaven/internal/daemon"
 	"github.com/walhaven/walhaven/operator"
@@ -16,16 +17,21 @@ type rpoCmd struct {
 	Dir    string `help:"Folder of the cluster." type:"path"`
 	Output string `short:"o" help:"table or json." enum:"table,json" default:"table"`
 
+	Timeout time.Duration `help:"Give up after so long without a quorum." default:"30s"`
+
 	quorumFlags
 }
 
 // Run prints the intervals.
 func (r *rpoCmd) Run(ctx context.Context, c *cli) error {
+	ctx, cancel := context.WithTimeout(ctx, r.Timeout)
+	defer cancel()
+	var intervals []walproposer.Interval
+	cancelled := ""
 	cluster, err := r.reach(ctx, c, r.Dir)
-	if err != nil {
-		return err
+	if err == nil {
+		intervals, cancelled, err = r.ask(ctx, cluster)
 	}
-	intervals, cancelled, err := r.ask(ctx, cluster)
 	if errors.Is(err, operator.ErrNoQuorum) {
 		return daemon.WithExit(daemon.ExitQuorumLost, err)
 	}

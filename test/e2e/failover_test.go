@@ -181,7 +181,7 @@ func TestPromotedServerWaitsFromItsFirstCommit(t *testing.T) {
 	})
 	out, code = cluster.Walhaven(t, args...)
 	require.Zero(t, code, out)
-	require.Contains(t, out, "It was promoted already and has its walproposer")
+	require.Contains(t, out, "It is the primary already and has its walproposer")
 	require.NoError(t, <-inserted)
 	c.Promoted(standby)
 	requireState(t, c, operator.StateSafe)

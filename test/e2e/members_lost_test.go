@@ -14,7 +14,8 @@ import (
 )
 
 // A safekeeper that lost its timeline and kept its identity cannot be told from the
-// member that it was: replacing it says what to do, in place of that all is done.
+// member that it was: replacing it says what to do, in place of that all is done. So does
+// replacing one that is no member.
 func TestSafekeeperThatKeptItsIdentity(t *testing.T) {
 	t.Parallel()
 	c := cluster.New(t, cluster.Options{})
@@ -35,6 +36,14 @@ func TestSafekeeperThatKeptItsIdentity(t *testing.T) {
 	c.Start("safekeeper-2")
 	require.EqualValues(t, 3, member(t, c, "replace", "2", n.PG).Generation)
 	requireState(t, c, operator.StateSafe)
+
+	// A number that was mistyped must not add one without removing another.
+	fourth := cluster.NewKeeper(t, 4, "")
+	out, code = c.Walhaven("member", "replace", "22", fourth.PG)
+	require.NotZero(t, code, out)
+	require.Contains(t, out, "node 22 is no member of generation 3, nothing was changed")
+	require.EqualValues(t, 5, member(t, c, "replace", "2", fourth.PG).Generation)
+	require.EqualValues(t, 5, member(t, c, "replace", "2", fourth.PG).Generation, "done already")
 }
 
 // onlyReads: a user without the attribute admin looks at the members, and is told that

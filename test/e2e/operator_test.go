@@ -213,6 +213,8 @@ func safekeepersAlone(t *testing.T, c *cluster.Cluster) {
 	require.Contains(t, out, "no quorum of safekeepers answered")
 	_, code = c.Walhaven("wait", lsn, "--safekeepers=127.0.0.1:1", "--timeout=0s")
 	require.Equal(t, 5, code)
+	out, code = c.Walhaven("rpo", "--safekeepers=127.0.0.1:1", "--timeout=1s")
+	require.Equal(t, 5, code, "it does not ask for ever: %s", out)
 }
 
 // leftovers are files beside those named.
