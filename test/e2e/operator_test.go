@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -281,10 +282,12 @@ func receipts(t *testing.T, c *cluster.Cluster) {
 	require.Contains(t, out, `"durable":false`)
 
 	c.Signal("safekeeper-1", syscall.SIGSTOP)
-	out, code = c.Walhaven("wait", lsn, "--timeout", "1h")
+	within, cancel := context.WithTimeout(ctx, cluster.Deadline) // Connecting to one that hangs takes two minutes.
+	defer cancel()
+	said, err := exec.CommandContext(within, filepath.Join(cluster.Programs(t), "walhaven"), "--cluster", c.Dir(), "wait", lsn, "--timeout", "1h").CombinedOutput()
 	c.Signal("safekeeper-1", syscall.SIGCONT)
-	require.Zero(t, code, "the first one hangs, the others know: %s", out)
-	require.Contains(t, out, "DURABLE: "+lsn)
+	require.NoError(t, err, "the first one hangs, the others know: %s", said)
+	require.Contains(t, string(said), "DURABLE: "+lsn)
 
 	resp, err := http.Get("http://" + c.Safekeepers[1].HTTP + "/v1/durable?wait=2s&lsn=" + url.QueryEscape(lsn)) //nolint:noctx // A test's.
 	require.NoError(t, err)
