@@ -23,15 +23,9 @@ func (l *local) checkServer(ctx context.Context) error {
 		return err
 	}
 	l.say("+ walproposer check --pgdata %s", l.Postgres.DataDir)
-	o := walproposer.CheckOptions{
+	v, err := walproposer.Check(ctx, walproposer.CheckOptions{
 		DataDir: l.Postgres.DataDir, Slot: l.slot(), Safekeepers: conninfos, Tenant: l.Tenant, Timeline: l.Timeline.String(),
-	}
-	v, err := walproposer.Check(ctx, o)
-	if err == nil && v.Fetchable {
-		l.say("  %s: %s", v.Action, v.Reason)
-		l.say("+ walproposer check --fetch-wal --pgdata %s", l.Postgres.DataDir)
-		v, err = walproposer.Fetch(ctx, o)
-	}
+	})
 	if err != nil {
 		return fmt.Errorf("check the data directory before it is started: %w", err)
 	}

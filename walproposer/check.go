@@ -50,9 +50,6 @@ type Verdict struct {
 	Timeline wal.TTID
 	// Prepared says that the directory is a standby's already.
 	Prepared bool
-	// Fetchable says that it lacks no more than the last WAL before its server crashed:
-	// with Fetch it may start as primary.
-	Fetchable bool
 }
 
 // check is one call of Check.
@@ -69,30 +66,25 @@ type check struct {
 // not be, naming the position and the way out; other errors, such as one without
 // a quorum, say that nothing is known. It tries until ctx ends.
 func Check(ctx context.Context, o CheckOptions) (*Verdict, error) {
-	c, v, err := examine(ctx, o)
+	c, err := newCheck(o)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.checkMarker(); err != nil {
+		return nil, err
+	}
+	if c.dir.Recovery {
+		return nil, refuse("%s is about to be recovered from an archive (recovery.signal), which ends on a new timeline", o.DataDir).
+			hint("Recover it without this check, and found a new walhaven timeline for it.")
+	}
+	if err := c.resolve(ctx); err != nil {
+		return nil, err
+	}
+	v, err := c.look(ctx)
 	if err != nil {
 		return nil, err
 	}
 	return c.judge(ctx, v)
-}
-
-// examine reads the directory and looks at the quorum.
-func examine(ctx context.Context, o CheckOptions) (c *check, v view, err error) {
-	if c, err = newCheck(o); err != nil {
-		return nil, v, err
-	}
-	if err := c.checkMarker(); err != nil {
-		return nil, v, err
-	}
-	if c.dir.Recovery {
-		return nil, v, refuse("%s is about to be recovered from an archive (recovery.signal), which ends on a new timeline", o.DataDir).
-			hint("Recover it without this check, and found a new walhaven timeline for it.")
-	}
-	if err := c.resolve(ctx); err != nil {
-		return nil, v, err
-	}
-	v, err = c.look(ctx)
-	return c, v, err
 }
 
 // resolve finds the timeline.
@@ -186,7 +178,6 @@ func (c *check) judge(ctx context.Context, v view) (*Verdict, error) {
 		if d.End >= end {
 			out.Reason = "it is a standby's, or a base backup's: " + out.Reason
 		}
-		out.Fetchable = fetchable(d, c.marked, end, v.Proof.TLIHistory.Last)
 		return out, c.canFollow(v)
 	default:
 		out.Action, out.Reason = StartPrimary, fmt.Sprintf("it holds all WAL of the quorum, up to %s, and its own up to %s", end, d.End)

@@ -19,7 +19,6 @@ type CheckConfig struct {
 	Slot          string        `name:"slot" default:"walhaven" help:"The walproposer's replication slot."`
 	TakeoverAfter time.Duration `name:"takeover-after" default:"5s" help:"How long every walproposer must have been silent before the directory may become the primary."`
 	Takeover      bool          `name:"takeover" help:"Do not wait for that."`
-	FetchWAL      bool          `name:"fetch-wal" help:"When its server crashed and lacks the last WAL alone, as under --early-push: write that to pg_wal, so that it may start as primary."`
 	WriteStandby  bool          `name:"write-standby" help:"When it has to start as standby: write standby.signal and primary_conninfo, and end with 0."`
 	Timeout       time.Duration `name:"timeout" default:"1m" help:"Give up after so long without a quorum."`
 
@@ -52,12 +51,6 @@ func (c *CheckConfig) run(ctx context.Context, all *Config, stdout, stderr io.Wr
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
 	v, err := Check(ctx, o)
-	if err == nil && v.Fetchable && c.FetchWAL {
-		if _, err := fmt.Fprintf(stdout, "fetching: %s\n", v.Reason); err != nil {
-			return err
-		}
-		v, err = Fetch(ctx, o)
-	}
 	switch {
 	case judge(err) != nil:
 		return daemon.WithExit(daemon.ExitRefused, err)
