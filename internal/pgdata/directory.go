@@ -101,7 +101,8 @@ func (d *Directory) has(name string) bool {
 	return err == nil
 }
 
-// checkStopped refuses a directory whose postmaster.pid names a live process.
+// checkStopped refuses a directory whose postmaster.pid names a live process that
+// is its server.
 func (d *Directory) checkStopped() error {
 	text, err := d.read("postmaster.pid")
 	if errors.Is(err, fs.ErrNotExist) {
@@ -115,10 +116,22 @@ func (d *Directory) checkStopped() error {
 	if err != nil || pid <= 1 {
 		return nil //nolint:nilerr // PostgreSQL takes such a file for a leftover, too.
 	}
-	if err := syscall.Kill(pid, 0); err == nil || errors.Is(err, syscall.EPERM) {
+	if err := syscall.Kill(pid, 0); (err == nil || errors.Is(err, syscall.EPERM)) && d.mayBeHome(pid) {
 		return fmt.Errorf("%w (process %d)", ErrRunning, pid)
 	}
 	return nil
+}
+
+// mayBeHome says whether a live process can be the directory's server, whose working
+// directory it is. The file outlives a crash of the machine, after which another
+// program has the number. Who may not look takes it for the server.
+func (d *Directory) mayBeHome(pid int) bool {
+	at, err := os.Stat(fmt.Sprintf("/proc/%d/cwd", pid))
+	if err != nil {
+		return true
+	}
+	here, err := os.Stat(d.Path)
+	return err != nil || os.SameFile(at, here)
 }
 
 func (d *Directory) readHistory() error {

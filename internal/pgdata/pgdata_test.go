@@ -2,6 +2,7 @@ package pgdata_test
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -59,8 +60,12 @@ func TestStoppedDirectories(t *testing.T) {
 
 	require.NoError(t, s.Exec(ctx, "CREATE TABLE t AS SELECT generate_series(1, 100000) AS i; SELECT pg_switch_wal(); INSERT INTO t VALUES (1)"))
 	require.NoError(t, s.Stop(ctx, compute.Fast))
+	// Its machine crashed, and the number is another program's now.
+	left := filepath.Join(s.DataDir(), "postmaster.pid")
+	require.NoError(t, os.WriteFile(left, fmt.Appendln(nil, os.Getpid()), 0o600))
 	d, err := pgdata.Open(s.DataDir(), "walhaven")
 	require.NoError(t, err)
+	require.NoError(t, os.Remove(left))
 	if c := controldata(t, s); c != nil {
 		require.Equal(t, c["Database system identifier"], d.SystemID.String())
 		require.Equal(t, lsn(t, c["Latest checkpoint location"]), d.Checkpoint)
