@@ -115,9 +115,9 @@ mutants: check-go pg ## Remove each protection in turn and show the test that th
 chaos: check-go pg ## Break machines, processes and links under clients (TIME=1h)
 	WALHAVEN_CHAOS_TIME=$(TIME) WALHAVEN_TEST_NEED_PG=1 $(GO) test -count=1 -v -timeout 24h -run 'TestChaos$$' ./test/chaos
 
-# On every core. Of two cores, a million takes about an hour and a half, the quarter million
-# besides in which operators change the membership 20 minutes, and the ten thousand on the
-# real log 8. FIRST goes on where a run was stopped.
+# On every core. Of two cores, a million takes half an hour or more, the quarter million besides
+# in which operators change the membership 10 minutes, and the ten and five thousand on the real
+# log 20. FIRST goes on where a run was stopped.
 .PHONY: sim
 sim: export GOGC = 400
 sim: check-go ## Simulated schedules of the consensus (SEEDS=n FIRST=seed)
