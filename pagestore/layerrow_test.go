@@ -89,6 +89,17 @@ func TestEntriesShareRows(t *testing.T) {
 	check()
 }
 
+// TestRowsAreInOrder: what reads would call damaged is not written, however it came.
+func TestRowsAreInOrder(t *testing.T) {
+	lw := layerWriter{rows: rowGroup{limit: 1 << 10}}
+	at := func(lsn wal.LSN, ord uint16) *item { return &item{lsn: lsn, ord: ord, stored: []byte{byte(Delta), 1}} }
+	require.NoError(t, lw.add(at(0x30, 1)))
+	require.NoError(t, lw.add(at(0x30, 0)))
+	require.ErrorIs(t, lw.add(at(0x30, 0)), errRow, "twice")
+	require.ErrorIs(t, lw.add(at(0x38, 0)), errRow, "newer")
+	require.NoError(t, lw.add(at(0x28, 5)))
+}
+
 // Layers that were written before rows had several entries are read, and merged
 // with later ones. The files are of a program of that time.
 func TestLayersOfVersion1(t *testing.T) {

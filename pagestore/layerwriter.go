@@ -57,6 +57,10 @@ const rowsOfBlock = 4
 
 // add appends an entry; entries come in the order of layers.
 func (lw *layerWriter) add(it *item) error {
+	// Pebble looks at the places of rows only.
+	if g := &lw.rows; g.entries > 0 && it.key == g.key && !older(it, g) {
+		return fmt.Errorf("write layer: entry at %s behind one at %s: %w", it.lsn, g.lsn, errRow)
+	}
 	if lw.info.Entries == 0 {
 		lw.info.First = it.key
 	}
@@ -73,6 +77,9 @@ func (lw *layerWriter) add(it *item) error {
 	}
 	return lw.set(it.key, it.lsn, it.ord, it.stored)
 }
+
+// older says whether an entry belongs behind those of a row.
+func older(it *item, g *rowGroup) bool { return it.lsn < g.lsn || it.lsn == g.lsn && it.ord < g.ord }
 
 // endRow writes the row that has been gathered, if there is one.
 func (lw *layerWriter) endRow() error {
