@@ -113,9 +113,10 @@ func (d *Directory) checkStopped() error {
 	}
 	line, _, _ := strings.Cut(string(text), "\n")
 	pid, err := strconv.Atoi(strings.TrimSpace(line))
-	if err != nil || pid <= 1 {
-		return nil //nolint:nilerr // PostgreSQL takes such a file for a leftover, too.
+	if err != nil || pid == 0 {
+		return nil //nolint:nilerr // No server has finished that line, or ever will.
 	}
+	pid = max(pid, -pid) // A server of a single user has its number with a minus.
 	if err := syscall.Kill(pid, 0); (err == nil || errors.Is(err, syscall.EPERM)) && d.mayBeHome(pid) {
 		return fmt.Errorf("%w (process %d)", ErrRunning, pid)
 	}
@@ -124,14 +125,25 @@ func (d *Directory) checkStopped() error {
 
 // mayBeHome says whether a live process can be the directory's server, whose working
 // directory it is. The file outlives a crash of the machine, after which another
-// program has the number. Who may not look takes it for the server.
+// program has the number. Who may not look goes by the owner, and where even that is
+// hidden takes it for the server.
 func (d *Directory) mayBeHome(pid int) bool {
-	at, err := os.Stat(fmt.Sprintf("/proc/%d/cwd", pid))
+	here, err := os.Stat(d.Path)
 	if err != nil {
 		return true
 	}
-	here, err := os.Stat(d.Path)
-	return err != nil || os.SameFile(at, here)
+	if at, err := os.Stat(fmt.Sprintf("/proc/%d/cwd", pid)); err == nil {
+		return os.SameFile(at, here)
+	}
+	process, err := os.Stat(fmt.Sprintf("/proc/%d", pid))
+	return err != nil || owner(process) == owner(here)
+}
+
+func owner(info fs.FileInfo) uint32 {
+	if s, ok := info.Sys().(*syscall.Stat_t); ok {
+		return s.Uid
+	}
+	return 0
 }
 
 func (d *Directory) readHistory() error {

@@ -18,7 +18,8 @@ type Label struct {
 }
 
 // ParseLabel reads the content of backup_label
-// (src/backend/access/transam/xlogbackup.c).
+// (src/backend/access/transam/xlogbackup.c). pg_rewind's names the timeline by the
+// segment alone.
 func ParseLabel(content []byte) (Label, error) {
 	var l Label
 	for line := range bytes.Lines(content) {
@@ -26,8 +27,10 @@ func ParseLabel(content []byte) (Label, error) {
 		var err error
 		switch key {
 		case "START WAL LOCATION":
-			text, _, _ := strings.Cut(value, " ")
-			l.Start, err = wal.ParseLSN(text)
+			at, segment, _ := strings.Cut(value, " (file ")
+			if l.Start, err = wal.ParseLSN(at); err == nil && l.TLI == 0 {
+				_, _ = fmt.Sscanf(segment, "%8X", &l.TLI) // Else another line says it.
+			}
 		case "START TIMELINE":
 			_, err = fmt.Sscanf(value, "%d", &l.TLI)
 		case "INCREMENTAL FROM LSN":

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -65,6 +66,15 @@ func TestStoppedDirectories(t *testing.T) {
 	require.NoError(t, os.WriteFile(left, fmt.Appendln(nil, os.Getpid()), 0o600))
 	d, err := pgdata.Open(s.DataDir(), "walhaven")
 	require.NoError(t, err)
+	// One for a single user is a server, too.
+	inside := exec.CommandContext(ctx, "sleep", "infinity")
+	inside.Dir = s.DataDir()
+	require.NoError(t, inside.Start())
+	require.NoError(t, os.WriteFile(left, fmt.Appendln(nil, -inside.Process.Pid), 0o600))
+	_, err = pgdata.Open(s.DataDir(), "walhaven")
+	require.ErrorIs(t, err, pgdata.ErrRunning)
+	require.NoError(t, inside.Process.Kill())
+	require.Error(t, inside.Wait())
 	require.NoError(t, os.Remove(left))
 	if c := controldata(t, s); c != nil {
 		require.Equal(t, c["Database system identifier"], d.SystemID.String())
@@ -119,4 +129,21 @@ func FuzzParse(f *testing.F) {
 		}
 		_, _ = pgdata.ParseSlot(b)
 	})
+}
+
+// TestLabels: pg_basebackup's has a line for the timeline, pg_rewind's (createBackupLabel
+// in src/bin/pg_rewind/pg_rewind.c) has not.
+func TestLabels(t *testing.T) {
+	for name, content := range map[string]string{
+		"pg_basebackup": "START WAL LOCATION: 0/2000028 (file 000000030000000000000002)\nCHECKPOINT LOCATION: 0/2000060\nBACKUP METHOD: streamed\n" +
+			"BACKUP FROM: primary\nSTART TIME: 2026-03-01 10:42:04 UTC\nLABEL: pg_basebackup base backup\nSTART TIMELINE: 3\n",
+		"pg_rewind": "START WAL LOCATION: 0/2000028 (file 000000030000000000000002)\nCHECKPOINT LOCATION: 0/2000060\nBACKUP METHOD: pg_rewind\n" +
+			"BACKUP FROM: standby\nSTART TIME: 2026-03-01 10:42:04 UTC\n",
+	} {
+		l, err := pgdata.ParseLabel([]byte(content))
+		require.NoError(t, err, name)
+		require.Equal(t, pgdata.Label{Start: 0x2000028, TLI: 3}, l, name)
+	}
+	_, err := pgdata.ParseLabel([]byte("BACKUP METHOD: pg_rewind\n"))
+	require.Error(t, err)
 }
