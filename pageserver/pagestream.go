@@ -90,16 +90,18 @@ type pageJob struct {
 }
 
 func (p *pageSession) run(ctx context.Context) error {
+	held := false // answers are in the stream's buffer, which those that wait do not send
 	for {
 		n, err := p.receive()
 		if err != nil {
 			return p.ended(ctx, err)
 		}
 		for i := range n {
-			p.begin(ctx, &p.jobs[i], n == 1)
+			p.begin(ctx, &p.jobs[i], n == 1 && !held)
 		}
 		err = p.answerAll(n)
-		if err == nil && !p.stream.Buffered() {
+		held = p.stream.Buffered()
+		if err == nil && !held {
 			err = p.stream.Flush()
 		}
 		if err != nil {
