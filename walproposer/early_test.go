@@ -252,10 +252,16 @@ func TestEarlyPushUnderLoad(t *testing.T) {
 	require.Equal(t, fmt.Sprint(acked), n)
 	early, received := p.counter(earlyBytes), p.counter("walhaven_walproposer_received_bytes_total")
 	t.Logf("%.0f of %.0f bytes were pushed early", early, received)
-	require.NoError(t, w.pg.Stop(w.ctx(), compute.Fast))
+	w.endsWithTheQuorum(p)
+}
+
+// endsWithTheQuorum stops the server in order, whose WAL the quorum has to its end.
+func (w *world) endsWithTheQuorum(p *proposer) {
+	w.t.Helper()
+	require.NoError(w.t, w.pg.Stop(w.ctx(), compute.Fast))
 	p.stop()
 	v := w.checks(w.pg.DataDir(), walproposer.StartPrimary)
-	require.Equal(t, v.Own, v.Quorum)
+	require.Equal(w.t, v.Own, v.Quorum)
 }
 
 // A bulk load comes by the stream, as without early push, though PostgreSQL writes it
@@ -274,10 +280,7 @@ func TestBulkLoadComesByTheStream(t *testing.T) {
 	require.Less(t, early, received/8)
 	t.Logf("%.0f of %.0f bytes were pushed early", early, received)
 	w.awaitEarly(p)
-	require.NoError(t, w.pg.Stop(w.ctx(), compute.Fast))
-	p.stop()
-	v := w.checks(w.pg.DataDir(), walproposer.StartPrimary)
-	require.Equal(t, v.Own, v.Quorum)
+	w.endsWithTheQuorum(p)
 }
 
 // Where pg_wal is not at hand the stream does everything.

@@ -14,16 +14,23 @@ import (
 	"github.com/walhaven/walhaven/walproposer"
 )
 
+// withLedger starts a server whose commits wait for the quorum, and its walproposer.
+func withLedger(t *testing.T) (w *world, o walproposer.Options, p *proposer) {
+	t.Helper()
+	w = newWorld(t, computetest.Options{})
+	w.demandQuorum()
+	o = w.options()
+	o.Ledger = filepath.Join(t.TempDir(), "rpo.jsonl")
+	p = w.propose(o)
+	p.streams()
+	return w, o, p
+}
+
 // A setting that lets commits return without the quorum is recorded while it
 // holds, by a walproposer that is killed and started in between, too.
 func TestIntervalsWithoutTheQuorumAreRecorded(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, computetest.Options{})
-	w.demandQuorum()
-	o := w.options()
-	o.Ledger = filepath.Join(t.TempDir(), "rpo.jsonl")
-	p := w.propose(o)
-	p.streams()
+	w, o, p := withLedger(t)
 	intervals := func(n int, over bool) (last walproposer.Interval) {
 		t.Helper()
 		require.Eventually(t, func() bool {
@@ -55,12 +62,7 @@ func TestIntervalsWithoutTheQuorumAreRecorded(t *testing.T) {
 // one of it is connected, though the walproposer is called synchronous as well.
 func TestIntervalsInWhichAnotherAcknowledgesAreRecorded(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, computetest.Options{})
-	w.demandQuorum()
-	o := w.options()
-	o.Ledger = filepath.Join(t.TempDir(), "rpo.jsonl")
-	p := w.propose(o)
-	p.streams()
+	w, _, p := withLedger(t)
 	require.NoError(t, w.pg.Set(w.ctx(), map[string]string{"synchronous_standby_names": "ANY 1 (walhaven, other)"}))
 	other, err := w.pg.ReceiveWAL(t.Context(), filepath.Join(computetest.TempDir(t), "wal"), "--synchronous", "-d", "application_name=other")
 	require.NoError(t, err)
@@ -86,12 +88,7 @@ func TestIntervalsInWhichAnotherAcknowledgesAreRecorded(t *testing.T) {
 // hears when it is back, and a walproposer on another machine, with no ledger of its
 // own, brings it to a member that has lost its disk.
 func TestLedgerIsOnTheQuorum(t *testing.T) {
-	w := newWorld(t, computetest.Options{})
-	w.demandQuorum()
-	o := w.options()
-	o.Ledger = filepath.Join(t.TempDir(), "rpo.jsonl")
-	p := w.propose(o)
-	p.streams()
+	w, o, p := withLedger(t)
 	w.keepers[2].down()
 	require.NoError(t, w.pg.Set(w.ctx(), map[string]string{"synchronous_commit": "local"}))
 	kept := func(what string, which ...int) (rows []replication.Row) {
