@@ -2,8 +2,8 @@ package replication
 
 import (
 	"context"
+	"errors"
 	"net"
-	"strings"
 	"testing"
 	"time"
 
@@ -53,61 +53,80 @@ func bulkLoad(t *testing.T, frames int) (n *node, p *proposer) {
 	return n, p
 }
 
-// In a bulk load one sync covers a MiB, and no more; nothing is acknowledged
-// before the sync that covers it, however much more has come.
-func TestBulkLoadIsSyncedAtEachMiB(t *testing.T) {
-	const perSync = maxUnsynced / pushwal.MaxAppend
-	data := someWAL(4 * maxUnsynced)
-	n, p := bulkLoad(t, (len(data)+pushwal.MaxAppend-1)/pushwal.MaxAppend)
-	n.log.taken()
-	release := n.log.hold()
-	defer release()
+// loading sends so much WAL as a bulk load to a node whose syncs are held, and returns
+// once the node takes no more: what it answers, until it has acknowledged all or the
+// connection ends, and how to let the syncs go.
+func loading(t *testing.T, n *node, p *proposer, data []byte) (answers chan *pushwal.AppendResponse, release func()) {
+	t.Helper()
+	release = n.log.hold()
+	t.Cleanup(release)
 	before := n.log.syncs.Load()
 	sent := make(chan struct{})
 	go func() {
 		defer close(sent)
 		for at := 0; at < len(data); at += pushwal.MaxAppend {
-			p.append(1, testBase+wal.LSN(at), data[at:min(at+pushwal.MaxAppend, len(data))], 0)
+			header, part := p.frame(1, testBase+wal.LSN(at), data[at:min(at+pushwal.MaxAppend, len(data))], 0)
+			if p.stream.Send(header, part) != nil || p.stream.Flush() != nil {
+				return // The session has ended.
+			}
 		}
 	}()
-	answers := make(chan *pushwal.AppendResponse, 64)
+	answers = make(chan *pushwal.AppendResponse, 1024)
 	go func() {
 		defer close(answers)
 		for flush := wal.LSN(0); flush < testBase+wal.LSN(len(data)); {
-			r := p.response()
+			payload, err := p.stream.Receive()
+			var r pushwal.AppendResponse
+			if err != nil || p.codec.DecodeAppendResponse(payload, &r) != nil {
+				return
+			}
 			flush = r.FlushLSN
-			answers <- r
+			answers <- &r
 		}
+		<-sent
 	}()
-	waitFor(t, func() bool { return n.log.syncs.Load() > before })
-	require.Equal(t, testBase+maxUnsynced, n.log.Positions().Write, "a sync covers a MiB though more has come")
+	waitFor(t, func() bool { return n.log.Positions().Write >= testBase+maxUnsynced+maxAhead })
+	require.Equal(t, before+1, n.log.syncs.Load(), "one sync at a time")
+	return answers, release
+}
+
+// In a bulk load a sync begins at each MiB, or when the one before has ended, while
+// more is taken, but not without bounds; nothing is acknowledged before the sync that
+// covers it.
+func TestBulkLoadIsTakenWhileItIsSynced(t *testing.T) {
+	data := someWAL(maxAhead + 4*maxUnsynced)
+	n, p := bulkLoad(t, (len(data)+pushwal.MaxAppend-1)/pushwal.MaxAppend)
+	answers, release := loading(t, n, p, data)
 	select {
 	case r := <-answers:
 		t.Fatalf("acknowledged up to %s before the first sync has ended", r.FlushLSN)
 	case <-time.After(50 * time.Millisecond): // the negative needs a moment to be wrong in
 	}
+	require.Equal(t, testBase+maxUnsynced+maxAhead, n.log.Positions().Write, "no more is taken before the sync has ended")
 	release()
 	var last wal.LSN
 	for r := range answers {
+		require.LessOrEqual(t, r.FlushLSN, n.log.Positions().Flush)
 		last = r.FlushLSN
 	}
 	require.Equal(t, testBase+wal.LSN(len(data)), last)
-	<-sent
+}
 
-	var runs []int
-	unsynced := 0
-	for _, op := range n.log.taken() {
-		switch {
-		case strings.HasPrefix(op, "append"):
-			unsynced++
-		case op == "sync":
-			runs = append(runs, unsynced)
-			unsynced = 0
-		}
-	}
-	require.GreaterOrEqual(t, len(runs), 4)
-	require.Equal(t, []int{perSync, perSync, perSync}, runs[:3])
-	for _, run := range runs {
-		require.LessOrEqual(t, run, perSync)
+// A sync that fails while more is taken ends the session, which acknowledges nothing.
+func TestFailedSyncEndsABulkLoad(t *testing.T) {
+	data := someWAL(maxAhead + 4*maxUnsynced)
+	n, p := bulkLoad(t, (len(data)+pushwal.MaxAppend-1)/pushwal.MaxAppend)
+	answers, release := loading(t, n, p, data)
+	broken := errors.New("the disk is broken")
+	n.log.syncErr.Store(&broken)
+	release()
+	select {
+	case err := <-p.served:
+		p.served <- err // for the end of the test
+		require.ErrorIs(t, err, broken)
+	case r := <-answers:
+		t.Fatalf("acknowledged up to %s", r.FlushLSN)
+	case <-time.After(patience):
+		t.Fatal("the session does not end")
 	}
 }

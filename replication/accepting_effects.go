@@ -31,7 +31,7 @@ func (a *Accepting) execute(s *pushSession, e *consensus.Effects) error {
 		a.acceptor.Appended(p.Write, p.WriteRecord)
 	}
 	if e.NeedSync {
-		s.owe()
+		s.debt.owe()
 	}
 	for _, out := range e.Send {
 		if to := a.sessions[out.Conn]; to != nil {

@@ -29,7 +29,7 @@ func (s *pushSession) note(m pushwal.ProposerMessage) {
 		office = m.Term == a.Term()
 	case *pushwal.AppendRequest:
 		if office = m.Term == a.Term(); office {
-			s.unsynced += len(m.WAL)
+			s.debt.bytes += len(m.WAL)
 			a.metrics.requests.Inc()
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"io"
 	"time"
 
-	"github.com/walhaven/walhaven/internal/invariant"
 	"github.com/walhaven/walhaven/protocol"
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/replication/consensus"
@@ -17,9 +16,6 @@ const (
 	// pushIdle ends a session whose proposer said nothing for so long (Neon's
 	// limit; a proposer that streams says something each second).
 	pushIdle = 600 * time.Second
-	// maxUnsynced is how many bytes of WAL one session takes in before it syncs,
-	// though more is waiting.
-	maxUnsynced = 1 << 20
 	// bulk is the length of a message of a bulk load, longest that of the longest one
 	// with WAL and what frames it.
 	bulk    = 32 << 10
@@ -71,11 +67,10 @@ type pushSession struct {
 	out       outbox
 
 	// Of the session's goroutine.
-	request  pushwal.AppendRequest // reused for each frame
-	owing    bool                  // a sync is owed
-	owingFor time.Time             // since when
-	unsynced int                   // bytes taken since the last sync
-	length   int                   // of the last message
+	request pushwal.AppendRequest // reused for each frame
+	length  int                   // of the last message
+	debt    debt
+	aside   chan error // what the sync ends with that runs while more is taken; nil: none does
 
 	ended error // set by a failure elsewhere; under accepting.mu
 }
@@ -105,8 +100,9 @@ func (a *Accepting) Serve(ctx context.Context, stream *protocol.CopyStream, o Pu
 	err := s.run(o.Greeting)
 	close(done)
 	if err != nil {
-		// Frees the other half when the peer does not read.
+		// Frees whoever sends to a peer that does not read.
 		stream.Abort(err)
+		_ = s.awaitAside() // The session failed already.
 	}
 	select {
 	case <-finished:
@@ -157,10 +153,8 @@ func (s *pushSession) run(greeting *pushwal.ProposerGreeting) error {
 			return err
 		}
 		s.length = len(payload)
-		if s.owing && (s.unsynced >= maxUnsynced || !s.hasMore()) {
-			if err := s.sync(); err != nil {
-				return err
-			}
+		if err := s.pay(); err != nil {
+			return err
 		}
 	}
 }
@@ -178,10 +172,8 @@ func (s *pushSession) hasMore() bool {
 // finish makes durable what the proposer left behind: a vote would have to do
 // it otherwise.
 func (s *pushSession) finish(cause error) error {
-	if s.owing {
-		if err := s.sync(); err != nil && errors.Is(cause, io.EOF) {
-			return err
-		}
+	if err := s.payAll(); err != nil && errors.Is(cause, io.EOF) {
+		return err
 	}
 	if errors.Is(cause, io.EOF) || errors.Is(cause, protocol.ErrPeerClosed) {
 		return nil
@@ -265,45 +257,6 @@ func (s *pushSession) stepLocked(m pushwal.ProposerMessage) error {
 	}
 	s.note(m)
 	return nil
-}
-
-// owe notes that a sync is owed to the proposer.
-func (s *pushSession) owe() {
-	if !s.owing {
-		s.owing, s.owingFor = true, time.Now()
-	}
-}
-
-// sync makes durable what was appended, here and elsewhere, and sends the
-// answers that this made possible.
-func (s *pushSession) sync() error {
-	a := s.accepting
-	invariant.Point("accepting/sync/before")
-	if err := a.log.Sync(); err != nil {
-		return diskError(fmt.Errorf("sync WAL: %w", err))
-	}
-	invariant.Point("accepting/sync/after")
-	since := s.owingFor
-	s.owing, s.unsynced = false, 0
-	if err := s.synced(); err != nil {
-		return err
-	}
-	err := s.deliver()
-	a.metrics.answer.Observe(time.Since(since).Seconds())
-	return err
-}
-
-func (s *pushSession) synced() error {
-	a := s.accepting
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if s.ended != nil {
-		return s.ended
-	}
-	// Read under the lock: the log may have been cut while the sync ran.
-	p := a.log.Positions()
-	effects := a.acceptor.Synced(p.Flush, p.FlushRecord)
-	return a.execute(s, &effects)
 }
 
 // end makes the session fail with err; a.mu is held.

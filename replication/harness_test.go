@@ -35,6 +35,7 @@ type gatedLog struct {
 	*walstore.Store
 	syncs   atomic.Int64
 	saveErr atomic.Pointer[error]
+	syncErr atomic.Pointer[error] // of the next sync
 	// appended is called after each append, before the session goes on; nil: nothing is.
 	appended func()
 
@@ -80,6 +81,9 @@ func (l *gatedLog) Sync() error {
 	l.mu.Unlock()
 	if gate != nil {
 		<-gate
+	}
+	if err := l.syncErr.Swap(nil); err != nil {
+		return *err
 	}
 	return l.Store.Sync()
 }
@@ -244,11 +248,17 @@ func (p *proposer) lead(term wal.Term) {
 
 func (p *proposer) append(term wal.Term, begin wal.LSN, data []byte, commit wal.LSN) {
 	p.t.Helper()
+	header, part := p.frame(term, begin, data, commit)
+	p.send(header, part)
+}
+
+// frame is a message in two parts.
+func (p *proposer) frame(term wal.Term, begin wal.LSN, data []byte, commit wal.LSN) (header, part []byte) {
 	m := &pushwal.AppendRequest{
 		Generation: 1, Term: term, Begin: begin, End: begin + wal.LSN(len(data)), CommitLSN: commit,
 		TLI: 1, CRC: pushwal.Checksum(data),
 	}
-	p.send(p.codec.AppendAppendRequestHeader(nil, m), data)
+	return p.codec.AppendAppendRequestHeader(nil, m), data
 }
 
 func (p *proposer) response() *pushwal.AppendResponse {
