@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"github.com/walhaven/walhaven/protocol/walstream"
 	"github.com/walhaven/walhaven/wal"
@@ -37,6 +38,12 @@ type early struct {
 	came  bool          // the stream has brought something
 	begun chan struct{} // closed then
 
+	held atomic.Uint64 // by a quorum
+	// want is what a quorum must have before there is something to look for, 0: that
+	// waits for nobody. It is set before held is looked at, and looked at after held
+	// was set.
+	want atomic.Uint64
+
 	mu    sync.Mutex
 	pace  pace
 	tail  *waltail.Tail // nil: it cannot be told what is WAL
@@ -44,7 +51,7 @@ type early struct {
 	no    wal.SegmentNo // of file
 	file  *os.File
 	buf   []byte
-	watch *segmentWatch // nil before the election
+	watch *segmentWatch
 }
 
 // newEarly is ready for the first byte of the main connection. It fails where
@@ -54,10 +61,14 @@ func newEarly(ctx context.Context, t *tap) (*early, error) {
 	if err != nil {
 		return nil, err
 	}
+	w, err := newSegmentWatch()
+	if err != nil {
+		return nil, err
+	}
 	server := &t.s.server
 	return &early{
-		t: t, dir: dir, tli: server.TLIHistory.Last, sent: make([]byte, largeRead/2), begun: make(chan struct{}),
-		pace: pace{flushed: t.main}, buf: make([]byte, largeRead),
+		t: t, dir: dir, watch: w, tli: server.TLIHistory.Last, sent: make([]byte, largeRead/2), begun: make(chan struct{}),
+		pace: pace{flushed: t.main, score: trialScore}, buf: make([]byte, largeRead),
 		tail: waltail.New(walrecord.ScannerOptions{
 			Start: t.main, SegmentSize: server.SegmentSize, PGVersion: server.PGVersion, SystemID: server.SystemID, MaxTLI: server.TLIHistory.Last,
 		}),
@@ -108,8 +119,8 @@ func (e *early) receive(ctx context.Context, m *walstream.XLogData, n int) error
 func (e *early) leftToStream(flushed wal.LSN) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	was := e.pace.bulk
-	if e.pace.hear(flushed); was && !e.pace.bulk && e.watch != nil {
+	was := e.pace.rests()
+	if e.pace.hear(flushed); was && !e.pace.rests() {
 		e.watch.ring()
 	}
 	return e.pace.bulk && e.ahead.Len() == 0
@@ -130,6 +141,9 @@ func (e *early) stream(ctx context.Context, at wal.LSN, data []byte) error {
 		return e.mismatch(at, pushed, data)
 	}
 	rest := data[len(pushed):]
+	if !e.pace.bulk {
+		e.judge(len(rest) == 0)
+	}
 	if len(rest) == 0 {
 		return nil
 	}
@@ -141,10 +155,21 @@ func (e *early) stream(ctx context.Context, at wal.LSN, data []byte) error {
 	if err := e.t.take(ctx, e.t.at, rest); err != nil {
 		return err
 	}
-	if e.watch != nil && !e.pace.bulk && (e.file == nil || e.t.s.server.SegmentSize.SegmentNo(e.t.at) != e.no) {
+	if e.want.Load() != 0 {
+		e.want.Store(uint64(e.t.at))
+	}
+	if !e.pace.rests() && (e.file == nil || e.t.s.server.SegmentSize.SegmentNo(e.t.at) != e.no) {
 		e.watch.ring() // Another file has to be watched.
 	}
 	return nil
+}
+
+// judge goes on to push early once that has rested.
+func (e *early) judge(pushed bool) {
+	was := e.pace.rests()
+	if e.pace.judge(pushed); was && !e.pace.rests() {
+		e.watch.ring()
+	}
 }
 
 // mismatch ends the walproposer: what a quorum may have is not PostgreSQL's.
@@ -168,6 +193,7 @@ func (e *early) lose(err error) {
 // run pushes what appears in pg_wal once there is a term. Without pg_wal it
 // leaves everything to the stream.
 func (e *early) run(ctx context.Context) error {
+	defer e.close()
 	for _, c := range []<-chan struct{}{e.t.s.term.d.Elected(), e.begun} {
 		select {
 		case <-c:
@@ -175,23 +201,14 @@ func (e *early) run(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
-	w, err := newSegmentWatch()
-	if err != nil {
-		e.t.s.logger.Warn("cannot push early", "err", err)
-		return nil
-	}
-	e.mu.Lock()
-	e.watch = w
-	e.mu.Unlock()
-	defer e.close()
-	defer context.AfterFunc(ctx, w.ring)()
+	defer context.AfterFunc(ctx, e.watch.ring)()
 	e.t.s.metrics.earlyOn.Set(1)
 	for ctx.Err() == nil {
-		bulk, err := e.advance(ctx)
+		writes, err := e.advance(ctx)
 		if err != nil {
 			return err
 		}
-		if err := w.wait(!bulk); err != nil {
+		if err := e.watch.wait(writes); err != nil {
 			return fmt.Errorf("wait for writes to pg_wal: %w", err)
 		}
 	}
@@ -203,15 +220,27 @@ func (e *early) close() {
 	defer e.mu.Unlock()
 	e.t.s.metrics.earlyOn.Set(0)
 	e.watch.close()
-	e.watch = nil
 	if e.file != nil {
 		_ = e.file.Close() // Only read.
 		e.file = nil
 	}
 }
 
-// advance pushes all WAL that is there, but of a bulk load.
-func (e *early) advance(ctx context.Context) (bulk bool, err error) {
+// quorumHas says that a quorum has all WAL below l on disk.
+func (e *early) quorumHas(l wal.LSN) {
+	for old := e.held.Load(); uint64(l) > old; old = e.held.Load() {
+		if e.held.CompareAndSwap(old, uint64(l)) {
+			break
+		}
+	}
+	if want := e.want.Load(); want != 0 && uint64(l) >= want {
+		e.watch.ring()
+	}
+}
+
+// advance pushes all WAL that is there, but of a bulk load, and unless some is on its
+// way to the quorum. Writes to pg_wal call for the next look, if nothing else does.
+func (e *early) advance(ctx context.Context) (writes bool, err error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	size := smallRead
@@ -228,9 +257,6 @@ func (e *early) advance(ctx context.Context) (bulk bool, err error) {
 			if err := e.push(ctx, e.buf[:whole]); err != nil {
 				return false, err
 			}
-			if whole+4 <= n && binary.LittleEndian.Uint32(e.buf[whole:]) == 0 {
-				return false, nil // No record follows.
-			}
 			size = smallRead
 			if whole > n-int(wal.BlockSize) {
 				size = largeRead
@@ -238,16 +264,25 @@ func (e *early) advance(ctx context.Context) (bulk bool, err error) {
 		case size == smallRead && e.isWritten(page, n):
 			size = largeRead // A long record, perhaps.
 		default:
-			return false, nil
+			return true, nil
 		}
 	}
-	return e.pace.bulk, nil
+	return !e.pace.rests() && e.want.Load() == 0, nil
 }
 
 // mayPush says whether to look for WAL that can be pushed. In a bulk load it looks at
 // nothing of the tap's.
 func (e *early) mayPush() bool {
-	return !e.pace.bulk && e.tail != nil && !e.t.stopping.Load() && e.tail.Position() == e.t.at && e.pace.mayPush(e.t.at, e.ahead.Len())
+	e.want.Store(0)
+	if e.pace.rests() || e.tail == nil || e.t.stopping.Load() || e.tail.Position() != e.t.at {
+		return false
+	}
+	e.want.Store(uint64(e.t.at))
+	held := wal.LSN(e.held.Load())
+	if e.t.at <= held {
+		e.want.Store(0)
+	}
+	return e.pace.mayPush(e.t.at, held, e.ahead.Len())
 }
 
 // isWritten says whether the page that begins at off in what was read is one of

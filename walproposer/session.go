@@ -225,6 +225,9 @@ func (s *session) held(l wal.LSN) {
 	if l > s.keep {
 		s.queue.Release(l)
 	}
+	if e := s.tap.early; e != nil {
+		e.quorumHas(l)
+	}
 }
 
 // unfillable passes on that a safekeeper cannot be filled, or has caught up.
