@@ -25,6 +25,8 @@ type Config struct {
 	ListenPG   string `name:"listen-pg" default:"127.0.0.1:5454" help:"Address for PostgreSQL connections."`
 	ListenHTTP string `name:"listen-http" default:"127.0.0.1:7676" help:"Address for /metrics, /livez, /readyz and /v1/; empty for none."`
 
+	MaxConnections int `name:"max-connections" default:"5000" help:"Sessions at a time. Each timeline has one of its walproposer, one of each member that catches up and one to each receiver."`
+
 	Pageserver []string `name:"pageserver" placeholder:"HOST:PORT" help:"Pageserver that committed WAL is pushed to; repeatable. WAL stays here until that pageserver has it in an object store (its remote LSN, 0 without one: none has one yet), or --min-free-disk is reached."`
 
 	WALKeepSize        config.Bytes `name:"wal-keep-size" default:"1GiB" help:"WAL that stays below the commit position in any case, per timeline."`
@@ -45,6 +47,8 @@ func (c *Config) check() error {
 		return fmt.Errorf("--id must be at least 1")
 	case c.DataDir == "":
 		return fmt.Errorf("--data-dir is required")
+	case c.MaxConnections < 1:
+		return fmt.Errorf("--max-connections must be at least 1")
 	}
 	for _, addr := range c.Pageserver {
 		if _, _, err := net.SplitHostPort(addr); err != nil {
@@ -58,7 +62,7 @@ func (c *Config) check() error {
 // tests and other programs; ID and DataDir are still to be set.
 func DefaultConfig() Config {
 	return Config{
-		ListenPG: "127.0.0.1:5454", Peer: access.DefaultPeerConfig(),
+		ListenPG: "127.0.0.1:5454", Peer: access.DefaultPeerConfig(), MaxConnections: 5000,
 		WALKeepSize: 1 << 30, MaxSlotWALKeepSize: 10 << 30, WALSenderTimeout: time.Minute,
 		HeadlessAfter: 5 * time.Second,
 	}

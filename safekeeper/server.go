@@ -103,7 +103,7 @@ func New(o Options) (*Server, error) {
 	}
 	s.protocol = protocol.NewServer(s, protocol.Options{
 		Auth: o.Auth, TLS: o.TLS, Logger: s.logger, MaxCopyData: pushwal.MaxMessage,
-		Metrics: protocol.NewMetrics(o.Registerer, program),
+		MaxConnections: o.Config.MaxConnections, Metrics: protocol.NewMetrics(o.Registerer, program),
 	})
 	if o.Registerer != nil {
 		o.Registerer.MustRegister(newTimelineCollector(s.timelines, s.disk))
