@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 
+	"github.com/walhaven/walhaven/internal/pgdata"
 	"github.com/walhaven/walhaven/pagekey"
 	"github.com/walhaven/walhaven/pagestore"
 	"github.com/walhaven/walhaven/redo"
@@ -177,8 +178,8 @@ func TestOffsetOfTheNextMultiXact(t *testing.T) {
 	members, _ := b.page(pagekey.SLRUPage(pagekey.MultiXactMembers, 0), end)
 	require.Equal(t, byte(4), members[2*20+2]) // Member 10: group 2, place 2.
 	require.Equal(t, uint32(800), binary.LittleEndian.Uint32(members[2*20+4+2*4:]))
-	require.EqualValues(t, 2048, b.in.state.u32(checkpointNextMulti))
-	require.EqualValues(t, 12, b.in.state.u32(checkpointNextMultiOffset))
+	require.EqualValues(t, 2048, b.in.state.u32(pgdata.CheckPointNextMulti))
+	require.EqualValues(t, 12, b.in.state.u32(pgdata.CheckPointNextMultiOffset))
 	require.Greater(t, b.in.state.storedXID, uint64(801))
 }
 
@@ -544,8 +545,8 @@ func TestNextXIDIsRoundedUpAcrossTheEpoch(t *testing.T) {
 	b.in.state.storedXID = 1<<32 - 1024
 	end := b.take(walrecord.Record{RMID: walrecord.RmgrHeap, Info: heapTruncate, XID: 0xFFFFFFFE, MainData: put32(5, 0, 0)})
 	raw := b.value(pagekey.Checkpoint(), end)
-	require.EqualValues(t, 1<<32, binary.LittleEndian.Uint64(raw[checkpointNextXID:]))
+	require.EqualValues(t, 1<<32, binary.LittleEndian.Uint64(raw[pgdata.CheckPointNextXID:]))
 	end = b.take(walrecord.Record{RMID: walrecord.RmgrHeap, Info: heapTruncate, XID: 5, MainData: put32(5, 0, 0)})
 	raw = b.value(pagekey.Checkpoint(), end)
-	require.EqualValues(t, 1<<32+1024, binary.LittleEndian.Uint64(raw[checkpointNextXID:]))
+	require.EqualValues(t, 1<<32+1024, binary.LittleEndian.Uint64(raw[pgdata.CheckPointNextXID:]))
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/walhaven/walhaven/compute"
 	"github.com/walhaven/walhaven/compute/computetest"
+	"github.com/walhaven/walhaven/internal/pgdata"
 	"github.com/walhaven/walhaven/pagestore"
 	"github.com/walhaven/walhaven/wal"
 	"github.com/walhaven/walhaven/wal/walrecord"
@@ -95,7 +96,7 @@ func recordWAL(b *testing.B, workload []step) *recorded {
 	var err error
 	w.control, err = parseControl(raw)
 	require.NoError(b, err)
-	end := wal.LSN(binary.LittleEndian.Uint64(w.control[controlCheckpoint:]))
+	end := wal.LSN(binary.LittleEndian.Uint64(w.control[pgdata.ControlCheckPoint:]))
 	for _, name := range walFolder(b, server.DataDir()) {
 		_, no, err := benchSegment.ParseFileName(name)
 		require.NoError(b, err)

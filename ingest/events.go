@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/walhaven/walhaven/internal/pgdata"
 	"github.com/walhaven/walhaven/pagekey"
 	"github.com/walhaven/walhaven/pagestore"
 	"github.com/walhaven/walhaven/wal"
@@ -181,10 +182,10 @@ const maxRestorePoint = 64
 
 func (in *Ingester) eventCheckpoint(r *walrecord.Record, checkpoint []byte) {
 	// A checkpoint has the second in which it began (pg_time_t).
-	seconds := int64(binary.LittleEndian.Uint64(checkpoint[checkpointTime:]))
+	seconds := int64(binary.LittleEndian.Uint64(checkpoint[pgdata.CheckPointTime:]))
 	at := wal.Timestamp((seconds - postgresEpoch) * 1_000_000)
 	in.event(EventCheckpoint, r, at, 0, func(b []byte) []byte {
-		b = append(b, checkpoint[checkpointRedo:checkpointRedo+8]...)
+		b = append(b, checkpoint[pgdata.CheckPointRedo:pgdata.CheckPointRedo+8]...)
 		return binary.LittleEndian.AppendUint64(b, uint64(r.Op()))
 	})
 }

@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/walhaven/walhaven/internal/pgdata"
 	"github.com/walhaven/walhaven/pagestore"
 	"github.com/walhaven/walhaven/wal"
 	"github.com/walhaven/walhaven/wal/walrecord"
@@ -162,5 +163,5 @@ func TestEventsOfRecords(t *testing.T) {
 
 	line := b.take(walrecord.Record{RMID: walrecord.RmgrXLOG, Info: xlogEndOfRecovery, MainData: join(put64(123), put32(3, 2))})
 	require.Equal(t, []Event{{Kind: EventTimeline, LSN: line, Time: 123, Numbers: [2]uint64{3, 2}}}, allEvents(t, b.tl, EventTimeline))
-	require.EqualValues(t, 3, b.in.state.u32(checkpointTLI))
+	require.EqualValues(t, 3, b.in.state.u32(pgdata.CheckPointTLI))
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/walhaven/walhaven/internal/pgdata"
 	"github.com/walhaven/walhaven/pagekey"
 	"github.com/walhaven/walhaven/pagestore"
 	"github.com/walhaven/walhaven/redo"
@@ -125,15 +126,15 @@ func TestNewNeedsABase(t *testing.T) {
 	damaged[100] ^= 1
 	base(t, tl, 0x1000, damaged)
 	_, err = New(t.Context(), tl, Options{SegmentSize: fixtureSegment})
-	require.ErrorContains(t, err, "wrong CRC")
+	require.ErrorIs(t, err, pgdata.ErrControlChecksum)
 }
 
 // Where WAL begins between page headers, only the control file tells its version.
 func TestVersionOfTheControlFile(t *testing.T) {
 	for catalog, want := range map[uint32]int{202107181: 14, 202209061: 15, 202307071: 16, 202406281: 17, 202506291: 18} {
 		c := control(emptyControl(1300, 1))
-		binary.LittleEndian.PutUint32(c[controlCatalog:], catalog)
-		c.seal()
+		binary.LittleEndian.PutUint32(c[pgdata.ControlCatalog:], catalog)
+		pgdata.SealControl(c)
 		_, tl := newStore(t, t.TempDir(), 1, pagestore.Options{})
 		base(t, tl, 0x1000, c)
 		in, err := New(t.Context(), tl, Options{SegmentSize: fixtureSegment})
@@ -157,7 +158,7 @@ func TestTimelineSwitch(t *testing.T) {
 	in, tl := ingesterOf(t, b, 2)
 	require.NoError(t, in.Feed(t.Context(), b.Start(), b.Bytes()))
 	require.Equal(t, end, tl.LastLSN())
-	require.EqualValues(t, 2, in.state.u32(checkpointTLI))
+	require.EqualValues(t, 2, in.state.u32(pgdata.CheckPointTLI))
 }
 
 // A record larger than there is memory for is refused before it takes any, with

@@ -3,6 +3,7 @@ package ingest
 import (
 	"encoding/binary"
 
+	"github.com/walhaven/walhaven/internal/pgdata"
 	"github.com/walhaven/walhaven/pagekey"
 	"github.com/walhaven/walhaven/pagestore"
 	"github.com/walhaven/walhaven/wal"
@@ -88,11 +89,11 @@ func (in *Ingester) createMulti(r *walrecord.Record) error {
 		}
 	}
 	s := &in.state
-	if int32(next-s.u32(checkpointNextMulti)) > 0 {
-		s.put32(checkpointNextMulti, next)
+	if int32(next-s.u32(pgdata.CheckPointNextMulti)) > 0 {
+		s.put32(pgdata.CheckPointNextMulti, next)
 	}
-	if int32(nextOffset-s.u32(checkpointNextMultiOffset)) > 0 {
-		s.put32(checkpointNextMultiOffset, nextOffset)
+	if int32(nextOffset-s.u32(pgdata.CheckPointNextMultiOffset)) > 0 {
+		s.put32(pgdata.CheckPointNextMultiOffset, nextOffset)
 	}
 	in.putCheckpoint(r.End)
 	return nil
@@ -173,9 +174,9 @@ func (in *Ingester) truncateMulti(r *walrecord.Record) error {
 	if before < firstMulti {
 		before = lastMemberOffset
 	}
-	if int32(end-in.state.u32(checkpointOldestMulti)) > 0 {
-		in.state.put32(checkpointOldestMulti, end)
-		in.state.put32(checkpointOldestMultiDB, db)
+	if int32(end-in.state.u32(pgdata.CheckPointOldestMulti)) > 0 {
+		in.state.put32(pgdata.CheckPointOldestMulti, end)
+		in.state.put32(pgdata.CheckPointOldestMultiDB, db)
 		in.putCheckpoint(r.End)
 	}
 	return in.truncateSLRU(pagekey.MultiXactOffsets, uint64(before/pagekey.OffsetsPerPage), pagekey.OffsetsPerPage, firstMulti+1, r.End)

@@ -20,6 +20,7 @@ import (
 
 	"github.com/walhaven/walhaven/compute"
 	"github.com/walhaven/walhaven/compute/computetest"
+	"github.com/walhaven/walhaven/internal/pgdata"
 	"github.com/walhaven/walhaven/pagekey"
 	"github.com/walhaven/walhaven/pagestore"
 	"github.com/walhaven/walhaven/redo/page"
@@ -147,7 +148,7 @@ func runWorkload(t *testing.T, server *compute.Server) {
 func (o *oracle) load(t testing.TB) {
 	t.Helper()
 	d := readDataDir(t, o.base)
-	checkpoint := wal.LSN(binary.LittleEndian.Uint64(d.control[controlCheckpoint:]))
+	checkpoint := wal.LSN(binary.LittleEndian.Uint64(d.control[pgdata.ControlCheckPoint:]))
 	o.start = o.endOfRecord(t, checkpoint)
 	_, o.tl = newStore(t, t.TempDir(), o.start-1, pagestore.Options{})
 	var entries []pagestore.Entry
@@ -475,7 +476,7 @@ func (c *comparison) specials() {
 // prepared compares prepared transactions. A server writes the files of those
 // that were prepared before its checkpoint's redo pointer; the rest is in WAL.
 func (c *comparison) prepared() {
-	redo := wal.LSN(binary.LittleEndian.Uint64(c.d.control.checkpoint()[checkpointRedo:]))
+	redo := wal.LSN(binary.LittleEndian.Uint64(c.d.control.checkpoint()[pgdata.CheckPointRedo:]))
 	n := 0
 	c.scan(pagekey.TwoPhases(), func(ref *pagekey.Ref, v *pagestore.Value) {
 		theirs, ok := c.d.twophase[ref.Number]
@@ -496,14 +497,14 @@ func (c *comparison) control() {
 	require.NoError(c.t, c.tl.Get(c.t.Context(), pagekey.ControlFile(), c.lsn, &v))
 	ours, err := parseControl(v.Image)
 	require.NoError(c.t, err)
-	at := func(b control) uint64 { return binary.LittleEndian.Uint64(b[controlCheckpoint:]) }
+	at := func(b control) uint64 { return binary.LittleEndian.Uint64(b[pgdata.ControlCheckPoint:]) }
 	if at(ours) == at(c.d.control) && !bytes.Equal(ours.checkpoint(), c.d.control.checkpoint()) {
 		c.failf("checkpoint %x, the server has %x", ours.checkpoint(), c.d.control.checkpoint())
 	}
 	if at(ours) < at(c.d.control) {
 		c.failf("checkpoint at %s, the server has %s", wal.LSN(at(ours)), wal.LSN(at(c.d.control)))
 	}
-	if !bytes.Equal(ours[controlWALLevel:controlTrackCommitTS+1], c.d.control[controlWALLevel:controlTrackCommitTS+1]) {
+	if !bytes.Equal(ours[pgdata.ControlWALLevel:pgdata.ControlTrackCommitTS+1], c.d.control[pgdata.ControlWALLevel:pgdata.ControlTrackCommitTS+1]) {
 		c.failf("parameters differ")
 	}
 }

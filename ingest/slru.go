@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 
+	"github.com/walhaven/walhaven/internal/pgdata"
 	"github.com/walhaven/walhaven/pagekey"
 	"github.com/walhaven/walhaven/pagestore"
 	"github.com/walhaven/walhaven/redo/page"
@@ -155,9 +156,9 @@ func (in *Ingester) clog(r *walrecord.Record) error {
 		if b.Bad {
 			return errTruncated
 		}
-		if int32(oldest-in.state.u32(checkpointOldestXID)) > 0 {
-			in.state.put32(checkpointOldestXID, oldest)
-			in.state.put32(checkpointOldestXIDDB, db)
+		if int32(oldest-in.state.u32(pgdata.CheckPointOldestXID)) > 0 {
+			in.state.put32(pgdata.CheckPointOldestXID, oldest)
+			in.state.put32(pgdata.CheckPointOldestXIDDB, db)
 			in.putCheckpoint(r.End)
 		}
 		return in.truncateSLRU(pagekey.CLOG, number, pagekey.CLOGPerPage, firstNormalXID+1, r.End)
@@ -179,7 +180,7 @@ func (in *Ingester) commitTS(r *walrecord.Record) error {
 		if b.Bad {
 			return errTruncated
 		}
-		in.state.put32(checkpointOldestCommitTS, oldest)
+		in.state.put32(pgdata.CheckPointOldestCommitTS, oldest)
 		in.putCheckpoint(r.End)
 		return in.truncateSLRU(pagekey.CommitTS, number, pagekey.CommitTSPerPage, firstNormalXID+1, r.End)
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/walhaven/walhaven/internal/pgdata"
 	"github.com/walhaven/walhaven/pagekey"
 	"github.com/walhaven/walhaven/pagestore"
 	"github.com/walhaven/walhaven/redo"
@@ -30,7 +31,7 @@ const noPage = math.MaxUint64
 type state struct {
 	control    control
 	settings   redo.Options
-	checkpoint [checkpointSize]byte
+	checkpoint [pgdata.CheckPointSize]byte
 	storedXID  uint64 // next xid in checkpoint, rounded up
 	// offsetsPage was made by a record that needed its first entry; the record
 	// that will make it must not empty it again.
@@ -63,10 +64,10 @@ func (in *Ingester) load(ctx context.Context) error {
 	copy(s.checkpoint[:], s.control.checkpoint())
 	if raw, err = get(pagekey.Checkpoint()); err != nil {
 		return err
-	} else if raw != nil && copy(s.checkpoint[:], raw) != checkpointSize {
+	} else if raw != nil && copy(s.checkpoint[:], raw) != pgdata.CheckPointSize {
 		return fmt.Errorf("checkpoint of %d bytes", len(raw))
 	}
-	s.storedXID = roundXID(s.u64(checkpointNextXID))
+	s.storedXID = roundXID(s.u64(pgdata.CheckPointNextXID))
 	s.offsetsPage = noPage
 	if raw, err = get(pagekey.State(stateOffsetsPage)); err != nil {
 		return err
@@ -91,7 +92,7 @@ func (s *state) copyFrom(b []byte, at, n int) { copy(s.checkpoint[at:at+n], b[at
 
 // putCheckpoint puts the running checkpoint.
 func (in *Ingester) putCheckpoint(lsn wal.LSN) {
-	in.state.put64(checkpointNextXID, in.state.storedXID)
+	in.state.put64(pgdata.CheckPointNextXID, in.state.storedXID)
 	in.addCopy(pagekey.Checkpoint(), lsn, in.state.checkpoint[:])
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/klauspost/compress/zstd"
 	"github.com/stretchr/testify/require"
 
+	"github.com/walhaven/walhaven/internal/pgdata"
 	"github.com/walhaven/walhaven/pagekey"
 	"github.com/walhaven/walhaven/pagestore"
 	"github.com/walhaven/walhaven/wal"
@@ -51,15 +52,11 @@ func firstRecord(t testing.TB, start wal.LSN, content []byte) wal.LSN {
 
 // emptyControl is a control file that says as little as one can.
 func emptyControl(version uint32, id wal.SystemID) []byte {
-	size := controlCRC17 + 4
-	if version >= version18 {
-		size = controlCRC18 + 4
-	}
-	c := make(control, size)
-	binary.LittleEndian.PutUint64(c[controlSystemID:], uint64(id))
-	binary.LittleEndian.PutUint32(c[controlVersion:], version)
-	binary.LittleEndian.PutUint64(c.checkpoint()[checkpointNextXID:], firstNormalXID)
-	c.seal()
+	c := make(control, pgdata.ControlSize(version))
+	binary.LittleEndian.PutUint64(c[pgdata.ControlSystemID:], uint64(id))
+	binary.LittleEndian.PutUint32(c[pgdata.ControlVersion:], version)
+	binary.LittleEndian.PutUint64(c.checkpoint()[pgdata.CheckPointNextXID:], firstNormalXID)
+	pgdata.SealControl(c)
 	return c
 }
 

@@ -3,6 +3,7 @@ package ingest
 import (
 	"encoding/binary"
 
+	"github.com/walhaven/walhaven/internal/pgdata"
 	"github.com/walhaven/walhaven/pagekey"
 	"github.com/walhaven/walhaven/wal/walrecord"
 )
@@ -13,12 +14,12 @@ func (in *Ingester) xlog(r *walrecord.Record) error {
 	case xlogCheckpointShutdown, xlogCheckpointOnline:
 		return in.checkpoint(r)
 	case xlogNextOID:
-		in.state.put32(checkpointNextOID, b.U32())
+		in.state.put32(pgdata.CheckPointNextOID, b.U32())
 		in.putCheckpoint(r.End)
 	case xlogParameterChange:
 		return in.parameters(r)
 	case xlogFPWChange:
-		in.state.checkpoint[checkpointFullPageWrites] = b.U8() & 1
+		in.state.checkpoint[pgdata.CheckPointFullPageWrites] = b.U8() & 1
 		in.putCheckpoint(r.End)
 	case xlogEndOfRecovery:
 		return in.endOfRecovery(r)
@@ -37,12 +38,12 @@ func (in *Ingester) xlog(r *walrecord.Record) error {
 // shutdown, those that are ahead from one online, which was begun before.
 func (in *Ingester) checkpoint(r *walrecord.Record) error {
 	b := walrecord.NewCursor(r.MainData)
-	c := b.Bytes(checkpointSize)
+	c := b.Bytes(pgdata.CheckPointSize)
 	if b.Bad {
 		return errTruncated
 	}
 	s := &in.state
-	nextXID := binary.LittleEndian.Uint64(c[checkpointNextXID:])
+	nextXID := binary.LittleEndian.Uint64(c[pgdata.CheckPointNextXID:])
 	if r.Op() == xlogCheckpointShutdown {
 		copy(s.checkpoint[:], c)
 		s.storedXID = roundXID(nextXID)
@@ -59,20 +60,20 @@ func (in *Ingester) checkpoint(r *walrecord.Record) error {
 
 func (in *Ingester) onlineCheckpoint(c []byte) {
 	s := &in.state
-	s.copyFrom(c, checkpointRedo, checkpointNextXID) // Up to and with wal_level.
-	s.copyFrom(c, checkpointTime, 8)
-	s.copyFrom(c, checkpointOldestActiveXID, 4)
+	s.copyFrom(c, pgdata.CheckPointRedo, pgdata.CheckPointNextXID) // Up to and with wal_level.
+	s.copyFrom(c, pgdata.CheckPointTime, 8)
+	s.copyFrom(c, pgdata.CheckPointOldestActiveXID, 4)
 	ahead := func(at, with int) {
 		if int32(binary.LittleEndian.Uint32(c[at:])-s.u32(at)) > 0 {
 			s.copyFrom(c, at, with)
 		}
 	}
-	ahead(checkpointNextMulti, 4)
-	ahead(checkpointNextMultiOffset, 4)
-	ahead(checkpointOldestXID, 8) // With its database.
-	ahead(checkpointOldestMulti, 8)
-	ahead(checkpointOldestCommitTS, 4)
-	ahead(checkpointNewestCommitTS, 4)
+	ahead(pgdata.CheckPointNextMulti, 4)
+	ahead(pgdata.CheckPointNextMultiOffset, 4)
+	ahead(pgdata.CheckPointOldestXID, 8) // With its database.
+	ahead(pgdata.CheckPointOldestMulti, 8)
+	ahead(pgdata.CheckPointOldestCommitTS, 4)
+	ahead(pgdata.CheckPointNewestCommitTS, 4)
 }
 
 // parameters takes changed settings over. Commit timestamps begin, or go, with
@@ -85,7 +86,7 @@ func (in *Ingester) parameters(r *walrecord.Record) error {
 	}
 	s.settings = s.control.settings()
 	if r.Major == 0 || r.Major >= 17 {
-		copy(s.checkpoint[checkpointWALLevel:checkpointWALLevel+4], s.control[controlWALLevel:])
+		copy(s.checkpoint[pgdata.CheckPointWALLevel:pgdata.CheckPointWALLevel+4], s.control[pgdata.ControlWALLevel:])
 		in.putCheckpoint(r.End)
 	}
 	in.putControl(r.End)
@@ -97,7 +98,7 @@ func (in *Ingester) parameters(r *walrecord.Record) error {
 	}
 	// A server changes parameters as it starts, behind the checkpoint of when it
 	// stopped: that one's next xid is exact.
-	next := binary.LittleEndian.Uint32(s.control.checkpoint()[checkpointNextXID:])
+	next := binary.LittleEndian.Uint32(s.control.checkpoint()[pgdata.CheckPointNextXID:])
 	return in.zeroPage(pagekey.CommitTS, uint64(next)/pagekey.CommitTSPerPage, r.End, true)
 }
 
@@ -109,8 +110,8 @@ func (in *Ingester) endOfRecovery(r *walrecord.Record) error {
 	if b.Bad {
 		return errTruncated
 	}
-	in.state.put32(checkpointTLI, tli)
-	in.state.put32(checkpointPrevTLI, before)
+	in.state.put32(pgdata.CheckPointTLI, tli)
+	in.state.put32(pgdata.CheckPointPrevTLI, before)
 	in.putCheckpoint(r.End)
 	in.eventTimeline(r, at, tli, before)
 	return nil
@@ -124,6 +125,6 @@ func (in *Ingester) runningXacts(r *walrecord.Record) error {
 	if b.Bad {
 		return errTruncated
 	}
-	in.state.put32(checkpointOldestActiveXID, oldest)
+	in.state.put32(pgdata.CheckPointOldestActiveXID, oldest)
 	return in.advanceXID(next-1, r.End)
 }

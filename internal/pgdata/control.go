@@ -39,66 +39,77 @@ type Control struct {
 	Raw, CheckPoint []byte
 }
 
-// Places in pg_control (ControlFileData) that are the same from 14 to 18.
-const (
-	offSystemID   = 0
-	offVersion    = 8
-	offState      = 16
-	offCheckpoint = 32
-	offCopy       = 40
-	offRedo       = offCopy
-	offTLI        = offCopy + 8
-	offMinTLI     = 144
-	offBlockSize  = 216
-	offRelSeg     = 220
-	offWALBlock   = 224
-	offWALSegment = 228
-	offCRC17      = 288 // up to version 17
-	offCRC18      = 292
-
-	checkPointSize = 88
-	version14      = 1300 // pg_control_version, up to 17
-	version18      = 1800
-	// maxControl is the size of the file in bytes (PG_CONTROL_FILE_SIZE).
-	maxControl = 8192
-)
-
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // ErrControlChecksum says that pg_control is damaged, or was read while a server
 // wrote it.
 var ErrControlChecksum = errors.New("pg_control has a wrong checksum")
 
+// ControlSize is how many bytes of pg_control of a version (pg_control_version) say
+// something, with their checksum; 0 for versions other than those of 14 to 18.
+func ControlSize(version uint32) int {
+	switch {
+	case version < version14 || version > version18:
+		return 0
+	case version == version18:
+		return controlCRC18 + 4
+	}
+	return controlCRC17 + 4
+}
+
+// ControlContent returns a copy of what pg_control says, up to and with its checksum,
+// which is right. b is the file, or as much of it.
+func ControlContent(b []byte) ([]byte, error) {
+	if len(b) < ControlVersion+4 || len(b) > maxControl {
+		return nil, fmt.Errorf("pg_control has %d bytes", len(b))
+	}
+	version := binary.LittleEndian.Uint32(b[ControlVersion:])
+	size := ControlSize(version)
+	switch {
+	case size == 0:
+		return nil, fmt.Errorf("pg_control is of version %d, which is not one of PostgreSQL 14 to 18", version)
+	case len(b) < size:
+		return nil, fmt.Errorf("pg_control has %d bytes", len(b))
+	}
+	content := append([]byte(nil), b[:size]...)
+	if binary.LittleEndian.Uint32(content[size-4:]) != controlChecksum(content) {
+		return nil, ErrControlChecksum
+	}
+	return content, nil
+}
+
+// controlChecksum is what the last four bytes of the content should be.
+func controlChecksum(content []byte) uint32 {
+	return crc32.Checksum(content[:len(content)-4], castagnoli)
+}
+
+// SealControl enters the checksum of content that was changed.
+func SealControl(content []byte) {
+	binary.LittleEndian.PutUint32(content[len(content)-4:], controlChecksum(content))
+}
+
 // ParseControl reads the content of global/pg_control. The Control has a copy.
 func ParseControl(b []byte) (Control, error) {
-	if len(b) < offCRC18+4 || len(b) > maxControl {
-		return Control{}, fmt.Errorf("pg_control has %d bytes", len(b))
+	raw, err := ControlContent(b)
+	if err != nil {
+		return Control{}, err
 	}
 	le := binary.LittleEndian
-	end := offCRC17
-	switch version := le.Uint32(b[offVersion:]); {
-	case version < version14 || version > version18:
-		return Control{}, fmt.Errorf("pg_control is of version %d, which is not one of PostgreSQL 14 to 18", version)
-	case version == version18:
-		end = offCRC18
-	}
-	if le.Uint32(b[end:]) != crc32.Checksum(b[:end], castagnoli) {
-		return Control{}, ErrControlChecksum
-	}
-	raw := append([]byte(nil), b[:end+4]...)
+	checkPoint := raw[ControlCopy : ControlCopy+CheckPointSize]
 	c := Control{
-		SystemID: wal.SystemID(le.Uint64(raw[offSystemID:])), State: State(le.Uint32(raw[offState:])),
-		Checkpoint: wal.LSN(le.Uint64(raw[offCheckpoint:])), Redo: wal.LSN(le.Uint64(raw[offRedo:])),
-		TLI:         wal.TLI(max(le.Uint32(raw[offTLI:]), le.Uint32(raw[offMinTLI:]))),
-		SegmentSize: wal.SegmentSize(le.Uint32(raw[offWALSegment:])),
-		BlockSize:   le.Uint32(raw[offBlockSize:]), RelSegBlocks: le.Uint32(raw[offRelSeg:]),
-		Raw: raw, CheckPoint: raw[offCopy : offCopy+checkPointSize],
+		SystemID: wal.SystemID(le.Uint64(raw[ControlSystemID:])), State: State(le.Uint32(raw[ControlState:])),
+		Checkpoint:  wal.LSN(le.Uint64(raw[ControlCheckPoint:])),
+		Redo:        wal.LSN(le.Uint64(checkPoint[CheckPointRedo:])),
+		TLI:         wal.TLI(max(le.Uint32(checkPoint[CheckPointTLI:]), le.Uint32(raw[ControlMinTLI:]))),
+		SegmentSize: wal.SegmentSize(le.Uint32(raw[ControlSegmentSize:])),
+		BlockSize:   le.Uint32(raw[ControlBlockSize:]), RelSegBlocks: le.Uint32(raw[ControlRelSegBlocks:]),
+		Raw: raw, CheckPoint: checkPoint,
 	}
 	switch {
 	case c.SystemID == 0 || c.TLI == 0 || c.Redo == 0 || c.Redo > c.Checkpoint:
 		return Control{}, fmt.Errorf("pg_control contradicts itself: system identifier %s, timeline %d, redo %s, checkpoint %s",
 			c.SystemID, c.TLI, c.Redo, c.Checkpoint)
-	case !c.SegmentSize.Valid() || le.Uint32(raw[offWALBlock:]) != wal.BlockSize:
+	case !c.SegmentSize.Valid() || le.Uint32(raw[ControlWALBlockSize:]) != wal.BlockSize:
 		return Control{}, errors.New("the server was built with another WAL block size than the default one, or its segment size is none")
 	}
 	return c, nil
