@@ -19,7 +19,8 @@ func TestPages(t *testing.T) {
 	o := newOrigin(t)
 	for name, test := range map[string]func(*testing.T, *origin){
 		"import becomes visible": importBecomesVisible, "left timeline": importOfALeftTimelineIsThrownAway,
-		"misfits": importsThatDoNotFitAreRefused, "page requests": pageRequests, "short layers": shortLayersAreNamed,
+		"misfits": importsThatDoNotFitAreRefused, "page requests": pageRequests, "lone request": answersLeaveBeforeALoneRequest,
+		"short layers":  shortLayersAreNamed,
 		"large records": largeRecordsAreRefused, "forks": forksAreShown,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, o) })

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -165,4 +166,29 @@ func pipelined(t *testing.T, o *origin, c *client) {
 		require.Empty(t, r.Failure)
 		require.LessOrEqual(t, (*page.Page)(r.Pages).LSN(), o.ends[i%len(o.ends)])
 	}
+}
+
+// Answers that wait in the stream's buffer because a request follows leave before that
+// one, alone behind them, waits for WAL: here for WAL that comes only when they are
+// there.
+func answersLeaveBeforeALoneRequest(t *testing.T, o *origin) {
+	n := startNode(t, o)
+	n.timeline.pages.storage.waitTimeout = 30 * time.Second
+	before := o.ends[len(o.ends)-2]
+	n.push(before)
+	require.NoError(t, n.importBase(0, true))
+	n.eventually(func() bool { return n.status()["applied_lsn"] == before.String() && n.status()["pages"] == "active" })
+	c := n.pageClient(pagestream.Version3)
+	for range maxBatch {
+		q := o.table(pagestream.Exists, 0, pagestream.Latest, before)
+		c.send(&q)
+	}
+	last := o.table(pagestream.GetPage, 0, pagestream.Latest, o.end)
+	c.send(&last)
+	require.NoError(t, c.stream.Flush(), "all in one write")
+	for range maxBatch {
+		require.True(t, c.receive().Exists)
+	}
+	n.push(o.end)
+	require.Empty(t, c.receive().Failure)
 }
