@@ -15,6 +15,7 @@ import (
 	"github.com/walhaven/walhaven/compute"
 	"github.com/walhaven/walhaven/internal/conninfo"
 	program "github.com/walhaven/walhaven/internal/daemon"
+	"github.com/walhaven/walhaven/internal/syncrep"
 	"github.com/walhaven/walhaven/replication"
 	"github.com/walhaven/walhaven/wal"
 )
@@ -140,7 +141,7 @@ func (a *attach) checkSettings(c *checklist) {
 	c.must(f["fsync"] == "on", is("fsync"), "Set fsync = on and reload.")
 	c.must(f["full_page_writes"] == "on", is("full_page_writes"), "Set full_page_writes = on and reload: torn pages cannot be repaired without.")
 	level := a.pg.level
-	c.must(level == "on" || level == "remote_apply" || level == "remote_write", "synchronous_commit = "+level,
+	c.must(syncrep.Waits(level), "synchronous_commit = "+level,
 		"Set synchronous_commit = on and reload: with "+level+" no commit waits for the quorum.")
 	c.must(f["wal_segment_size"] != "", "WAL segments of "+f["wal_segment_size"], "The server does not say their size.")
 	keep, _ := strconv.Atoi(f["slot_keep_mib"])
@@ -159,10 +160,10 @@ func (a *attach) checkNames(c *checklist) {
 	if a.o.Manager == "" && f["cnpg"] != "0" {
 		a.o.Manager = managedByCNPG
 	}
-	list, err := parseStandbyNames(f["names"])
-	c.must(err == nil && !list.has("*"), "synchronous_standby_names = '"+f["names"]+"'",
+	list, err := syncrep.Parse(f["names"])
+	c.must(err == nil && !list.Has("*"), "synchronous_standby_names = '"+f["names"]+"'",
 		"Name the standbys: with * commits would wait for the walproposer before it has caught up.")
-	a.hands = !list.has(standbyName) && (a.o.Manager != "" || len(list.names) > 0)
+	a.hands = !list.Has(standbyName) && (a.o.Manager != "" || len(list.Names) > 0)
 }
 
 // checkOurs looks for the role, the slot and the session that attach makes.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	program "github.com/walhaven/walhaven/internal/daemon"
+	"github.com/walhaven/walhaven/internal/syncrep"
 )
 
 // namesSetting is what makes commits wait.
@@ -31,11 +32,11 @@ func (a *attach) setNames(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	list, err := parseStandbyNames(row["names"])
-	if err != nil || list.has(standbyName) {
+	list, err := syncrep.Parse(row["names"])
+	if err != nil || list.Has(standbyName) {
 		return err
 	}
-	if a.hands || len(list.names) > 0 {
+	if a.hands || len(list.Names) > 0 {
 		a.hands = true
 		return nil
 	}
@@ -121,7 +122,7 @@ func (a *attach) warnIfDispensable(ctx context.Context) {
 	if err != nil {
 		return // it was in force a moment ago
 	}
-	if list, err := parseStandbyNames(row["names"]); err == nil && !list.needsQuorum() {
-		a.say("warning  with synchronous_standby_names = '%s' commits can return that the quorum lacks; '%s' or '%s' would prevent it", row["names"], standbyName, list.withAll())
+	if list, err := syncrep.Parse(row["names"]); err == nil && !list.Needs(standbyName) {
+		a.say("warning  with synchronous_standby_names = '%s' commits can return that the quorum lacks; '%s' or '%s' would prevent it", row["names"], standbyName, list.WithAll(standbyName))
 	}
 }

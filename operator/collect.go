@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/walhaven/walhaven/internal/syncrep"
 	"github.com/walhaven/walhaven/replication"
 	"github.com/walhaven/walhaven/wal"
 )
@@ -115,23 +116,15 @@ const postgresFacts = `SELECT current_setting('server_version') AS version,
 	current_setting('synchronous_standby_names') AS names,
 	current_setting('synchronous_commit') AS level,
 	(SELECT max(sync_state) FROM pg_stat_replication WHERE application_name = 'walhaven') AS sync_state,
-	(SELECT count(*) FROM pg_stat_replication WHERE application_name <> 'walhaven' AND sync_state = 'quorum') AS others`
+	(SELECT count(*) FROM pg_stat_replication WHERE application_name <> 'walhaven' AND sync_state IN ('sync', 'quorum')) AS others`
 
 // commitsWait says whether the walproposer's connection is one of those that
 // synchronous_standby_names chooses, and no others are there that do in its place.
 func commitsWait(row replication.Row) bool {
-	if level := row["level"]; level != "on" && level != "remote_apply" && level != "remote_write" {
-		return false
-	}
-	switch row["sync_state"] {
-	case "sync":
-		return true
-	case "quorum":
-		list, err := parseStandbyNames(row["names"])
-		others, oerr := strconv.Atoi(row["others"])
-		return err == nil && oerr == nil && others < list.count
-	}
-	return false
+	names, err := syncrep.Parse(row["names"])
+	others, oerr := strconv.Atoi(row["others"])
+	chosen := row["sync_state"] == "sync" || row["sync_state"] == "quorum"
+	return syncrep.Waits(row["level"]) && chosen && err == nil && oerr == nil && !names.DoesWithout(others)
 }
 
 // walproposerRow is the walproposer's /v1/status, whose columns are text.

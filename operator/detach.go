@@ -11,6 +11,7 @@ import (
 	"time"
 
 	program "github.com/walhaven/walhaven/internal/daemon"
+	"github.com/walhaven/walhaven/internal/syncrep"
 )
 
 // DetachOptions are the choices of `walhaven detach`.
@@ -118,8 +119,8 @@ func (a *attach) awaitReset(ctx context.Context, pg *pgAdmin) error {
 			return false, err
 		}
 		names, source = row["names"], row["source"]
-		list, err := parseStandbyNames(names)
-		return !list.has(standbyName) && (len(list.names) > 0 || row["waiting"] == "0"), err
+		list, err := syncrep.Parse(names)
+		return !list.Has(standbyName) && (len(list.Names) > 0 || row["waiting"] == "0"), err
 	})
 	if !errors.Is(err, context.DeadlineExceeded) {
 		return err

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	program "github.com/walhaven/walhaven/internal/daemon"
+	"github.com/walhaven/walhaven/internal/syncrep"
 	"github.com/walhaven/walhaven/replication"
 	"github.com/walhaven/walhaven/replication/headless"
 	"github.com/walhaven/walhaven/wal"
@@ -44,7 +45,7 @@ type failover struct {
 	to    map[string]string // where the standby is
 	pg    *pgAdmin          // on it
 	facts replication.Row   // of it
-	names standbyList       // what its synchronous_standby_names is
+	names syncrep.List      // what its synchronous_standby_names is
 	// promoted says that it is a primary already, whose commits wait for the quorum.
 	promoted bool
 	// redirected says that the standby's primary_conninfo was changed, and before

@@ -9,6 +9,7 @@ import (
 
 	"github.com/walhaven/walhaven/internal/conninfo"
 	program "github.com/walhaven/walhaven/internal/daemon"
+	"github.com/walhaven/walhaven/internal/syncrep"
 	"github.com/walhaven/walhaven/replication"
 	"github.com/walhaven/walhaven/wal"
 	"github.com/walhaven/walhaven/walproposer"
@@ -46,7 +47,7 @@ func (f *failover) checkStandby(ctx context.Context) (err error) {
 	tenant, err := tenantOf(v["system_identifier"])
 	c.must(err == nil && tenant == f.Tenant, "its system identifier is the cluster's", "It is "+v["system_identifier"]+": another cluster's server.")
 	f.checkStandbyNames(c)
-	f.promoted = v["standby"] != "t" && f.names.needsQuorum() && v["slot"] != ""
+	f.promoted = v["standby"] != "t" && f.names.Needs(standbyName) && v["slot"] != ""
 	c.must(v["standby"] == "t" || f.promoted, where+" is a standby, or was promoted already", "Name a standby that follows the safekeepers with --to.")
 	if !f.promoted {
 		f.checkReplay(ctx, c)
@@ -54,7 +55,7 @@ func (f *failover) checkStandby(ctx context.Context) (err error) {
 	c.must(v["fsync"] == "on", "fsync = "+v["fsync"], "Set fsync = on and reload.")
 	c.must(v["full_page_writes"] == "on", "full_page_writes = "+v["full_page_writes"], "Set full_page_writes = on and reload: torn pages cannot be repaired without.")
 	level := f.pg.level
-	c.must(level == "on" || level == "remote_apply" || level == "remote_write", "synchronous_commit = "+level,
+	c.must(syncrep.Waits(level), "synchronous_commit = "+level,
 		"Set synchronous_commit = on and reload: with "+level+" no commit waits for the quorum.")
 	c.must(v["slot"] != "" || v["free_slots"] != "0", "there is a replication slot for the walproposer",
 		"Raise max_replication_slots and restart the standby, or drop a slot that nobody needs.")
@@ -82,11 +83,11 @@ func (f *failover) checkReplay(ctx context.Context, c *checklist) {
 func (f *failover) checkStandbyNames(c *checklist) {
 	var err error
 	names := f.facts["names"]
-	f.names, err = parseStandbyNames(names)
-	settable := err == nil && len(f.names.names) == 0
-	c.must(settable || err == nil && f.names.needsQuorum(), "synchronous_standby_names = '"+names+"' needs walhaven, or is to be set",
+	f.names, err = syncrep.Parse(names)
+	settable := err == nil && len(f.names.Names) == 0
+	c.must(settable || err == nil && f.names.Needs(standbyName), "synchronous_standby_names = '"+names+"' needs walhaven, or is to be set",
 		fmt.Sprintf("It is set in %s so that commits would return without the quorum. Set it to '%s' or '%s' there and reload.",
-			f.facts["names_source"], standbyName, f.names.withAll()))
+			f.facts["names_source"], standbyName, f.names.WithAll(standbyName)))
 }
 
 // followsSafekeepers says whether WAL comes to the standby from this cluster's
@@ -168,7 +169,7 @@ func (f *failover) walproposerConninfo() (string, error) {
 // primary: a standby takes ALTER SYSTEM and makes slots.
 func (f *failover) prepareStandby(ctx context.Context) error {
 	ensure := f.ensureNames
-	if len(f.names.names) == 0 {
+	if len(f.names.Names) == 0 {
 		ensure = f.setNames
 	}
 	if err := ensure(ctx); err != nil {

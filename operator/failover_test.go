@@ -12,6 +12,7 @@ import (
 
 	"github.com/walhaven/walhaven/compute/computetest"
 	program "github.com/walhaven/walhaven/internal/daemon"
+	"github.com/walhaven/walhaven/internal/syncrep"
 )
 
 // A name in synchronous_standby_names that was set just now, by somebody else or
@@ -39,7 +40,7 @@ func TestFailoverTrustsOnlyNamesInForce(t *testing.T) {
 	require.NoError(t, other.change(ctx, "ALTER SYSTEM SET synchronous_standby_names = 'walhaven'"))
 	require.NoError(t, other.reload(ctx))
 	require.NoError(t, f.awaitNames(ctx))
-	f.pg, f.names = admin(), standbyList{count: 1, names: []string{standbyName}}
+	f.pg, f.names = admin(), syncrep.List{Count: 1, Names: []string{standbyName}}
 
 	prepared := make(chan error, 1)
 	go func() { prepared <- f.prepareStandby(ctx) }()

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/walhaven/walhaven/internal/pause"
+	"github.com/walhaven/walhaven/internal/syncrep"
 	"github.com/walhaven/walhaven/replication"
 )
 
@@ -121,8 +122,8 @@ func findings(row replication.Row, disposable bool) (wrong []string) {
 	add(row["names"] == "", "synchronous_standby_names is empty: commits do not wait for the quorum; set it to '%s'", ApplicationName)
 	add(row["names"] != "" && row["sync_state"] != "sync" && row["sync_state"] != "quorum",
 		"walproposer's replication state is %q, not sync: synchronous_standby_names is '%s'", row["sync_state"], row["names"])
-	others, needed := standIns(row)
-	add(others >= needed, "%d others can acknowledge commits in the walproposer's place: with synchronous_standby_names = '%s' commits do not wait for the quorum; set it to '%s'",
+	others, enough := standIns(row)
+	add(enough, "%d others can acknowledge commits in the walproposer's place: with synchronous_standby_names = '%s' commits do not wait for the quorum; set it to '%s'",
 		others, row["names"], ApplicationName)
 	add(row["sessions"] != "1" && row["sessions"] != "0", "%s sessions are called %s: any of them could acknowledge commits", row["sessions"], ApplicationName)
 	if disposable {
@@ -133,7 +134,7 @@ func findings(row replication.Row, disposable bool) (wrong []string) {
 	}
 	add(row["full_page_writes"] != "on", "full_page_writes is %s: torn pages cannot be repaired", row["full_page_writes"])
 	level := row["synchronous_commit"]
-	add(level != "on" && level != "remote_apply" && level != "remote_write", "synchronous_commit is %s: commits do not wait for the quorum", level)
+	add(!syncrep.Waits(level), "synchronous_commit is %s: commits do not wait for the quorum", level)
 	add(row["wal_status"] != "reserved" && row["wal_status"] != "extended", "replication slot's wal_status is %q", row["wal_status"])
 	return wrong
 }

@@ -10,12 +10,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strconv"
 	"sync"
 	"time"
 
+	"github.com/walhaven/walhaven/internal/syncrep"
 	"github.com/walhaven/walhaven/replication"
 	"github.com/walhaven/walhaven/wal"
 )
@@ -215,45 +215,33 @@ func endLine(f *os.File) error {
 	return nil
 }
 
-// namesUs finds the walproposer in synchronous_standby_names, where names are
-// compared without case.
-var namesUs = regexp.MustCompile(`(?i)(^|[\s,("])` + ApplicationName + `($|[\s,)"])|\*`)
-
 // unprotected says why commits do not wait for the quorum, "" when they do. While
 // the walproposer has no connection they wait because nobody acknowledges them;
 // so they do while PostgreSQL calls a walproposer that is named async, which it
-// does until its first report, or potential, with nobody else to acknowledge,
-// which it does until the walsender has caught up.
+// does until its first report, or potential, which it does until the walsender has
+// caught up, unless others are enough.
 func unprotected(row replication.Row) string {
 	level, sync := row["synchronous_commit"], row["sync_state"]
-	switch others, needed := standIns(row); {
-	case others >= needed:
+	names, _ := syncrep.Parse(row["names"]) // PostgreSQL has read it
+	switch others, enough := standIns(row); {
+	case enough:
 		return fmt.Sprintf("synchronous_standby_names is '%s', and %d others can acknowledge in the walproposer's place", row["names"], others)
 	case row["names"] == "":
 		return "synchronous_standby_names is empty"
-	case level == "off" || level == "local":
+	case !syncrep.Waits(level):
 		return "synchronous_commit is " + level
-	case sync == "potential" && row["others"] != "0" || !namesUs.MatchString(row["names"]):
+	case !names.Takes(ApplicationName):
 		return fmt.Sprintf("synchronous_standby_names is '%s', and the walproposer's state is %s", row["names"], cmp.Or(sync, "unknown"))
 	}
 	return ""
 }
 
-// anyOf is the beginning of a list of names, any so many of which make a commit return.
-var anyOf = regexp.MustCompile(`(?i)^\s*any\s+([0-9]+)\s*\(`)
-
-// standIns is how many others are connected whose word counts as the walproposer's does,
-// and how many make a commit return: with as many it waits for the quorum by chance only.
-func standIns(row replication.Row) (others, needed int) {
-	if row["sync_state"] != "quorum" { // of a list without ANY: others count before it, or after it has gone
-		return 0, 1
-	}
-	needed = 1
-	if m := anyOf.FindStringSubmatch(row["names"]); m != nil {
-		needed, _ = strconv.Atoi(m[1]) // PostgreSQL has read it as a number above 0
-	}
+// standIns is how many others are connected for whose word commits wait, and whether
+// they are enough: then a commit waits for the quorum by chance, or not at all.
+func standIns(row replication.Row) (others int, enough bool) {
+	names, _ := syncrep.Parse(row["names"])
 	others, _ = strconv.Atoi(row["others"])
-	return others, max(1, needed)
+	return others, others > 0 && names.DoesWithout(others)
 }
 
 // keepLedger notes what a look said, and tells about it.

@@ -66,9 +66,7 @@ func FuzzLedger(f *testing.F) {
 }
 
 func TestUnprotected(t *testing.T) {
-	well := replication.Row{"names": "walhaven", "sync_state": "sync", "synchronous_commit": "on", "others": "1"}
-	require.Empty(t, unprotected(replication.Row{"names": "walhaven", "sync_state": "potential", "synchronous_commit": "on", "others": "0"}),
-		"it has not caught up yet, and nobody else acknowledges")
+	well := replication.Row{"names": "walhaven", "sync_state": "sync", "synchronous_commit": "on", "others": "0"}
 	for name, tc := range map[string]struct {
 		column, value string
 		want          string
@@ -77,10 +75,11 @@ func TestUnprotected(t *testing.T) {
 		"not connected":      {"sync_state", "", ""},
 		"no names":           {"names", "", "is empty"},
 		"not yet reported":   {"sync_state", "async", ""},
-		"another's name":     {"names", "walhaven2, my-walhaven", "my-walhaven"},
+		"another's name":     {"names", `walhaven2, "my walhaven"`, "my walhaven"},
 		"among others":       {"names", `FIRST 1 ("WalHaven", a)`, ""},
 		"anybody":            {"names", "*", ""},
-		"not chosen":         {"sync_state", "potential", "potential"},
+		"not yet caught up":  {"sync_state", "potential", ""},
+		"in another's place": {"others", "1", "1 others"},
 		"commits wait local": {"synchronous_commit", "local", "local"},
 		"commits do not":     {"synchronous_commit", "off", "off"},
 	} {
@@ -93,13 +92,24 @@ func TestUnprotected(t *testing.T) {
 		require.Equal(t, tc.want == "", got == "", "%s: %s", name, got)
 		require.Contains(t, got, tc.want)
 	}
-	for names, enough := range map[string]int{"ANY 1 (a, walhaven)": 1, "any 2(a,b,walhaven)": 2, " ANY  10 (walhaven, *)": 10} {
-		row := replication.Row{"names": names, "sync_state": "quorum", "synchronous_commit": "on"}
-		for others := range enough + 2 {
+	for _, tc := range []struct {
+		names, state string
+		enough       int
+	}{
+		{"ANY 1 (a, walhaven)", "quorum", 1},
+		{"ANY 2 (a, b, walhaven)", "quorum", 2},
+		{"ANY 10 (walhaven, *)", "quorum", 10},
+		{"FIRST 1 (a, walhaven)", "potential", 1},
+		{"FIRST 2 (a, b, walhaven)", "potential", 2},
+		{"FIRST 1 (walhaven, a)", "async", 1}, // It has not reported yet,
+		{"FIRST 1 (walhaven, a)", "", 1},      // or is gone.
+	} {
+		row := replication.Row{"names": tc.names, "sync_state": tc.state, "synchronous_commit": "on"}
+		for others := range tc.enough + 2 {
 			row["others"] = strconv.Itoa(others)
 			got := unprotected(row)
-			require.Equal(t, others >= enough, got != "", "%s with %d others: %s", names, others, got)
-			require.Equal(t, others >= enough, strings.Contains(strings.Join(findings(row, false), "; "), "in the walproposer's place"))
+			require.Equal(t, others >= tc.enough, got != "", "%+v with %d others: %s", tc, others, got)
+			require.Equal(t, others >= tc.enough, strings.Contains(strings.Join(findings(row, false), "; "), "in the walproposer's place"))
 		}
 	}
 	require.NotEmpty(t, unprotected(replication.Row{"names": "other", "synchronous_commit": "on"}))

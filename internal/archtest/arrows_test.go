@@ -25,7 +25,7 @@ var rows = [][]string{
 	// How a cluster lies in the page store.
 	{"pagekey"},
 	// Cores that do not know each other.
-	{"replication/consensus", "pagestore", "redo", "shmqueue", "wal/walstore", "wal/waltail", "protocol", "internal/objstore", "internal/datadir", "internal/pgdata", "internal/disposable", "internal/seqpacket", "internal/conninfo"},
+	{"replication/consensus", "pagestore", "redo", "shmqueue", "wal/walstore", "wal/waltail", "protocol", "internal/objstore", "internal/datadir", "internal/pgdata", "internal/disposable", "internal/seqpacket", "internal/conninfo", "internal/syncrep"},
 	// Codecs.
 	{"wal/walrecord", "wal/walrecord/walrecordtest", "redo/page", "protocol/admin", "protocol/walstream", "protocol/pushwal", "protocol/pagestream"},
 	{"wal", "internal/invariant", "internal/alloctest", "internal/archtest", "internal/monotonic", "internal/ownthread", "internal/pause", "internal/procstat"},

@@ -24,6 +24,7 @@ var (
 )
 
 var pure = map[string]purity{
+	"internal/syncrep":      noTime,
 	"wal":                   valuesOnly,
 	"wal/walrecord":         valuesOnly,
 	"wal/waltail":           valuesOnly,
