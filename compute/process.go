@@ -3,13 +3,12 @@ package compute
 import (
 	"context"
 	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
+
+	"github.com/walhaven/walhaven/internal/procstat"
 )
 
 const (
@@ -51,7 +50,7 @@ func (p *process) running() bool {
 	case <-p.done:
 		return false
 	default:
-		return alive(p.cmd.Process.Pid)
+		return procstat.Runs(p.cmd.Process.Pid)
 	}
 }
 
@@ -72,94 +71,6 @@ func until(ctx context.Context, stop <-chan struct{}, cond func() bool) error {
 }
 
 var errStopped = fmt.Errorf("the process ended")
-
-// pidFile is what postmaster.pid says.
-type pidFile struct {
-	pid    int
-	status string // "starting", "ready", "standby", "stopping"; empty early on.
-}
-
-func readPidFile(dataDir string) (pidFile, bool) {
-	text, err := os.ReadFile(filepath.Join(dataDir, "postmaster.pid"))
-	if err != nil {
-		return pidFile{}, false
-	}
-	lines := strings.Split(string(text), "\n")
-	pid, err := strconv.Atoi(strings.TrimSpace(lines[0]))
-	if err != nil || pid <= 0 {
-		return pidFile{}, false
-	}
-	f := pidFile{pid: pid}
-	if len(lines) >= 8 {
-		f.status = strings.TrimSpace(lines[7])
-	}
-	return f, true
-}
-
-// postmasterOf returns the PID of the server that runs on dataDir, 0 if none
-// does. A PID file that outlived its server names a process with another
-// working directory, or none.
-func postmasterOf(dataDir string) int {
-	f, ok := readPidFile(dataDir)
-	if !ok || !alive(f.pid) {
-		return 0
-	}
-	cwd, err := os.Readlink(fmt.Sprintf("/proc/%d/cwd", f.pid))
-	if err != nil || cwd != dataDir {
-		if resolved, e := filepath.EvalSymlinks(dataDir); err != nil || e != nil || cwd != resolved {
-			return 0
-		}
-	}
-	return f.pid
-}
-
-// alive reports whether pid is a process that is not a zombie.
-func alive(pid int) bool {
-	state, _, ok := procStat(pid)
-	return ok && state != "Z" && state != "X"
-}
-
-// procStat returns state and parent of pid.
-func procStat(pid int) (state string, parent int, ok bool) {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return "", 0, false
-	}
-	// The name in parentheses may hold spaces and parentheses itself.
-	_, rest, found := cutLast(string(text), ") ")
-	fields := strings.Fields(rest)
-	if !found || len(fields) < 2 {
-		return "", 0, false
-	}
-	parent, err = strconv.Atoi(fields[1])
-	return fields[0], parent, err == nil
-}
-
-func cutLast(s, sep string) (before, after string, found bool) {
-	if i := strings.LastIndex(s, sep); i >= 0 {
-		return s[:i], s[i+len(sep):], true
-	}
-	return s, "", false
-}
-
-// childrenOf returns the processes whose parent is pid.
-func childrenOf(pid int) []int {
-	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		return nil
-	}
-	var children []int
-	for _, e := range entries {
-		n, err := strconv.Atoi(e.Name())
-		if err != nil {
-			continue
-		}
-		if _, parent, ok := procStat(n); ok && parent == pid {
-			children = append(children, n)
-		}
-	}
-	return children
-}
 
 func signal(pid int, sig syscall.Signal) error {
 	if err := syscall.Kill(pid, sig); err != nil {

@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"strings"
 	"syscall"
+
+	"github.com/walhaven/walhaven/internal/pgdata"
 )
 
 // StartOptions change how a server is started.
@@ -43,8 +45,8 @@ func (s *Server) startOnce(ctx context.Context, o StartOptions) error {
 		return err
 	}
 	err = until(ctx, p.done, func() bool {
-		f, ok := readPidFile(s.dataDir)
-		return ok && f.pid == p.cmd.Process.Pid && (f.status == "ready" || f.status == "standby")
+		f, err := pgdata.ReadPIDFile(s.dataDir)
+		return err == nil && f.PID == p.cmd.Process.Pid && (f.Status == "ready" || f.Status == "standby")
 	})
 	if err == nil {
 		return nil
@@ -118,7 +120,7 @@ func (s *Server) PID() int {
 	if p.running() {
 		return p.cmd.Process.Pid
 	}
-	return postmasterOf(s.dataDir)
+	return pgdata.PostmasterPID(s.dataDir)
 }
 
 // Done returns a channel that is closed when the server that this Server

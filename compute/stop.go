@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+
+	"github.com/walhaven/walhaven/internal/procstat"
 )
 
 // Mode is a way to stop PostgreSQL.
@@ -56,13 +58,14 @@ func (s *Server) Kill() error {
 	if err := signal(pid, syscall.SIGSTOP); err != nil && !errors.Is(err, syscall.ESRCH) {
 		return fmt.Errorf("kill PostgreSQL: %w", err)
 	}
-	all := append([]int{pid}, childrenOf(pid)...)
+	children, unknown := procstat.Children(pid)
+	all := append([]int{pid}, children...)
 	for _, p := range all {
 		if err := signal(p, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
 			return fmt.Errorf("kill PostgreSQL: %w", err)
 		}
 	}
-	return s.waitGone(context.Background(), all)
+	return errors.Join(unknown, s.waitGone(context.Background(), all))
 }
 
 // Signal sends sig to the postmaster, such as SIGSTOP for a machine that hangs;
@@ -74,7 +77,11 @@ func (s *Server) Signal(sig syscall.Signal, children bool) error {
 	}
 	pids := []int{pid}
 	if children {
-		pids = append(pids, childrenOf(pid)...)
+		more, err := procstat.Children(pid)
+		if err != nil {
+			return err
+		}
+		pids = append(pids, more...)
 	}
 	for _, p := range pids {
 		if err := signal(p, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
@@ -110,7 +117,7 @@ func (s *Server) Remove() error {
 func (s *Server) waitGone(ctx context.Context, pids []int) error {
 	err := until(ctx, nil, func() bool {
 		for _, pid := range pids {
-			if alive(pid) {
+			if procstat.Runs(pid) {
 				return false
 			}
 		}

@@ -126,8 +126,7 @@ func (a *attach) adoptWalproposer(ctx context.Context) error {
 	if pid == 0 || err != nil || !strings.Contains(string(line), a.Timeline.String()) {
 		return nil // nobody, or another machine's, or another cluster's: starting says what is wrong
 	}
-	ticks, _ := startTicks(pid)
-	return writeFileAtomic(a.pidFile("walproposer"), fmt.Appendf(nil, "%d %s\n", pid, ticks), 0o644)
+	return a.notePID("walproposer", pid)
 }
 
 // shellLine quotes a command line for a shell.

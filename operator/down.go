@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/walhaven/walhaven/compute"
+	"github.com/walhaven/walhaven/internal/pgdata"
 )
 
 // stopTimeout bounds the end of each part.
@@ -52,12 +53,12 @@ func Down(ctx context.Context, dir string, purge bool, out io.Writer) error {
 
 // runs says whether any process of the cluster does.
 func (l *local) runs() bool {
-	return postmasterPID(l.Postgres.DataDir) != 0 ||
+	return pgdata.PostmasterPID(l.Postgres.DataDir) != 0 ||
 		slices.ContainsFunc(l.Daemons(), func(name string) bool { return l.PID(name) != 0 })
 }
 
 func (l *local) stopServer(ctx context.Context) error {
-	if postmasterPID(l.Postgres.DataDir) == 0 {
+	if pgdata.PostmasterPID(l.Postgres.DataDir) == 0 {
 		return nil
 	}
 	install, err := compute.Find(ctx, compute.Want{BinDir: l.Postgres.BinDir})

@@ -1,7 +1,9 @@
 package operator
 
 import (
+	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"syscall"
@@ -12,6 +14,7 @@ import (
 
 	"github.com/walhaven/walhaven/compute/computetest"
 	program "github.com/walhaven/walhaven/internal/daemon"
+	"github.com/walhaven/walhaven/internal/pgdata"
 	"github.com/walhaven/walhaven/internal/syncrep"
 )
 
@@ -63,9 +66,13 @@ func TestServerElsewhereHasNoPIDHere(t *testing.T) {
 	require.Equal(t, server.PID(), localPID(t.Context(), pg, server.DataDir()))
 
 	standby := t.TempDir()
-	content := strconv.Itoa(os.Getpid()) + "\n" + standby + "\n1732000000\n5432\n"
+	inside := exec.Command("sleep", "infinity")
+	inside.Dir = standby
+	require.NoError(t, inside.Start())
+	t.Cleanup(func() { require.Error(t, errors.Join(inside.Process.Kill(), inside.Wait())) })
+	content := strconv.Itoa(inside.Process.Pid) + "\n" + standby + "\n1732000000\n5432\n"
 	require.NoError(t, os.WriteFile(filepath.Join(standby, "postmaster.pid"), []byte(content), 0o600))
-	require.Equal(t, os.Getpid(), postmasterPID(standby), "a server runs there")
+	require.Equal(t, inside.Process.Pid, pgdata.PostmasterPID(standby), "a server runs there")
 	require.Zero(t, localPID(t.Context(), pg, standby))
 }
 

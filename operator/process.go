@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/walhaven/walhaven/internal/invariant"
+	"github.com/walhaven/walhaven/internal/procstat"
 )
 
 func nodeName(kind string, id int) string { return kind + "-" + strconv.Itoa(id) }
@@ -38,42 +39,20 @@ func (c *Cluster) PID(name string) int {
 	if err != nil || pid <= 1 {
 		return 0
 	}
-	if now, ok := startTicks(pid); !ok || now != started {
+	if p, err := procstat.Find(pid); err != nil || p.Ended || strconv.FormatUint(p.Started, 10) != started {
 		return 0
 	}
 	return pid
 }
 
-// startTicks is when a process began, in clock ticks since boot (field 22 of
-// /proc/PID/stat); ok is false for one that is gone or only waits to be reaped. A
-// zombie with threads left is still ending and holds its ports and locks.
-func startTicks(pid int) (ticks string, ok bool) {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return "", false
-	}
-	// The second field, the command name, may hold blanks and parentheses.
-	at := strings.LastIndexByte(string(data), ')')
-	if at < 0 {
-		return "", false
-	}
-	fields := strings.Fields(string(data[at+1:]))
-	if len(fields) < 20 {
-		return "", false
-	}
-	if fields[0] == "Z" {
-		if threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid)); err != nil || len(threads) < 2 {
-			return "", false
-		}
-	}
-	return fields[19], true
-}
-
 // ProcessRuns says whether a process of that ID runs; one that only waits to be
 // reaped does not.
-func ProcessRuns(pid int) bool {
-	_, ok := startTicks(pid)
-	return ok
+func ProcessRuns(pid int) bool { return procstat.Runs(pid) }
+
+// notePID writes the PID file of a daemon that runs.
+func (c *Cluster) notePID(name string, pid int) error {
+	p, _ := procstat.Find(pid) // One that has ended already never counts.
+	return writeFileAtomic(c.pidFile(name), fmt.Appendf(nil, "%d %d\n", pid, p.Started), 0o644)
 }
 
 // start runs the daemon, in a session of its own so that it outlives us, unless
@@ -99,8 +78,7 @@ func (l *local) start(p daemon) error {
 	}
 	l.children.Go(func() { _ = cmd.Wait() }) // reaped, so that it does not linger as a zombie
 	invariant.Point("operator/start/after")
-	ticks, _ := startTicks(cmd.Process.Pid)
-	return writeFileAtomic(l.pidFile(p.name), fmt.Appendf(nil, "%d %s\n", cmd.Process.Pid, ticks), 0o644)
+	return l.notePID(p.name, cmd.Process.Pid)
 }
 
 // stop ends the daemon with SIGTERM and waits for it; after the deadline of ctx
@@ -141,24 +119,6 @@ func poll(ctx context.Context, every time.Duration, done func() (bool, error)) e
 		case <-tick.C:
 		}
 	}
-}
-
-// postmasterPID is the PID in a data directory's postmaster.pid, 0 when no
-// such process runs.
-func postmasterPID(dataDir string) int {
-	data, err := os.ReadFile(filepath.Join(dataDir, "postmaster.pid"))
-	if err != nil {
-		return 0
-	}
-	line, _, _ := strings.Cut(string(data), "\n")
-	pid, err := strconv.Atoi(strings.TrimSpace(line))
-	if err != nil || pid <= 1 {
-		return 0
-	}
-	if _, ok := startTicks(pid); !ok {
-		return 0
-	}
-	return pid
 }
 
 // removeIfThere deletes a file that may be gone already.

@@ -85,7 +85,7 @@ func localPID(ctx context.Context, pg *pgAdmin, dataDir string) int {
 	if err != nil || there["content"] != string(here) {
 		return 0
 	}
-	return postmasterPID(dataDir)
+	return pgdata.PostmasterPID(dataDir)
 }
 
 // checkOldPrimary keeps a failover from a primary that is alive, unless it is

@@ -4,10 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strconv"
-	"strings"
 
 	"github.com/walhaven/walhaven/internal/disposable"
 	"github.com/walhaven/walhaven/internal/pgdata"
@@ -130,17 +127,15 @@ func runsHere(dir, started string) error {
 	if dir == "" {
 		return errors.New("its data directory is not shown to this user, who is no member of pg_monitor")
 	}
-	text, err := os.ReadFile(filepath.Join(dir, "postmaster.pid"))
+	noted, err := pgdata.ReadPIDFile(dir)
 	if err != nil {
 		return fmt.Errorf("its data directory cannot be read here: %w", err)
 	}
-	lines := strings.Split(string(text), "\n")
 	then, err := strconv.ParseInt(started, 10, 64)
-	if err != nil || len(lines) < 3 {
+	if err != nil || noted.Started == 0 {
 		return fmt.Errorf("when it was started is not known (%q)", started)
 	}
-	noted, err := strconv.ParseInt(strings.TrimSpace(lines[2]), 10, 64)
-	if err != nil || max(noted-then, then-noted) > startSlack {
+	if max(noted.Started-then, then-noted.Started) > startSlack {
 		return fmt.Errorf("the server in this machine's %s is another one", dir)
 	}
 	return nil

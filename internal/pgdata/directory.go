@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"github.com/walhaven/walhaven/wal"
 )
@@ -41,8 +40,11 @@ var ErrRunning = errors.New("a server runs in this data directory")
 // Open reads a data directory. slot names the slot whose position is wanted.
 func Open(path, slot string) (*Directory, error) {
 	d := &Directory{Path: path}
-	if err := d.checkStopped(); err != nil {
+	switch server, err := RunningServer(path); {
+	case err != nil:
 		return nil, err
+	case server != nil:
+		return nil, fmt.Errorf("%w (process %d)", ErrRunning, server.PID)
 	}
 	version, err := d.read("PG_VERSION")
 	if err != nil {
@@ -84,8 +86,9 @@ func Open(path, slot string) (*Directory, error) {
 // maxFile bounds the files that are read whole, in bytes.
 const maxFile = 1 << 20
 
-func (d *Directory) read(name string) ([]byte, error) {
-	path := filepath.Join(d.Path, name)
+func (d *Directory) read(name string) ([]byte, error) { return readWhole(filepath.Join(d.Path, name)) }
+
+func readWhole(path string) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, err
@@ -99,51 +102,6 @@ func (d *Directory) read(name string) ([]byte, error) {
 func (d *Directory) has(name string) bool {
 	_, err := os.Stat(filepath.Join(d.Path, name))
 	return err == nil
-}
-
-// checkStopped refuses a directory whose postmaster.pid names a live process that
-// is its server.
-func (d *Directory) checkStopped() error {
-	text, err := d.read("postmaster.pid")
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	line, _, _ := strings.Cut(string(text), "\n")
-	pid, err := strconv.Atoi(strings.TrimSpace(line))
-	if err != nil || pid == 0 {
-		return nil //nolint:nilerr // No server has finished that line, or ever will.
-	}
-	pid = max(pid, -pid) // A server of a single user has its number with a minus.
-	if err := syscall.Kill(pid, 0); (err == nil || errors.Is(err, syscall.EPERM)) && d.mayBeHome(pid) {
-		return fmt.Errorf("%w (process %d)", ErrRunning, pid)
-	}
-	return nil
-}
-
-// mayBeHome says whether a live process can be the directory's server, whose working
-// directory it is. The file outlives a crash of the machine, after which another
-// program has the number. Who may not look goes by the owner, and where even that is
-// hidden takes it for the server.
-func (d *Directory) mayBeHome(pid int) bool {
-	here, err := os.Stat(d.Path)
-	if err != nil {
-		return true
-	}
-	if at, err := os.Stat(fmt.Sprintf("/proc/%d/cwd", pid)); err == nil {
-		return os.SameFile(at, here)
-	}
-	process, err := os.Stat(fmt.Sprintf("/proc/%d", pid))
-	return err != nil || owner(process) == owner(here)
-}
-
-func owner(info fs.FileInfo) uint32 {
-	if s, ok := info.Sys().(*syscall.Stat_t); ok {
-		return s.Uid
-	}
-	return 0
 }
 
 func (d *Directory) readHistory() error {

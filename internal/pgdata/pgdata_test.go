@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -66,15 +65,6 @@ func TestStoppedDirectories(t *testing.T) {
 	require.NoError(t, os.WriteFile(left, fmt.Appendln(nil, os.Getpid()), 0o600))
 	d, err := pgdata.Open(s.DataDir(), "walhaven")
 	require.NoError(t, err)
-	// One for a single user is a server, too.
-	inside := exec.CommandContext(ctx, "sleep", "infinity")
-	inside.Dir = s.DataDir()
-	require.NoError(t, inside.Start())
-	require.NoError(t, os.WriteFile(left, fmt.Appendln(nil, -inside.Process.Pid), 0o600))
-	_, err = pgdata.Open(s.DataDir(), "walhaven")
-	require.ErrorIs(t, err, pgdata.ErrRunning)
-	require.NoError(t, inside.Process.Kill())
-	require.Error(t, inside.Wait())
 	require.NoError(t, os.Remove(left))
 	if c := controldata(t, s); c != nil {
 		require.Equal(t, c["Database system identifier"], d.SystemID.String())

@@ -1,3 +1,3 @@
-// Package procstat reads what processes have used from /proc, for benchmarks that
-// put whole systems beside each other.
+// Package procstat reads from /proc which processes there are, and what they have
+// used.
 package procstat

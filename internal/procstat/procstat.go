@@ -16,9 +16,49 @@ const ticks = 100
 
 // Process is one process at one moment.
 type Process struct {
-	Parent int
-	Title  string        // arguments, each followed by a zero byte, or what it calls itself
-	CPU    time.Duration // user and system, with its dead children's
+	// Ended says that it only waits to be reaped. One with threads left still
+	// holds its ports and locks and has not ended.
+	Ended   bool
+	Parent  int
+	Title   string        // of All: arguments, each followed by a zero byte, or what it calls itself
+	CPU     time.Duration // user and system, with its dead children's
+	Started uint64        // in ticks since the machine's start
+}
+
+// Find reads one process. The error is one of package fs when there is none of
+// that ID, or when this user may not know.
+func Find(pid int) (Process, error) {
+	dir := filepath.Join("/proc", strconv.Itoa(pid))
+	stat, err := os.ReadFile(filepath.Join(dir, "stat"))
+	if err != nil {
+		return Process{}, err
+	}
+	p, err := parseStat(stat)
+	if err != nil {
+		return p, err
+	}
+	if p.Ended {
+		threads, err := os.ReadDir(filepath.Join(dir, "task"))
+		p.Ended = err != nil || len(threads) < 2
+	}
+	return p, nil
+}
+
+// Runs says whether there is a process of that ID that has not ended.
+func Runs(pid int) bool {
+	p, err := Find(pid)
+	return err == nil && !p.Ended
+}
+
+// Children returns the processes whose parent is pid.
+func Children(pid int) (children []int, err error) {
+	all, err := All()
+	for child, p := range all {
+		if p.Parent == pid {
+			children = append(children, child)
+		}
+	}
+	return children, err
 }
 
 // All returns the processes that there are, by process ID. Those that end
@@ -34,20 +74,15 @@ func All() (map[int]Process, error) {
 		if err != nil {
 			continue
 		}
-		stat, err := os.ReadFile(filepath.Join(name, "stat"))
-		if errors.Is(err, os.ErrNotExist) || err != nil {
-			continue
-		}
-		title, err := os.ReadFile(filepath.Join(name, "cmdline"))
-		if err != nil {
-			continue
-		}
-		p, err := parseStat(stat)
-		if err != nil {
+		p, err := Find(pid)
+		if errors.Is(err, errStat) {
 			return nil, err
 		}
-		p.Title = string(title)
-		all[pid] = p
+		title, titleErr := os.ReadFile(filepath.Join(name, "cmdline"))
+		if err == nil && titleErr == nil {
+			p.Title = string(title)
+			all[pid] = p
+		}
 	}
 	return all, nil
 }
@@ -114,20 +149,26 @@ func number(status []byte, name string) (int64, error) {
 	return strconv.ParseInt(string(fields[0]), 10, 64)
 }
 
+var errStat = errors.New("/proc: cannot read stat")
+
 // parseStat reads proc(5)'s stat: the name may hold anything, blanks and
 // brackets too.
 func parseStat(stat []byte) (p Process, err error) {
 	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-	if len(fields) < 15 {
-		return p, fmt.Errorf("/proc: cannot read %q", stat)
+	if len(fields) < 20 {
+		return p, fmt.Errorf("%w: %q", errStat, stat)
 	}
+	p.Ended = fields[0] == "Z" || fields[0] == "X"
 	if p.Parent, err = strconv.Atoi(fields[1]); err != nil {
-		return p, fmt.Errorf("/proc: %w", err)
+		return p, fmt.Errorf("%w: %w", errStat, err)
+	}
+	if p.Started, err = strconv.ParseUint(fields[19], 10, 64); err != nil {
+		return p, fmt.Errorf("%w: %w", errStat, err)
 	}
 	for _, f := range fields[11:15] { // utime, stime, cutime, cstime
 		n, err := strconv.ParseInt(f, 10, 64)
 		if err != nil {
-			return p, fmt.Errorf("/proc: %w", err)
+			return p, fmt.Errorf("%w: %w", errStat, err)
 		}
 		p.CPU += time.Duration(n) * time.Second / ticks
 	}

@@ -2,6 +2,7 @@ package procstat
 
 import (
 	"os"
+	"os/exec"
 	"testing"
 	"time"
 
@@ -11,10 +12,33 @@ import (
 func TestParseStat(t *testing.T) {
 	p, err := parseStat([]byte("42 (a) b (c)) S 7 42 42 0 -1 4194560 1 2 3 4 100 20 3 1 20 0 1 0 99 1 2"))
 	require.NoError(t, err)
-	require.Equal(t, Process{Parent: 7, CPU: 1240 * time.Millisecond}, p)
+	require.Equal(t, Process{Parent: 7, CPU: 1240 * time.Millisecond, Started: 99}, p)
 	_, err = parseStat([]byte("42 (a) S 7"))
 	require.Error(t, err)
 	_, err = parseStat(nil)
+	require.Error(t, err)
+}
+
+func TestWhoRuns(t *testing.T) {
+	child := exec.Command("sleep", "infinity")
+	require.NoError(t, child.Start())
+	pid := child.Process.Pid
+	require.True(t, Runs(pid))
+	p, err := Find(pid)
+	require.NoError(t, err)
+	require.NotZero(t, p.Started)
+	children, err := Children(os.Getpid())
+	require.NoError(t, err)
+	require.Contains(t, children, pid)
+
+	require.NoError(t, child.Process.Kill())
+	require.Eventually(t, func() bool { return !Runs(pid) }, time.Minute, time.Millisecond, "it waits to be reaped")
+	again, err := Find(pid)
+	require.NoError(t, err)
+	require.True(t, again.Ended)
+	require.Equal(t, p.Started, again.Started)
+	require.Error(t, child.Wait())
+	_, err = Find(pid)
 	require.Error(t, err)
 }
 
