@@ -1,13 +1,10 @@
 package protocol
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
-	"os"
 	"sync"
 	"time"
 
@@ -46,16 +43,6 @@ type CopyStream struct {
 	// The writer half, under wire.out.mu.
 	sent sendEnd
 }
-
-// sendEnd is how our direction of a stream ended.
-type sendEnd uint8
-
-const (
-	sendOpen     sendEnd = iota
-	sendDone             // CopyDone
-	sendError            // ErrorResponse
-	sendShutdown         // CommandComplete, nothing follows
-)
 
 // NewCopyStream starts a stream on a connection whose CopyBothResponse has
 // passed. When ctx is done both halves fail with its cause, within a second
@@ -120,229 +107,6 @@ func watch(ctx context.Context, f func()) (stop func()) {
 	}
 }
 
-// armRead runs before each read of the connection.
-func (c *CopyStream) armRead() error {
-	if c.idle > 0 {
-		return c.wire.readWithin(c.idle)
-	}
-	return c.wire.interrupted()
-}
-
-// SetReadIdle makes Receive fail with os.ErrDeadlineExceeded when no byte
-// arrives for d; 0 waits for ever. Receiving may go on after it.
-func (c *CopyStream) SetReadIdle(d time.Duration) {
-	if c.idle = d; d <= 0 {
-		// A closed connection is noticed by the next read.
-		_ = c.wire.readWithin(0)
-	}
-}
-
-// Receive returns the payload of the next CopyData. It is not copied and valid
-// until the next Receive. io.EOF is the peer's CopyDone, *Error its
-// ErrorResponse (or a message that does not belong here), ErrStreamComplete its
-// CommandComplete, ErrPeerClosed its end, and the context's cause an
-// interruption. Notices and parameters are skipped.
-func (c *CopyStream) Receive() ([]byte, error) {
-	return c.receive(c.wire.in.next)
-}
-
-// readAhead is how much of what follows a head may be read with it: what is
-// small comes with one read, the rest of what is big needs no copy.
-const readAhead = 8 << 10
-
-// ReceiveHead is Receive for who has a place of his own for what is in the
-// payload: it returns the first n bytes of the next CopyData's, all when it is
-// shorter, and how many follow. ReadRest takes them all before anything else is
-// received.
-func (c *CopyStream) ReceiveHead(n int) (head []byte, rest int, err error) {
-	in := c.wire.in
-	in.ahead = readAhead
-	head, err = c.receive(func() (byte, []byte, error) { return in.begin('d', n) })
-	return head, in.left, err
-}
-
-// ReadRest fills p with the next bytes of what follows a head. It does not go on
-// after an error, a timeout included.
-func (c *CopyStream) ReadRest(p []byte) error {
-	if c.recvErr != nil {
-		return c.recvErr
-	}
-	if err := c.wire.in.rest(p); err != nil {
-		if err = c.receiveFailed(err); c.recvErr == nil {
-			c.recvErr = err
-		}
-		return err
-	}
-	return nil
-}
-
-// receive returns the CopyData that next brings.
-func (c *CopyStream) receive(next func() (tag byte, body []byte, err error)) ([]byte, error) {
-	for c.recvErr == nil {
-		if c.wire.stopped.Load() {
-			return nil, c.wire.interrupted()
-		}
-		if c.wire.in.left > 0 {
-			return nil, fmt.Errorf("receive: %d bytes of the last message were not read", c.wire.in.left)
-		}
-		tag, body, err := next()
-		if err != nil {
-			return nil, c.receiveFailed(err)
-		}
-		if tag == 'd' {
-			return body, nil
-		}
-		c.recvErr = c.control(tag, body)
-	}
-	return nil, c.recvErr
-}
-
-// receiveFailed keeps errors that end the stream. A timeout does not: the
-// message so far is kept, and reading may go on.
-func (c *CopyStream) receiveFailed(err error) error {
-	if cause := c.wire.interrupted(); cause != nil {
-		return cause
-	}
-	if isTimeout(err) {
-		return fmt.Errorf("receive: %w", err)
-	}
-	var bad *frameError
-	switch {
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		c.recvErr = ErrPeerClosed
-	case errors.As(err, &bad) && c.server && bad.max < 0:
-		c.recvErr = Fatalf(CodeProtocolViolation, "invalid standby message type %q", string(rune(bad.tag)))
-	default:
-		c.recvErr = fmt.Errorf("receive: %w", err)
-	}
-	return c.recvErr
-}
-
-// control handles a message other than CopyData; nil goes on receiving.
-func (c *CopyStream) control(tag byte, body []byte) error {
-	switch tag {
-	case 'c':
-		return io.EOF
-	case 'X':
-		return ErrPeerClosed
-	case 'E':
-		return decodeError(body)
-	case 'C':
-		return ErrStreamComplete
-	case 'N', 'S', 'A':
-		return nil
-	default:
-		return fmt.Errorf("receive: %w", &frameError{tag: tag, max: -1})
-	}
-}
-
-// Buffered says that a complete further message is in memory: the next Receive
-// will not wait.
-func (c *CopyStream) Buffered() bool {
-	return c.recvErr != nil || c.wire.in.buffered("NSA")
-}
-
-// Arrived is how many bytes have come and were not received yet; of a connection
-// that OwnThread did not take, those in memory alone.
-func (c *CopyStream) Arrived() int {
-	n := len(c.wire.in.pending())
-	if conn, ok := c.wire.conn.(*ownthread.Conn); ok {
-		n += conn.Unread()
-	}
-	return n
-}
-
-// Send writes one CopyData that is the concatenation of parts. Small frames are
-// kept until Flush or until the buffer is full; big parts are written from where
-// they are before Send returns, so parts may be reused at once. After an error
-// the stream is broken.
-func (c *CopyStream) Send(parts ...[]byte) error {
-	return c.send(parts, false)
-}
-
-// SendKept is Send for frames that others follow at once: big parts, too, are kept
-// until Flush, a Send with big parts or until there are many, which makes one
-// system call of several frames. They are not copied and must not change until
-// then.
-func (c *CopyStream) SendKept(parts ...[]byte) error {
-	return c.send(parts, true)
-}
-
-// TrySend is Send and Flush for whoever may not wait, such as for a Send of
-// another: with taken false nothing was done; with taken and not written the rest
-// waits for a Flush, which also says what is wrong if something is. It takes only
-// short messages, on connections that OwnThread took, when nothing is kept.
-func (c *CopyStream) TrySend(parts ...[]byte) (taken, written bool) {
-	out := c.wire.out
-	if c.wire.stopped.Load() || !out.mu.TryLock() {
-		return false, false
-	}
-	defer out.mu.Unlock()
-	if c.sent != sendOpen {
-		return false, false
-	}
-	return out.tryWhole(parts)
-}
-
-func (c *CopyStream) send(parts [][]byte, keep bool) error {
-	out := c.wire.out
-	out.mu.Lock()
-	defer out.mu.Unlock()
-	if c.sent != sendOpen {
-		return errWriterClosed
-	}
-	return c.sendFailure(out.copyData(parts, keep))
-}
-
-// Flush writes what Send kept.
-func (c *CopyStream) Flush() error { return c.sendFailure(c.wire.out.flush()) }
-
-// CloseSend sends CopyDone and flushes; no Send may follow. Repeated calls do
-// nothing.
-func (c *CopyStream) CloseSend() error { return c.endSending(sendDone, raw(copyDone)) }
-
-// SendError ends the stream of a server with an ErrorResponse. Execute may
-// return the same error; it is not sent twice.
-func (c *CopyStream) SendError(e *Error) error { return c.endSending(sendError, errorMessage(e)) }
-
-// SendShutdown ends the stream of a server without CopyDone, which tells a
-// standby that the server stops and that no timeline follows. The connection is
-// closed when Execute returns.
-func (c *CopyStream) SendShutdown() error {
-	return c.endSending(sendShutdown, commandComplete("COPY 0"))
-}
-
-func (c *CopyStream) endSending(end sendEnd, m encoder) error {
-	out := c.wire.out
-	out.mu.Lock()
-	defer out.mu.Unlock()
-	if c.sent != sendOpen {
-		return c.sendFailure(out.err)
-	}
-	buf, err := m.Encode(out.buf)
-	if err != nil {
-		return fmt.Errorf("encode end of stream: %w", err)
-	}
-	c.sent, out.buf = end, buf
-	return c.sendFailure(out.flushLocked())
-}
-
-func (c *CopyStream) sendEnded() sendEnd {
-	c.wire.out.mu.Lock()
-	defer c.wire.out.mu.Unlock()
-	return c.sent
-}
-
-func (c *CopyStream) sendFailure(err error) error {
-	if err == nil || errors.Is(err, errWriterClosed) {
-		return err
-	}
-	if cause := c.wire.interrupted(); cause != nil {
-		return cause
-	}
-	return fmt.Errorf("send: %w", err)
-}
-
 // Abort ends both halves as the end of the context does, with cause. Whoever
 // ran them can still end the session in order: the server sends the error that
 // Execute returns.
@@ -363,36 +127,6 @@ func (c *CopyStream) Handshake() error {
 		}
 	}
 }
-
-// Detachable says that Detach can take the connection out: OwnThread has.
-func (c *CopyStream) Detachable() bool {
-	c.wire.out.mu.Lock()
-	defer c.wire.out.mu.Unlock()
-	_, ok := c.wire.conn.(*ownthread.Conn)
-	return ok
-}
-
-// Detach takes the connection out of the stream, for whoever goes on with it: as
-// a file, with the bytes that came and were not received. Abort must have ended
-// both halves before, between messages of ours, and nobody may use the stream any
-// more; but for Close.
-func (c *CopyStream) Detach() (f *os.File, pending []byte, err error) {
-	c.stop()
-	out := c.wire.out
-	out.mu.Lock()
-	defer out.mu.Unlock()
-	conn, ok := c.wire.conn.(*ownthread.Conn)
-	if !ok || c.recvErr != nil || c.wire.in.left > 0 || c.sent != sendOpen || out.err != nil || len(out.buf) > 0 {
-		return nil, nil, errNotDetachable
-	}
-	if f, err = conn.Detach(); err != nil {
-		return nil, nil, err
-	}
-	return f, bytes.Clone(c.wire.in.pending()), nil
-}
-
-// errNotDetachable is the end of a stream that somebody else was to go on with.
-var errNotDetachable = errors.New("connection cannot be handed on")
 
 // Close ends the stream and closes the connection. It may be called from any
 // goroutine and more than once; both halves fail then.
