@@ -103,7 +103,7 @@ func (l *QuorumLoss) survey(view headless.View, addresses []string, answers []re
 	view.Config = known
 	var best *replication.Answer
 	var survivors []pushwal.Member
-	all := slices.Concat(known.Members, known.NewMembers)
+	all := known.All()
 	for i := range answers {
 		a := &answers[i]
 		n := memberNode(view, addresses[i], *a)

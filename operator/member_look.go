@@ -117,7 +117,7 @@ func withMembers(addresses []string, answers []replication.Answer) []string {
 		if a.Err != nil {
 			continue
 		}
-		for _, m := range slices.Concat(a.Configuration.Members, a.Configuration.NewMembers) {
+		for _, m := range a.Configuration.All() {
 			if address := addressOf(m); !answered(m.ID) && !slices.Contains(addresses, address) {
 				addresses = append(addresses, address)
 			}

@@ -46,8 +46,7 @@ func (c *Cluster) RPOOfQuorum(ctx context.Context) ([]walproposer.Interval, erro
 		said.nodes, lists = append(said.nodes, n), append(lists, list)
 	}
 	for _, n := range v.nodes {
-		members := n.status.Configuration
-		if !said.majorityOf(members.Members) || members.Joint() && !said.majorityOf(members.NewMembers) {
+		if !said.hasMajorityOf(n.status.Configuration) {
 			return nil, errors.Join(failures...)
 		}
 	}

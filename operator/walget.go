@@ -130,7 +130,7 @@ func (c *Cluster) unlisted(answers []replication.Answer) (more []Node) {
 		}
 	}
 	listed := c.safekeeperAddresses()
-	for _, m := range slices.Concat(newest.Members, newest.NewMembers) {
+	for _, m := range newest.All() {
 		if address := addressOf(m); !slices.Contains(listed, address) {
 			listed = append(listed, address)
 			more = append(more, Node{ID: int(m.ID), PG: address})
@@ -174,7 +174,7 @@ func viewOf(answers []nodeView) (quorumView, error) {
 		}
 		v.add(a)
 	}
-	quorum := v.majorityOf(members.Members) && (!members.Joint() || v.majorityOf(members.NewMembers))
+	quorum := v.hasMajorityOf(members)
 	if len(members.Members) == 0 { // founded implicitly: there is only the list
 		quorum = len(v.nodes) > len(answers)/2
 	}
@@ -199,16 +199,12 @@ func (v *quorumView) add(a nodeView) {
 	}
 }
 
-// majorityOf says whether most of the members, as the safekeepers know them, are
+// hasMajorityOf says whether most of the members, as the safekeepers know them, are
 // among the nodes that answered: a list of addresses is no quorum.
-func (v quorumView) majorityOf(members []pushwal.Member) bool {
-	answered := 0
-	for _, m := range members {
-		if slices.ContainsFunc(v.nodes, func(n nodeView) bool { return n.status.NodeID == m.ID }) {
-			answered++
-		}
-	}
-	return answered > len(members)/2
+func (v quorumView) hasMajorityOf(c pushwal.Configuration) bool {
+	return c.Majority(func(m pushwal.Member) bool {
+		return slices.ContainsFunc(v.nodes, func(n nodeView) bool { return n.status.NodeID == m.ID })
+	})
 }
 
 // awaitQuorum looks until a majority answers or ctx ends.

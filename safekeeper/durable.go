@@ -154,7 +154,7 @@ var errJoining = errors.New("it is joining and does not count")
 
 // selfOf is this node as the membership names it.
 func selfOf(own replication.Status) pushwal.Member {
-	for _, m := range membersOf(own.Configuration) {
+	for _, m := range own.Configuration.All() {
 		if m.ID == own.NodeID {
 			return m
 		}
@@ -190,7 +190,7 @@ func (s *Server) askHolding(ctx context.Context, t *timeline, m pushwal.Member, 
 // judge says what the members' answers amount to: the position is durable when it
 // is committed, and a majority of each set holds the committed bytes.
 func (r *receipt) judge(c pushwal.Configuration) error {
-	answered := map[pushwal.NodeID]bool{}
+	answered, holds := map[pushwal.NodeID]bool{}, map[pushwal.NodeID]bool{}
 	for _, h := range r.members {
 		if h.err != nil {
 			continue
@@ -201,15 +201,14 @@ func (r *receipt) judge(c pushwal.Configuration) error {
 			r.term = h.status.TermAt(r.lsn)
 		}
 	}
-	holds := map[pushwal.NodeID]bool{}
 	for _, h := range r.members {
 		holds[h.member.ID] = r.holds(h)
 	}
-	if !majority(c.Members, answered) || (c.Joint() && !majority(c.NewMembers, answered)) {
+	if !c.Majority(func(m pushwal.Member) bool { return answered[m.ID] }) {
 		return protocol.Errorf(protocol.CodeCannotConnectNow, "only %d of %d members answer", len(answered), len(c.Members)).
 			WithHint("What is durable is what a majority says.")
 	}
-	r.durable = r.commit >= r.lsn && majority(c.Members, holds) && (!c.Joint() || majority(c.NewMembers, holds))
+	r.durable = r.commit >= r.lsn && c.Majority(func(m pushwal.Member) bool { return holds[m.ID] })
 	return nil
 }
 
@@ -217,16 +216,6 @@ func (r *receipt) judge(c pushwal.Configuration) error {
 // that the same term wrote.
 func (r *receipt) holds(h holding) bool {
 	return h.err == nil && h.status.FlushLSN >= r.lsn && (r.term == 0 || h.status.TermAt(r.lsn) == r.term)
-}
-
-func majority(members []pushwal.Member, is map[pushwal.NodeID]bool) bool {
-	n := 0
-	for _, m := range members {
-		if is[m.ID] {
-			n++
-		}
-	}
-	return n > len(members)/2
 }
 
 func (r *receipt) emit(emit admin.Emit) error {

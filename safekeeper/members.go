@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 
 	"github.com/walhaven/walhaven/protocol"
 	"github.com/walhaven/walhaven/protocol/admin"
@@ -97,28 +98,14 @@ func learnMembers(t *timeline, own replication.Status, answers []peer) error {
 }
 
 func isNamed(c pushwal.Configuration, s replication.Status) bool {
-	for _, m := range membersOf(c) {
-		if m.ID == s.NodeID && m.Incarnation == s.Incarnation {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(c.All(), func(m pushwal.Member) bool { return m.ID == s.NodeID && m.Incarnation == s.Incarnation })
 }
 
 // established says whether a majority of each set says that c is in force.
 func established(c pushwal.Configuration, answers []peer) bool {
-	for _, set := range [][]pushwal.Member{c.Members, c.NewMembers} {
-		n := 0
-		for _, m := range set {
-			for _, a := range answers {
-				if a.err == nil && a.status.NodeID == m.ID && a.status.Incarnation == m.Incarnation && a.status.Configuration.Generation == c.Generation {
-					n++
-				}
-			}
-		}
-		if len(set) > 0 && 2*n <= len(set) {
-			return false
-		}
-	}
-	return true
+	return c.Majority(func(m pushwal.Member) bool {
+		return slices.ContainsFunc(answers, func(a peer) bool {
+			return a.err == nil && a.status.NodeID == m.ID && a.status.Incarnation == m.Incarnation && a.status.Configuration.Generation == c.Generation
+		})
+	})
 }

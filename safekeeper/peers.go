@@ -129,11 +129,9 @@ func (s *Server) askPeers(ctx context.Context, t *timeline, own replication.Stat
 // otherMembers are the members of both sets without this node, each once.
 func otherMembers(own replication.Status) []pushwal.Member {
 	var out []pushwal.Member
-	for _, set := range [][]pushwal.Member{own.Configuration.Members, own.Configuration.NewMembers} {
-		for _, m := range set {
-			if m.ID != own.NodeID && !slices.ContainsFunc(out, func(o pushwal.Member) bool { return o.ID == m.ID }) {
-				out = append(out, m)
-			}
+	for _, m := range own.Configuration.All() {
+		if m.ID != own.NodeID && !slices.ContainsFunc(out, func(o pushwal.Member) bool { return o.ID == m.ID }) {
+			out = append(out, m)
 		}
 	}
 	return out

@@ -89,7 +89,7 @@ func (p *promotion) judge(v headless.View, err error) {
 	for _, a := range v.Answers {
 		settled[a.NodeID] = settled[a.NodeID] || counts(v, a) && a.HeadlessTerm == v.MaxTerm && a.FlushLSN == end
 	}
-	if !majority(v.Config.Members, settled) || (v.Config.Joint() && !majority(v.Config.NewMembers, settled)) {
+	if !v.Config.Majority(func(m pushwal.Member) bool { return settled[m.ID] }) {
 		no(hintSync, "there was no sync since a walproposer won term %d: it may still acknowledge commits", v.MaxTerm)
 		return
 	}

@@ -90,14 +90,9 @@ func lastTermOf(h pushwal.TermHistory) (t wal.Term) {
 
 // counts says whether an answer is that of a member that votes.
 func counts(v headless.View, a replication.Answer) bool {
-	return a.Err == nil && !a.Joining && slices.ContainsFunc(membersOf(v.Config), func(m pushwal.Member) bool {
+	return a.Err == nil && !a.Joining && slices.ContainsFunc(v.Config.All(), func(m pushwal.Member) bool {
 		return m.ID == a.NodeID && (m.Incarnation.IsZero() || m.Incarnation == a.Incarnation)
 	})
-}
-
-// membersOf lists both sets.
-func membersOf(c pushwal.Configuration) []pushwal.Member {
-	return slices.Concat(c.Members, c.NewMembers)
 }
 
 // somebodyWrites says who may be writing, or about to, or settling already; ""

@@ -65,7 +65,7 @@ var errNoMember = errors.New("this node is no member")
 // run is one headless run over the members, this one included. The order is that
 // of the answers that the view was made of.
 func (x *settler) run(ctx context.Context, v headless.View, own replication.Status, peers []peer) error {
-	all := membersOf(own.Configuration)
+	all := own.Configuration.All()
 	i := slices.IndexFunc(all, func(m pushwal.Member) bool { return m.ID == own.NodeID })
 	if i < 0 {
 		return errNoMember

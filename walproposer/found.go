@@ -266,7 +266,7 @@ func (p *peers) createAt(ctx context.Context, peer int, f *foundation, past past
 	if err != nil {
 		return err
 	}
-	if !isMember(f.config, m.ID) {
+	if !f.config.Has(m.ID) {
 		return fmt.Errorf("node %d is no member of generation %d", m.ID, f.config.Generation)
 	}
 	joining := past == pastVotes

@@ -77,7 +77,7 @@ func (s *session) copyLedgerOnce(ctx context.Context) (everywhere bool, err erro
 	})
 	done := 0
 	for peer, err := range errs {
-		if err == nil && isMember(s.term.d.Configuration(), s.term.d.NodeOf(peer)) {
+		if err == nil && s.term.d.Configuration().Has(s.term.d.NodeOf(peer)) {
 			done++
 		}
 	}

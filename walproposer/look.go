@@ -101,7 +101,7 @@ type rival struct {
 func (s *session) otherWriter(v view) (r rival, heard bool) {
 	for _, a := range v.all {
 		if a.Err != nil || a.Writer.IsZero() || a.Writer == s.o.Instance || a.WriterAge < 0 ||
-			a.WriterAge >= s.o.TakeoverAfter || !isMember(v.Config, a.NodeID) {
+			a.WriterAge >= s.o.TakeoverAfter || !v.Config.Has(a.NodeID) {
 			continue
 		}
 		if !heard || a.WriterAge < r.age {

@@ -67,7 +67,7 @@ func (p *peers) follow(answers []replication.Answer) (changed bool, err error) {
 	covered := map[pushwal.NodeID]bool{}
 	addresses := map[string]bool{}
 	for i, a := range answers {
-		if a.Err == nil && !isMember(c, a.NodeID) {
+		if a.Err == nil && !c.Has(a.NodeID) {
 			changed = true
 			continue
 		}
@@ -77,7 +77,7 @@ func (p *peers) follow(answers []replication.Answer) (changed bool, err error) {
 		addresses[p.address(i)] = true
 		next = append(next, p.all()[i])
 	}
-	for _, m := range slices.Concat(c.Members, c.NewMembers) {
+	for _, m := range c.All() {
 		if covered[m.ID] || addresses[memberAddress(m)] {
 			continue
 		}
@@ -231,12 +231,12 @@ func (r *roll) dismiss(c, wanted pushwal.Configuration) {
 	defer r.mu.Unlock()
 	for peer, stop := range r.stop {
 		id := cmp.Or(r.s.term.d.NodeOf(peer), r.came[peer])
-		if id != 0 && (!isMember(c, id) && !isMember(wanted, id) || r.moved(peer, id)) {
+		if id != 0 && (!c.Has(id) && !wanted.Has(id) || r.moved(peer, id)) {
 			r.s.logger.Info("no member any more", "node", uint64(id), "safekeeper", r.s.peers.address(peer))
 			stop()
 			delete(r.stop, peer)
 			r.s.term.stuck(peer, "")
-		} else if id != 0 && !isMember(c, id) {
+		} else if id != 0 && !c.Has(id) {
 			r.s.logger.Info("a new member is waited for", "node", uint64(id), "safekeeper", r.s.peers.address(peer))
 		}
 	}

@@ -12,7 +12,6 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/walhaven/walhaven/internal/conninfo"
-	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/replication"
 	"github.com/walhaven/walhaven/replication/consensus"
 	"github.com/walhaven/walhaven/wal"
@@ -149,16 +148,4 @@ func looksOf(all []replication.Answer) (looks []consensus.Look) {
 		}
 	}
 	return looks
-}
-
-// isMember says whether node belongs to c.
-func isMember(c pushwal.Configuration, node pushwal.NodeID) bool {
-	for _, set := range [][]pushwal.Member{c.Members, c.NewMembers} {
-		for _, m := range set {
-			if m.ID == node {
-				return true
-			}
-		}
-	}
-	return false
 }

@@ -25,7 +25,7 @@ func (t *term) found(ctx context.Context, peer int) error {
 	if err != nil {
 		return err
 	}
-	if !isMember(f.config, m.ID) {
+	if !f.config.Has(m.ID) {
 		return fmt.Errorf("node %d is no member", m.ID)
 	}
 	if f.name, err = t.peers.nameOf(ctx, id); err != nil {

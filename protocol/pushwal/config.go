@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/walhaven/walhaven/wal"
 )
@@ -96,6 +97,30 @@ func (c Configuration) Validate() error {
 
 // Joint says whether two sets have to agree.
 func (c Configuration) Joint() bool { return len(c.NewMembers) > 0 }
+
+// All are the members of both sets; one of both is there twice.
+func (c Configuration) All() []Member { return slices.Concat(c.Members, c.NewMembers) }
+
+// Has says whether a node is in one of the sets, in whatever incarnation.
+func (c Configuration) Has(node NodeID) bool {
+	return slices.ContainsFunc(c.All(), func(m Member) bool { return m.ID == node })
+}
+
+// Majority says whether more than half of the members of each set are so. Without
+// members there is none.
+func (c Configuration) Majority(are func(Member) bool) bool {
+	return most(c.Members, are) && (!c.Joint() || most(c.NewMembers, are))
+}
+
+func most(set []Member, are func(Member) bool) bool {
+	n := 0
+	for _, m := range set {
+		if are(m) {
+			n++
+		}
+	}
+	return n > len(set)/2
+}
 
 // TermLSN says that the WAL from LSN on was written in Term.
 type TermLSN struct {
