@@ -1,6 +1,7 @@
 package walproposer
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -109,7 +110,7 @@ func (c *check) firstDifference(ctx context.Context, v view, r wal.Range) (bool,
 
 // newCheck fills in defaults and reads the directory.
 func newCheck(o CheckOptions) (*check, error) {
-	o.Slot, o.Timeline = or(o.Slot, DefaultSlot), or(o.Timeline, DefaultTimeline)
+	o.Slot, o.Timeline = cmp.Or(o.Slot, DefaultSlot), cmp.Or(o.Timeline, DefaultTimeline)
 	if o.TakeoverAfter == 0 {
 		o.TakeoverAfter = DefaultTakeoverAfter
 	}

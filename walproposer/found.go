@@ -1,6 +1,7 @@
 package walproposer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -90,7 +91,7 @@ func historyAt(h wal.TimelineHistory, l wal.LSN) wal.TimelineHistory {
 // safekeepers, on a majority at least. It may be repeated: what exists is kept,
 // and members that lack the timeline get what the others have.
 func Found(ctx context.Context, o FoundOptions) error {
-	o.Name, o.Slot = or(o.Name, DefaultTimeline), or(o.Slot, DefaultSlot)
+	o.Name, o.Slot = cmp.Or(o.Name, DefaultTimeline), cmp.Or(o.Slot, DefaultSlot)
 	if !validSlot(o.Slot) {
 		return fmt.Errorf("slot %q is not a valid name", o.Slot)
 	}

@@ -1,6 +1,7 @@
 package walproposer
 
 import (
+	"cmp"
 	"crypto/rand"
 	"fmt"
 	"log/slog"
@@ -98,15 +99,15 @@ func (o Options) withDefaults() (Options, error) {
 	if len(o.Safekeepers) == 0 {
 		return o, fmt.Errorf("--safekeepers is required")
 	}
-	o.Timeline = or(o.Timeline, DefaultTimeline)
-	o.Slot = or(o.Slot, DefaultSlot)
-	o.QueueSize = max(or(o.QueueSize, DefaultQueueSize), MinQueueSize)
-	o.TakeoverAfter = or(o.TakeoverAfter, DefaultTakeoverAfter)
-	o.ShutdownGrace = or(o.ShutdownGrace, DefaultShutdownGrace)
+	o.Timeline = cmp.Or(o.Timeline, DefaultTimeline)
+	o.Slot = cmp.Or(o.Slot, DefaultSlot)
+	o.QueueSize = max(cmp.Or(o.QueueSize, DefaultQueueSize), MinQueueSize)
+	o.TakeoverAfter = cmp.Or(o.TakeoverAfter, DefaultTakeoverAfter)
+	o.ShutdownGrace = cmp.Or(o.ShutdownGrace, DefaultShutdownGrace)
 	if !validSlot(o.Slot) {
 		return o, fmt.Errorf("--slot %q: lower-case letters, digits and underscores only, at most 63", o.Slot)
 	}
-	o.ApplySource = or(o.ApplySource, ApplyQuorum)
+	o.ApplySource = cmp.Or(o.ApplySource, ApplyQuorum)
 	if o.ApplySource != ApplyQuorum && o.ApplySource != ApplyPageserver {
 		return o, fmt.Errorf("--apply-source %q: want %s or %s", o.ApplySource, ApplyQuorum, ApplyPageserver)
 	}
@@ -116,14 +117,6 @@ func (o Options) withDefaults() (Options, error) {
 		}
 	}
 	return o, nil
-}
-
-func or[T comparable](v, fallback T) T {
-	var zero T
-	if v == zero {
-		return fallback
-	}
-	return v
 }
 
 // validSlot says whether PostgreSQL takes name for a slot.

@@ -1,6 +1,7 @@
 package walproposer
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -37,7 +38,7 @@ type origin struct{ conninfo, password string }
 func (o Options) origin() origin { return origin{o.Postgres, o.PostgresPassword} }
 
 func (o origin) configure(c *pgconn.Config) error {
-	c.Password = or(c.Password, o.password)
+	c.Password = cmp.Or(c.Password, o.password)
 	return nil
 }
 
@@ -66,7 +67,7 @@ func connectSQL(ctx context.Context, pg origin) (*replication.Client, error) {
 	c, err := replication.Connect(ctx, pg.conninfo, replication.DialOptions{
 		Timeout: connectTimeout, Params: params,
 		Configure: func(c *pgconn.Config) error {
-			c.Database = or(c.Database, "postgres")
+			c.Database = cmp.Or(c.Database, "postgres")
 			return pg.configure(c)
 		},
 	})

@@ -1,6 +1,7 @@
 package walproposer
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -184,7 +185,7 @@ func (s *supervisor) report() {
 		case p.restarts.often(now):
 			wrong = append(wrong, fmt.Sprintf("%s died %d times within %s: %s", p, len(p.restarts.deaths), oftenWithin, p.why))
 		case p.kind == childTap && p.now == nil:
-			wrong = append(wrong, fmt.Sprintf("%s is not there: %s", p, or(p.why, "starting")))
+			wrong = append(wrong, fmt.Sprintf("%s is not there: %s", p, cmp.Or(p.why, "starting")))
 		}
 	}
 	if len(wrong) == 0 {
