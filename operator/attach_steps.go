@@ -14,6 +14,7 @@ import (
 	"github.com/walhaven/walhaven/auth"
 	"github.com/walhaven/walhaven/internal/conninfo"
 	program "github.com/walhaven/walhaven/internal/daemon"
+	"github.com/walhaven/walhaven/internal/durablefile"
 	"github.com/walhaven/walhaven/wal"
 )
 
@@ -43,7 +44,7 @@ func (a *attach) makeRole(ctx context.Context) error {
 	}
 	a.say("+ password of role %s to %s", a.Attached.Role, a.rolePassFile())
 	if !a.o.DryRun {
-		if err := writeFileAtomic(a.rolePassFile(), []byte("*:*:*:"+a.Attached.Role+":"+password+"\n"), 0o600); err != nil {
+		if err := durablefile.Replace(a.rolePassFile(), []byte("*:*:*:"+a.Attached.Role+":"+password+"\n"), 0o600); err != nil {
 			return err
 		}
 	}

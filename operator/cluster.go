@@ -11,6 +11,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 
 	program "github.com/walhaven/walhaven/internal/daemon"
+	"github.com/walhaven/walhaven/internal/durablefile"
 	"github.com/walhaven/walhaven/wal"
 )
 
@@ -104,7 +105,7 @@ func (c *Cluster) save() error {
 	if err != nil {
 		return fmt.Errorf("encode cluster file: %w", err)
 	}
-	return writeFileAtomic(filepath.Join(c.dir, ClusterFile), data, 0o644)
+	return durablefile.Replace(filepath.Join(c.dir, ClusterFile), data, 0o644)
 }
 
 // Dir is the folder that holds the cluster file.
@@ -137,35 +138,6 @@ func FindCluster(named string) (string, error) {
 
 // DefaultDir is where `walhaven up` keeps its cluster.
 const DefaultDir = "walhaven-data"
-
-// writeFileAtomic replaces path durably.
-func writeFileAtomic(path string, data []byte, mode fs.FileMode) error {
-	tmp, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".tmp*")
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	defer func() { _ = os.Remove(tmp.Name()) }()
-	_, err = tmp.Write(data)
-	err = errors.Join(err, tmp.Chmod(mode), tmp.Sync(), tmp.Close())
-	if err == nil {
-		err = os.Rename(tmp.Name(), path)
-	}
-	if err == nil {
-		err = syncDir(filepath.Dir(path))
-	}
-	if err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	return nil
-}
-
-func syncDir(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
 
 func (c *Cluster) safekeeperAddresses() []string {
 	addresses := make([]string, len(c.Safekeepers))

@@ -15,6 +15,7 @@ import (
 
 	"github.com/walhaven/walhaven/compute"
 	"github.com/walhaven/walhaven/internal/conninfo"
+	"github.com/walhaven/walhaven/internal/durablefile"
 	"github.com/walhaven/walhaven/wal"
 )
 
@@ -121,7 +122,7 @@ func makePassword(path string) error {
 	if _, err := os.Stat(path); err == nil {
 		return nil
 	}
-	if err := writeFileAtomic(path, []byte(rand.Text()+"\n"), 0o600); err != nil {
+	if err := durablefile.Replace(path, []byte(rand.Text()+"\n"), 0o600); err != nil {
 		return err
 	}
 	// `wal get` reads it too, and runs as PostgreSQL's account.

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/walhaven/walhaven/compute"
+	"github.com/walhaven/walhaven/internal/durablefile"
 )
 
 // reachableParent is where a cluster goes whose own folder PostgreSQL's account
@@ -66,7 +67,7 @@ func (l *local) restoreProgram() (string, error) {
 		err = os.MkdirAll(filepath.Dir(reachable), 0o755)
 	}
 	if err == nil {
-		err = writeFileAtomic(reachable, code, 0o755)
+		err = durablefile.Replace(reachable, code, 0o755)
 	}
 	if err != nil {
 		return "", fmt.Errorf("copy walhaven to where PostgreSQL's account can run it: %w", err)

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/walhaven/walhaven/internal/durablefile"
 	"github.com/walhaven/walhaven/internal/invariant"
 	"github.com/walhaven/walhaven/internal/procstat"
 )
@@ -52,7 +53,7 @@ func ProcessRuns(pid int) bool { return procstat.Runs(pid) }
 // notePID writes the PID file of a daemon that runs.
 func (c *Cluster) notePID(name string, pid int) error {
 	p, _ := procstat.Find(pid) // One that has ended already never counts.
-	return writeFileAtomic(c.pidFile(name), fmt.Appendf(nil, "%d %d\n", pid, p.Started), 0o644)
+	return durablefile.Replace(c.pidFile(name), fmt.Appendf(nil, "%d %d\n", pid, p.Started), 0o644)
 }
 
 // start runs the daemon, in a session of its own so that it outlives us, unless

@@ -13,6 +13,7 @@ import (
 
 	"github.com/walhaven/walhaven/auth"
 	"github.com/walhaven/walhaven/compute"
+	"github.com/walhaven/walhaven/internal/durablefile"
 	"github.com/walhaven/walhaven/internal/invariant"
 	"github.com/walhaven/walhaven/protocol"
 	"github.com/walhaven/walhaven/walproposer"
@@ -136,7 +137,7 @@ func (l *local) writeUsers(password string) error {
 	if err != nil {
 		return fmt.Errorf("make SCRAM verifier: %w", err)
 	}
-	return writeFileAtomic(l.usersFile(), []byte(auth.User{Name: localUser, Verifier: verifier, Admin: true}.String()+"\n"), 0o600)
+	return durablefile.Replace(l.usersFile(), []byte(auth.User{Name: localUser, Verifier: verifier, Admin: true}.String()+"\n"), 0o600)
 }
 
 // startNodes starts pageservers and safekeepers and waits until they serve.

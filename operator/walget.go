@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/walhaven/walhaven/internal/durablefile"
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/replication"
 	"github.com/walhaven/walhaven/replication/consensus"
@@ -38,7 +39,7 @@ func (c *Cluster) WALGet(ctx context.Context, name, path string) error {
 	if err != nil {
 		return fmt.Errorf("get %s: %w", name, err)
 	}
-	return writeFileAtomic(path, content, 0o600)
+	return durablefile.Replace(path, content, 0o600)
 }
 
 // walFile returns the content of a segment or history file.

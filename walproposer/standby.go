@@ -7,11 +7,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/walhaven/walhaven/internal/conninfo"
+	"github.com/walhaven/walhaven/internal/durablefile"
 	"github.com/walhaven/walhaven/wal"
 )
 
@@ -71,35 +71,8 @@ func WriteStandby(dataDir, conninfo string) error {
 	}
 	fmt.Fprintf(&b, "primary_conninfo = '%s'\nrecovery_target_timeline = 'latest'\n",
 		strings.NewReplacer(`\`, `\\`, `'`, `''`).Replace(conninfo))
-	if err := writeOwned(dataDir, path, []byte(b.String())); err != nil {
+	if err := durablefile.ReplaceForOwner(path, []byte(b.String())); err != nil {
 		return err
 	}
-	return writeOwned(dataDir, filepath.Join(dataDir, "standby.signal"), nil)
-}
-
-// writeOwned replaces a file durably, for the owner of the directory alone.
-func writeOwned(dataDir, path string, content []byte) error {
-	fail := func(err error) error { return fmt.Errorf("write %s: %w", filepath.Base(path), err) }
-	next := path + ".walhaven-new"
-	f, err := os.OpenFile(next, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return fail(err)
-	}
-	_, err = f.Write(content)
-	if info, serr := os.Stat(dataDir); serr == nil {
-		if st, ok := info.Sys().(*syscall.Stat_t); ok && int(st.Uid) != os.Geteuid() {
-			err = errors.Join(err, f.Chown(int(st.Uid), int(st.Gid)))
-		}
-	}
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return fail(err)
-	}
-	if err := os.Rename(next, path); err != nil {
-		return fail(err)
-	}
-	dir, err := os.Open(dataDir)
-	if err != nil {
-		return fail(err)
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return durablefile.ReplaceForOwner(filepath.Join(dataDir, "standby.signal"), nil)
 }

@@ -28,7 +28,7 @@ var rows = [][]string{
 	{"replication/consensus", "pagestore", "redo", "shmqueue", "wal/walstore", "wal/waltail", "protocol", "internal/objstore", "internal/datadir", "internal/pgdata", "internal/disposable", "internal/seqpacket", "internal/conninfo", "internal/syncrep"},
 	// Codecs.
 	{"wal/walrecord", "wal/walrecord/walrecordtest", "redo/page", "protocol/admin", "protocol/walstream", "protocol/pushwal", "protocol/pagestream"},
-	{"wal", "internal/invariant", "internal/alloctest", "internal/archtest", "internal/monotonic", "internal/ownthread", "internal/pause", "internal/procstat"},
+	{"wal", "internal/invariant", "internal/alloctest", "internal/archtest", "internal/durablefile", "internal/monotonic", "internal/ownthread", "internal/pause", "internal/procstat"},
 }
 
 var fromAnywhere = map[string]bool{"wal": true, "internal/invariant": true, "internal/alloctest": true, "internal/monotonic": true}

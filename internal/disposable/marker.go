@@ -7,9 +7,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/walhaven/walhaven/internal/durablefile"
 )
 
 // MarkerName is the marker's name in the data directory.
@@ -85,40 +86,7 @@ func Write(dir string, p Place) error {
 	if err != nil {
 		return fmt.Errorf("encode marker: %w", err)
 	}
-	if err := replace(dir, append(b, '\n')); err != nil {
-		return fmt.Errorf("write marker: %w", err)
-	}
-	return nil
-}
-
-func replace(dir string, content []byte) error {
-	path := filepath.Join(dir, MarkerName)
-	next := path + ".new"
-	f, err := os.OpenFile(next, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(content)
-	if info, serr := os.Stat(dir); serr == nil {
-		if st, ok := info.Sys().(*syscall.Stat_t); ok && int(st.Uid) != os.Geteuid() {
-			err = errors.Join(err, f.Chown(int(st.Uid), int(st.Gid)))
-		}
-	}
-	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(next, path); err != nil {
-		return err
-	}
-	return syncDir(dir)
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return durablefile.ReplaceForOwner(filepath.Join(dir, MarkerName), append(b, '\n'))
 }
 
 // Clear writes everything that a stopped server has in its filesystems to disk,
@@ -136,7 +104,7 @@ func Clear(dir string) error {
 	if err := os.Remove(filepath.Join(dir, MarkerName)); err != nil {
 		return fmt.Errorf("remove marker: %w", err)
 	}
-	return syncDir(dir)
+	return durablefile.SyncDir(dir)
 }
 
 // filesystems are folders that lie on all filesystems of a server: the data
