@@ -2,6 +2,8 @@ package pageserver
 
 import (
 	"context"
+	"errors"
+	"io"
 	"time"
 
 	"github.com/walhaven/walhaven/internal/walcmd"
@@ -150,4 +152,15 @@ func (s *Server) startWALPush(ctx context.Context, session *protocol.Session, c 
 	}
 	push := &pushSession{server: s, stream: stream, session: session, started: time.Now()}
 	return push.run(ctx)
+}
+
+// streamEnd tells the orderly end of a stream from a failure.
+func streamEnd(ctx context.Context, err error) error {
+	switch {
+	case errors.Is(err, io.EOF), errors.Is(err, protocol.ErrPeerClosed):
+		return nil
+	case ctx.Err() != nil:
+		return protocol.Fatalf(protocol.CodeAdminShutdown, "the pageserver is shutting down")
+	}
+	return err
 }

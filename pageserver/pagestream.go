@@ -3,7 +3,6 @@ package pageserver
 import (
 	"context"
 	"errors"
-	"io"
 	"strings"
 	"time"
 
@@ -94,7 +93,7 @@ func (p *pageSession) run(ctx context.Context) error {
 	for {
 		n, err := p.receive()
 		if err != nil {
-			return p.ended(ctx, err)
+			return streamEnd(ctx, err)
 		}
 		for i := range n {
 			p.begin(ctx, &p.jobs[i], n == 1 && !held)
@@ -105,7 +104,7 @@ func (p *pageSession) run(ctx context.Context) error {
 			err = p.stream.Flush()
 		}
 		if err != nil {
-			return p.ended(ctx, err)
+			return streamEnd(ctx, err)
 		}
 	}
 }
@@ -257,15 +256,4 @@ func validRelation(q *pagestream.Request) error {
 		return protocol.Errorf(protocol.CodeInvalidParameter, "relation %s has no fork %d", relation(q), q.Fork)
 	}
 	return nil
-}
-
-// ended tells an orderly end from a failure.
-func (p *pageSession) ended(ctx context.Context, err error) error {
-	switch {
-	case errors.Is(err, io.EOF), errors.Is(err, protocol.ErrPeerClosed):
-		return nil
-	case ctx.Err() != nil:
-		return protocol.Fatalf(protocol.CodeAdminShutdown, "the pageserver is shutting down")
-	}
-	return err
 }

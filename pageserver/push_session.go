@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"github.com/walhaven/walhaven/internal/invariant"
@@ -72,7 +71,7 @@ func (s *pushSession) run(ctx context.Context) error {
 		// The pusher gets the alarm as feedback too, before the error.
 		return errors.Join(err, s.report())
 	}
-	return s.ended(ctx, err)
+	return streamEnd(ctx, err)
 }
 
 // greet takes the pusher's greeting, finds or founds the timeline, and answers
@@ -161,15 +160,4 @@ func (s *pushSession) report() error {
 	}
 	invariant.Point("pageserver/report/after")
 	return nil
-}
-
-// ended tells an orderly end from a failure.
-func (s *pushSession) ended(ctx context.Context, err error) error {
-	switch {
-	case errors.Is(err, io.EOF), errors.Is(err, protocol.ErrPeerClosed):
-		return nil
-	case ctx.Err() != nil:
-		return protocol.Fatalf(protocol.CodeAdminShutdown, "the pageserver is shutting down")
-	}
-	return err
 }

@@ -10,8 +10,6 @@ import (
 	"slices"
 	"sync"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/walhaven/walhaven/internal/datadir"
 	"github.com/walhaven/walhaven/internal/walcmd"
 	"github.com/walhaven/walhaven/protocol"
@@ -45,30 +43,12 @@ func newTimelines(root string, o walstore.Options, storage *pageStorage, m *metr
 	}
 }
 
-// loadParallel bounds the timelines that recover at once.
-const loadParallel = 4
-
 // load opens every timeline. One that does not open is kept apart and does not
 // hinder the others. run ends what turns WAL into pages; close waits for it.
 func (r *timelines) load(ctx, run context.Context) error {
 	r.run = run
 	r.storage.open()
-	ids, err := datadir.ScanTimelines(r.root)
-	if err != nil {
-		return err
-	}
-	var g errgroup.Group
-	g.SetLimit(loadParallel)
-	for _, id := range ids {
-		g.Go(func() error {
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			r.loadOne(id)
-			return nil
-		})
-	}
-	return g.Wait()
+	return datadir.EachTimeline(ctx, r.root, r.loadOne)
 }
 
 func (r *timelines) loadOne(id wal.TTID) {

@@ -7,8 +7,6 @@ import (
 	"sort"
 	"sync"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/walhaven/walhaven/internal/datadir"
 	"github.com/walhaven/walhaven/internal/walcmd"
 	"github.com/walhaven/walhaven/protocol"
@@ -38,28 +36,10 @@ func newRegistry(root string, d deps, began func(*timeline)) *registry {
 	return &registry{root: root, deps: d, began: began, live: map[wal.TTID]*timeline{}, broken: map[wal.TTID]error{}}
 }
 
-// loadParallel bounds the timelines that recover at once.
-const loadParallel = 4
-
 // load opens every timeline below the data directory. One that does not open is
 // kept apart and does not hinder the others.
 func (r *registry) load(ctx context.Context) error {
-	ids, err := datadir.ScanTimelines(r.root)
-	if err != nil {
-		return err
-	}
-	var g errgroup.Group
-	g.SetLimit(loadParallel)
-	for _, id := range ids {
-		g.Go(func() error {
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			r.loadOne(id)
-			return nil
-		})
-	}
-	return g.Wait()
+	return datadir.EachTimeline(ctx, r.root, r.loadOne)
 }
 
 func (r *registry) loadOne(id wal.TTID) {

@@ -1,11 +1,13 @@
 package datadir
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/walhaven/walhaven/wal"
 )
@@ -15,10 +17,10 @@ func TimelinePath(root string, id wal.TTID) string {
 	return filepath.Join(root, id.Tenant.String(), id.Timeline.String())
 }
 
-// ScanTimelines lists the folders <root>/<tenant>/<timeline>; other names are
+// scanTimelines lists the folders <root>/<tenant>/<timeline>; other names are
 // not timelines. The tenants' names are durable afterwards: a process that made
 // one may have been killed before it had synced root.
-func ScanTimelines(root string) ([]wal.TTID, error) {
+func scanTimelines(root string) ([]wal.TTID, error) {
 	if err := SyncDir(vfs.Default, root); err != nil {
 		return nil, err
 	}
@@ -43,6 +45,30 @@ func ScanTimelines(root string) ([]wal.TTID, error) {
 		}
 	}
 	return out, nil
+}
+
+// openAtOnce is how many timelines recover at a time.
+const openAtOnce = 4
+
+// EachTimeline calls open for each timeline below the data directory, a few at a
+// time, and waits for them. When ctx ends it calls for no more and returns the cause.
+func EachTimeline(ctx context.Context, root string, open func(wal.TTID)) error {
+	ids, err := scanTimelines(root)
+	if err != nil {
+		return err
+	}
+	var g errgroup.Group
+	g.SetLimit(openAtOnce)
+	for _, id := range ids {
+		g.Go(func() error {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			open(id)
+			return nil
+		})
+	}
+	return g.Wait()
 }
 
 // MakeTenant creates a tenant's folder and makes its name durable.
