@@ -82,13 +82,18 @@ func recentlyCancelled(intervals []walproposer.Interval, now time.Time) (out []w
 	return out
 }
 
-// writeUnseen says why waits that are cancelled are not seen, if so.
+// writeUnseen says why waits that are cancelled are not seen, and settings that are taken
+// back, if so.
 func writeUnseen(w io.Writer, cancelledWaits string) error {
 	why := walproposer.WaitsNotSeen(cancelledWaits)
 	if why == "" {
 		return nil
 	}
-	_, err := fmt.Fprintf(w, "Commits that are cancelled while they wait are not recorded: %s\n", why)
+	settings := ""
+	if walproposer.SettingsNotSeen(cancelledWaits) {
+		settings = ", and settings that are taken back between two looks,"
+	}
+	_, err := fmt.Fprintf(w, "Commits that are cancelled while they wait%s are not recorded: %s\n", settings, why)
 	return err
 }
 

@@ -46,9 +46,9 @@ WARNING:  canceling wait for synchronous replication due to user request
 
 func TestCancelledWaitsInALog(t *testing.T) {
 	for file, text := range map[string]string{"pg.log": plainLog, "pg.csv": csvLog, "pg.json": jsonLog} {
-		s := newWaitScan(file)
+		s := newLogScan(file)
 		require.Equal(t, 3, s.feed([]byte(text)), file)
-		s = newWaitScan(file)
+		s = newLogScan(file)
 		n := 0
 		for i := range text {
 			n += s.feed([]byte(text[i : i+1]))
@@ -67,7 +67,7 @@ func TestCancelledWaitsInALog(t *testing.T) {
 		"WARNING:  canceling wait for synchronous replication due to user requests\n":              0,
 		"2026 [1] WARNUNG:  storniere Warten auf synchrone Replikation wegen Benutzeraufforderung": 0,
 	} {
-		s := newWaitScan("pg.log")
+		s := newLogScan("pg.log")
 		require.Equal(t, want, s.feed([]byte(line)), "%.90q", line)
 	}
 }
@@ -79,7 +79,7 @@ func FuzzCancelledWaits(f *testing.F) {
 		f.Add([]byte(text), uint16(700), true)
 	}
 	f.Fuzz(func(t *testing.T, b []byte, at uint16, quoted bool) {
-		whole, cut := waitScan{quoted: quoted}, waitScan{quoted: quoted}
+		whole, cut := logScan{quoted: quoted}, logScan{quoted: quoted}
 		n := min(int(at), len(b))
 		want, first := whole.feed(b), cut.feed(b[:n])
 		if got := first + cut.feed(b[n:]); got != want || want > strings.Count(string(b), "\n") {
@@ -227,7 +227,7 @@ func TestLogsThatDoNotTell(t *testing.T) {
 	require.Contains(t, unreadable(row), "de_DE")
 	row["lc_messages"] = ""
 	require.Contains(t, unreadable(row), "lc_messages is ''", "the language of the environment")
-	require.Contains(t, unreadable(replication.Row{"short_desc": englishDesc, "log_min_messages": "fatal"}), "fatal")
+	require.Contains(t, unreadable(replication.Row{"short_desc": englishDesc, "log_min_messages": "fatal"}), "fatal: PostgreSQL logs neither")
 }
 
 // A log that is written faster than it is read is not called read.

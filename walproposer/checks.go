@@ -33,10 +33,11 @@ const facts = `SELECT current_setting('fsync') AS fsync,
 	current_setting('log_min_messages') AS log_min_messages,
 	current_setting('lc_messages') AS lc_messages,
 	(SELECT short_desc FROM pg_settings WHERE name = 'fsync') AS short_desc,
-	CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_flush_lsn() END AS flush_lsn,
+	CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_insert_lsn() END AS insert_lsn,
 	(SELECT count(*) FROM pg_stat_replication WHERE application_name = '%[1]s') AS sessions,
 	(SELECT string_agg(sync_state, ',') FROM pg_stat_replication WHERE application_name = '%[1]s' AND pid = %[2]d) AS sync_state,
 	(SELECT count(*) FROM pg_stat_replication WHERE application_name <> '%[1]s' AND sync_state IN ('sync', 'quorum')) AS others,
+	(SELECT json_agg(application_name) FROM pg_stat_replication WHERE application_name <> '%[1]s' AND state <> 'backup') AS standbys,
 	(SELECT wal_status FROM pg_replication_slots WHERE slot_name = '%[3]s') AS wal_status,
 	(SELECT safe_wal_size FROM pg_replication_slots WHERE slot_name = '%[3]s') AS safe_wal_size`
 
@@ -107,7 +108,7 @@ func (s *session) check(ctx context.Context) error {
 		s.logger.Warn("PostgreSQL is not set up for safe commits", "findings", wrong)
 	}
 	s.wrong = wrong
-	s.keepCancelled(ctx, c, row) // the last question: it may have taken the connection
+	s.keepLog(ctx, c, row) // the last question: it may have taken the connection
 	return nil
 }
 

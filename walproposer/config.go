@@ -43,7 +43,7 @@ type RunConfig struct {
 	Takeover      bool          `name:"takeover" help:"Take the place of another walproposer at once, this time."`
 	ShutdownGrace time.Duration `name:"shutdown-grace" default:"10s" help:"How long a PostgreSQL that shuts down waits for the quorum to have its last WAL."`
 	Ledger        string        `name:"ledger" placeholder:"FILE" help:"File in which each interval is recorded in which PostgreSQL did not wait for the quorum; for walhaven rpo."`
-	PostgresLog   string        `name:"postgres-log" placeholder:"FILE" help:"File that the log of PostgreSQL goes to, where it has no logging collector; the ledger takes waits that were cancelled from it."`
+	PostgresLog   string        `name:"postgres-log" placeholder:"FILE" help:"File that the log of PostgreSQL goes to, where it has no logging collector; the ledger takes waits that were cancelled and settings that were taken back from it."`
 	ApplySource   string        `name:"apply-source" default:"quorum" enum:"quorum,pageserver" help:"Whose position counts as applied, for synchronous_commit = remote_apply: ${enum}."`
 	InProcess     bool          `name:"in-process" help:"Run tap and push workers as goroutines of this process instead of processes of their own."`
 	EarlyPush     bool          `name:"early-push" help:"Push WAL as soon as PostgreSQL has written it to pg_wal, while it flushes that; on PostgreSQL's machine only."`

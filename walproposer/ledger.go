@@ -24,7 +24,8 @@ import (
 type Interval = replication.Interval
 
 // ledger is the file of intervals: a line of JSON for each that began, and one
-// for each that ended; one for waits that were cancelled, and again when more were.
+// for each that ended, or one when it is over before it is noticed; one for waits that
+// were cancelled, and again when more were.
 // A line is on the disk before anything else happens.
 type ledger struct {
 	path string
@@ -37,6 +38,9 @@ type ledger struct {
 	// they are.
 	joined *Interval
 	waits  int
+	// alone is why commits would not have waited had the walproposer been away at the last
+	// look. Only the session at hand uses it.
+	alone string
 	// all are the newest, and news has a token when there is something new among them.
 	all  []Interval
 	news chan struct{}
@@ -46,7 +50,7 @@ func newLedger(path string) *ledger { return &ledger{path: path, news: make(chan
 
 // line is one entry of the file.
 type line struct {
-	Event    string   `json:"event"` // began, ended or cancelled
+	Event    string   `json:"event"` // began, ended, cancelled or past
 	Interval Interval `json:"interval"`
 }
 
@@ -93,6 +97,8 @@ func parseLedger(b []byte) (out []Interval, err error) {
 			out[joined] = l.Interval
 		case l.Event == "cancelled":
 			joined, out = len(out), append(out, l.Interval)
+		case l.Event == "past":
+			out = append(out, l.Interval)
 		}
 	}
 	return out, nil
@@ -215,25 +221,31 @@ func endLine(f *os.File) error {
 	return nil
 }
 
-// unprotected says why commits do not wait for the quorum, "" when they do. While
+// unprotected says why commits do not wait for the quorum, "" when they do.
+func unprotected(row replication.Row) string {
+	names, level := unprotectedParts(row)
+	return cmp.Or(names, level)
+}
+
+// unprotectedParts says so of synchronous_standby_names and of synchronous_commit. While
 // the walproposer has no connection they wait because nobody acknowledges them;
 // so they do while PostgreSQL calls a walproposer that is named async, which it
 // does until its first report, or potential, which it does until the walsender has
 // caught up, unless others are enough.
-func unprotected(row replication.Row) string {
-	level, sync := row["synchronous_commit"], row["sync_state"]
-	names, _ := syncrep.Parse(row["names"]) // PostgreSQL has read it
+func unprotectedParts(row replication.Row) (names, level string) {
+	list, _ := syncrep.Parse(row["names"]) // PostgreSQL has read it
 	switch others, enough := standIns(row); {
 	case enough:
-		return fmt.Sprintf("synchronous_standby_names is '%s', and %d others can acknowledge in the walproposer's place", row["names"], others)
+		names = fmt.Sprintf("synchronous_standby_names is '%s', and %d others can acknowledge in the walproposer's place", row["names"], others)
 	case row["names"] == "":
-		return "synchronous_standby_names is empty"
-	case !syncrep.Waits(level):
-		return "synchronous_commit is " + level
-	case !names.Takes(ApplicationName):
-		return fmt.Sprintf("synchronous_standby_names is '%s', and the walproposer's state is %s", row["names"], cmp.Or(sync, "unknown"))
+		names = "synchronous_standby_names is empty"
+	case !list.Takes(ApplicationName):
+		names = fmt.Sprintf("synchronous_standby_names is '%s', and the walproposer's state is %s", row["names"], cmp.Or(row["sync_state"], "unknown"))
 	}
-	return ""
+	if l := row["synchronous_commit"]; !syncrep.Waits(l) {
+		level = "synchronous_commit is " + l
+	}
+	return names, level
 }
 
 // standIns is how many others are connected for whose word commits wait, and whether
@@ -247,8 +259,13 @@ func standIns(row replication.Row) (others int, enough bool) {
 // keepLedger notes what a look said, and tells about it.
 func (s *session) keepLedger(row replication.Row) {
 	quorum := s.state.status().CommitLSN
-	server, _ := row.LSN("flush_lsn")
+	first := !s.looked
+	if first && s.confirmed != 0 {
+		quorum = s.confirmed // what it had when nobody looked
+	}
+	server, _ := row.LSN("insert_lsn") // commits that did not wait may not be flushed, either
 	reason := unprotected(row)
+	after := s.ledger.lastGood()
 	began, ended, err := s.ledger.note(time.Now(), reason, quorum, server)
 	switch {
 	case err != nil:
@@ -258,7 +275,10 @@ func (s *session) keepLedger(row replication.Row) {
 		s.logger.Warn("commits do not wait for the quorum", "reason", reason, "quorum", quorum)
 	case ended:
 		s.logger.Info("commits wait for the quorum again", "server", server)
+	case reason == "" && first:
+		s.keepAbsence(row, after, server)
 	}
+	s.looked, s.ledger.alone = true, unattended(row)
 	s.metrics.unprotected.Set(0)
 	if reason != "" {
 		s.metrics.unprotected.Set(1)

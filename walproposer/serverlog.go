@@ -36,20 +36,25 @@ type logSource interface {
 	read(ctx context.Context, file string, offset int64) ([]byte, error)
 }
 
-// serverLog follows PostgreSQL's log for waits that were cancelled. It begins at the
-// end, and outlives sessions.
+// serverLog follows PostgreSQL's log for waits that were cancelled and settings that were
+// changed. It begins at the end, and outlives sessions.
 type serverLog struct {
 	local  bool   // the file is on this machine
 	file   string // "" = nothing was looked at
 	offset int64
 	sizes  map[string]int64 // when the end was reached last
-	scan   waitScan
+	scan   logScan
 	behind bool  // the last look did not reach the end
 	end    int64 // of the file when it was looked at last
 
-	found int       // waits that are not recorded yet
-	from  wal.LSN   // where the quorum's WAL ended when the end was reached last
-	good  time.Time // when that was
+	found   int      // waits that are not recorded yet
+	changes []change // that are not judged yet
+	lapses  lapses
+	was     []string  // settings that are not recorded yet
+	from    wal.LSN   // where the quorum's WAL ended when the end was reached last
+	good    time.Time // when that was
+	// standbys are who else was connected at the last look.
+	standbys []string
 }
 
 // look reads what is new, at most logReads times logRead bytes. What was found before
@@ -79,6 +84,7 @@ func (l *serverLog) look(ctx context.Context, src logSource) error {
 		}
 		l.offset += int64(len(b))
 		l.found += l.scan.feed(b)
+		l.changes = append(l.changes, l.scan.take()...)
 		switch {
 		case len(b) >= logRead:
 		case l.file != file: // The server goes on in another one, which it may append to.
@@ -118,7 +124,7 @@ func (l *serverLog) unread() int64 {
 }
 
 func (l *serverLog) begin(file string, offset int64) {
-	l.file, l.offset, l.scan, l.behind = file, offset, newWaitScan(file), false
+	l.file, l.offset, l.scan, l.behind = file, offset, newLogScan(file), false
 }
 
 // collectorLog is the log of PostgreSQL's logging collector, over SQL.

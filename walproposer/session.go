@@ -24,7 +24,7 @@ type session struct {
 	state   *state
 	crew    crew
 	ledger  *ledger
-	// serverLog is PostgreSQL's, for waits that were cancelled.
+	// serverLog is PostgreSQL's, for waits that were cancelled and settings that were changed.
 	serverLog *serverLog
 	elected   func()
 	// takeover campaigns in spite of another writer; deposed says that the last
@@ -42,6 +42,7 @@ type session struct {
 	keep      wal.LSN // nothing is released before the quorum is beyond it
 	pid       uint32  // of the walsender
 	wrong     string  // the last findings of check
+	looked    bool    // check has asked PostgreSQL
 
 	term  *term
 	queue queue

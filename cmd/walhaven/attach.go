@@ -19,7 +19,7 @@ type attachCmd struct {
 	Slot         string   `help:"Replication slot that is made in PostgreSQL." default:"walhaven"`
 	Replication  string   `placeholder:"CONNINFO" help:"How the walproposer connects, if not as --postgres with --role; its role must have REPLICATION and pg_monitor."`
 	ListenHTTP   string   `name:"listen-http" help:"The walproposer's address for /metrics, /readyz and /v1/." default:"127.0.0.1:7680"`
-	PostgresLog  string   `name:"postgres-log" placeholder:"FILE" help:"File that PostgreSQL's log goes to, where it has no logging collector: the walproposer records commits that are cancelled while they wait from it." type:"path"`
+	PostgresLog  string   `name:"postgres-log" placeholder:"FILE" help:"File that PostgreSQL's log goes to, where it has no logging collector: the walproposer records commits that are cancelled while they wait, and settings that are taken back, from it." type:"path"`
 	ManagedBy    string   `help:"Who writes PostgreSQL's settings: patroni, cloudnativepg (default: found out)." enum:",patroni,cloudnativepg" default:""`
 	NoStart      bool     `help:"Print the walproposer's command line and wait until a service manager has started it."`
 	DryRun       bool     `help:"Check everything, print what would be done, change nothing."`

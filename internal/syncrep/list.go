@@ -42,6 +42,30 @@ func (l List) Needs(name string) bool {
 // is one of them when it is chosen.
 func (l List) DoesWithout(others int) bool { return others >= l.Count }
 
+// WaitsFor says whether no commit can return before a standby of that name acknowledges
+// it, while others of these names are connected: it is connected itself or, when away, has
+// to come back first. It judges a list that is not in force as well; of standbys of one
+// place in the list PostgreSQL may prefer any.
+func (l List) WaitsFor(name string, away bool, others []string) bool {
+	own, before := l.priority(name), 0
+	for _, other := range others {
+		if p := l.priority(other); p > 0 && (p <= own || l.Any || away) {
+			before++
+		}
+	}
+	return own > 0 && !l.DoesWithout(before)
+}
+
+// priority is a standby's place in the list, 1 for the first; 0 for who is not taken.
+func (l List) priority(name string) int {
+	for i, n := range l.Names {
+		if n == everybody || fold(n) == fold(name) {
+			return i + 1
+		}
+	}
+	return 0
+}
+
 // WithAll is a list that waits for a name and for every other that is listed.
 func (l List) WithAll(name string) List {
 	all := List{Names: []string{name}}

@@ -83,3 +83,34 @@ func FuzzParse(f *testing.F) {
 		require.True(t, l.WithAll("walhaven").Needs("walhaven"))
 	})
 }
+
+func TestWhoIsWaitedFor(t *testing.T) {
+	other, two := []string{"OTHER"}, []string{"other", "other"}
+	for _, c := range []struct {
+		names       string
+		others      []string
+		there, away bool // whether commits wait for walhaven when it is connected, and when not
+	}{
+		{"", nil, false, false},
+		{"walhaven", two, true, true},
+		{"other", nil, false, false},
+		{"walhaven, other", nil, true, true},
+		{"walhaven, other", other, true, false},
+		{"other, walhaven", nil, true, true},
+		{"other, walhaven", other, false, false},
+		{"2 (other, walhaven)", other, true, true},
+		{"2 (other, walhaven)", two, false, false},
+		{"FIRST 2 (walhaven, other, third)", []string{"third", "other"}, true, false},
+		{"*", nil, true, true},
+		{"*", other, false, false},
+		{"ANY 1 (walhaven, other)", []string{"third"}, true, true},
+		{"ANY 1 (walhaven, other)", other, false, false},
+		{"ANY 2 (walhaven, other)", other, true, true},
+		{"ANY 2 (walhaven, other)", two, false, false},
+	} {
+		list, err := syncrep.Parse(c.names)
+		require.NoError(t, err)
+		require.Equal(t, c.there, list.WaitsFor("walhaven", false, c.others), "%+v", c)
+		require.Equal(t, c.away, list.WaitsFor("walhaven", true, c.others), "%+v", c)
+	}
+}

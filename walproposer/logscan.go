@@ -27,22 +27,24 @@ var cancelledHint = []byte("for synchronous replication ")
 // message comes before all that may be long.
 const maxLogLine = 64 << 10
 
-// waitScan counts cancelled waits in a log that comes in pieces.
-type waitScan struct {
-	quoted bool // it is csvlog or jsonlog
+// logScan counts cancelled waits in a log that comes in pieces, and finds changes of the
+// settings that decide about them.
+type logScan struct {
+	quoted  bool // it is csvlog or jsonlog
+	changes []change
 
 	rest []byte // the last line so far, at most maxLogLine
 	skip bool   // the rest of the line at hand was longer, and is passed over
 }
 
-// newWaitScan reads the form from the file's name, as the logging collector makes it.
-func newWaitScan(file string) waitScan {
+// newLogScan reads the form from the file's name, as the logging collector makes it.
+func newLogScan(file string) logScan {
 	ext := path.Ext(file)
-	return waitScan{quoted: ext == ".csv" || ext == ".json"}
+	return logScan{quoted: ext == ".csv" || ext == ".json"}
 }
 
 // feed returns how many lines that end in b say that a wait was cancelled.
-func (s *waitScan) feed(b []byte) (n int) {
+func (s *logScan) feed(b []byte) (n int) {
 	pattern := plainWait
 	if s.quoted {
 		pattern = quotedWait
@@ -60,7 +62,18 @@ func (s *waitScan) feed(b []byte) (n int) {
 		if bytes.Contains(s.rest, cancelledHint) && pattern.Match(s.rest) {
 			n++
 		}
+		if bytes.Contains(s.rest, changeHint) {
+			if c, ok := parseChange(s.rest, s.quoted); ok {
+				s.changes = append(s.changes, c)
+			}
+		}
 		s.rest, s.skip = s.rest[:0], false
 		b = after
 	}
+}
+
+// take returns the changes since it was called before.
+func (s *logScan) take() (list []change) {
+	list, s.changes = s.changes, nil
+	return list
 }
