@@ -85,7 +85,9 @@ func loading(t *testing.T, n *node, p *proposer, data []byte) (answers chan *pus
 		}
 		<-sent
 	}()
-	waitFor(t, func() bool { return n.log.Positions().Write >= testBase+maxUnsynced+maxAhead })
+	waitFor(t, func() bool {
+		return n.log.Positions().Write >= testBase+maxUnsynced+maxAhead && n.log.syncs.Load() > before
+	})
 	require.Equal(t, before+1, n.log.syncs.Load(), "one sync at a time")
 	return answers, release
 }

@@ -36,6 +36,8 @@ type gatedLog struct {
 	syncs   atomic.Int64
 	saveErr atomic.Pointer[error]
 	syncErr atomic.Pointer[error] // of the next sync
+	// synced is called when the next sync has brought WAL to the disk, before anybody hears of it.
+	synced atomic.Pointer[func()]
 	// appended is called after each append, before the session goes on; nil: nothing is.
 	appended func()
 
@@ -85,7 +87,11 @@ func (l *gatedLog) Sync() error {
 	if err := l.syncErr.Swap(nil); err != nil {
 		return *err
 	}
-	return l.Store.Sync()
+	err := l.Store.Sync()
+	if f := l.synced.Swap(nil); f != nil {
+		(*f)()
+	}
+	return err
 }
 
 func (l *gatedLog) SaveControl(edit func(*walstore.Control)) error {
