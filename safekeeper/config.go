@@ -40,6 +40,9 @@ type Config struct {
 	WALSenderTimeout time.Duration `name:"wal-sender-timeout" default:"60s" help:"A receiver of WAL that is silent for so long is disconnected."`
 }
 
+// maxConnections is more than a process has descriptors for.
+const maxConnections = 1 << 20
+
 // check refuses values that cannot work.
 func (c *Config) check() error {
 	switch {
@@ -47,8 +50,8 @@ func (c *Config) check() error {
 		return fmt.Errorf("--id must be at least 1")
 	case c.DataDir == "":
 		return fmt.Errorf("--data-dir is required")
-	case c.MaxConnections < 1:
-		return fmt.Errorf("--max-connections must be at least 1")
+	case c.MaxConnections < 1 || c.MaxConnections > maxConnections:
+		return fmt.Errorf("--max-connections must be 1 to %d", maxConnections)
 	}
 	for _, addr := range c.Pageserver {
 		if _, _, err := net.SplitHostPort(addr); err != nil {
