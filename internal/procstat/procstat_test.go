@@ -20,7 +20,9 @@ func TestParseStat(t *testing.T) {
 }
 
 func TestWhoRuns(t *testing.T) {
-	child := exec.Command("sleep", "infinity")
+	child := exec.Command("cat")
+	_, err := child.StdinPipe() // It ends with this program, whatever happens to that.
+	require.NoError(t, err)
 	require.NoError(t, child.Start())
 	pid := child.Process.Pid
 	require.True(t, Runs(pid))
