@@ -28,7 +28,7 @@ type StreamOptions struct {
 
 // CopyStream is one side of a CopyBoth exchange, of servers and of clients
 // alike. It has two independent halves: Receive, ReceiveHead, ReadRest,
-// Buffered, SetReadIdle, Handshake and ReadResult belong to one goroutine; Send, Flush, CloseSend,
+// Buffered, SetReadIdle, Handshake and ReadResult belong to one goroutine; Send, SendFile, Flush, CloseSend,
 // SendError, Abort and Close may be called from any. Neither half waits for the
 // other, so a side that keeps both going cannot deadlock.
 type CopyStream struct {

@@ -37,6 +37,8 @@ type frameWriter struct {
 	mark    int
 	kept    int      // bytes of the big parts in pieces
 	backing [][]byte // what pieces is cut from, so that it can be reused
+
+	files *fileSender // of the first file that was sent on
 }
 
 func newFrameWriter(conn net.Conn) *frameWriter {
