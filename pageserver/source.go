@@ -5,6 +5,7 @@ import (
 
 	"github.com/walhaven/walhaven/protocol"
 	"github.com/walhaven/walhaven/wal"
+	"github.com/walhaven/walhaven/wal/walstore"
 )
 
 // source serves the WAL of a timeline here by START_REPLICATION. All of it is
@@ -16,6 +17,8 @@ func (s source) Oldest() wal.LSN                          { return s.t.store.Old
 func (s source) ReadAt(p []byte, at wal.LSN) (int, error) { return s.t.store.ReadAt(p, at) }
 func (s source) FlushLSN() wal.LSN                        { return s.t.durable() }
 func (s source) CommitLSN() wal.LSN                       { return s.t.durable() }
+
+func (s source) Lend(at wal.LSN, n int) (walstore.Lent, bool) { return s.t.store.Lend(at, n) }
 
 // History leaves out what has no byte here yet.
 func (s source) History() wal.TimelineHistory {

@@ -25,6 +25,7 @@ type Log interface {
 	Truncate(to wal.LSN, h wal.TimelineHistory) error
 	SynthesizePrefix() error
 	ReadAt(p []byte, at wal.LSN) (int, error)
+	Lend(at wal.LSN, n int) (walstore.Lent, bool)
 	Oldest() wal.LSN
 	OldestRecord() wal.LSN
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/walhaven/walhaven/internal/invariant"
 	"github.com/walhaven/walhaven/protocol"
 	"github.com/walhaven/walhaven/wal"
+	"github.com/walhaven/walhaven/wal/walstore"
 )
 
 // watermark is a position that many may wait for. Raising it costs an atomic
@@ -101,6 +102,19 @@ func (a *Accepting) ReadAt(p []byte, at wal.LSN) (int, error) {
 	}
 	a.metrics.fromFile.Inc()
 	return a.log.ReadAt(p, at)
+}
+
+// Lend lends committed WAL's file as the log does. What is not committed may be cut
+// while it is on its way to somebody, and is only read.
+func (a *Accepting) Lend(at wal.LSN, n int) (walstore.Lent, bool) {
+	if at+wal.LSN(n) > a.commit.load() {
+		return walstore.Lent{}, false
+	}
+	lent, ok := a.log.Lend(at, n)
+	if ok {
+		a.metrics.fromFile.Inc()
+	}
+	return lent, ok
 }
 
 // ReadTerm reads flushed WAL while the acceptor's term is exactly term, and

@@ -2,6 +2,7 @@ package replication
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -64,6 +65,12 @@ func (l *gatedLog) taken() []string {
 func (l *gatedLog) Truncate(to wal.LSN, h wal.TimelineHistory) error {
 	l.note("truncate " + to.String())
 	return l.Store.Truncate(to, h)
+}
+
+// Lend lends nothing, but says so of whatever it is asked for: there is no file.
+func (l *gatedLog) Lend(at wal.LSN, n int) (walstore.Lent, bool) {
+	l.note(fmt.Sprintf("lend %d at %s", n, at))
+	return walstore.Lent{}, true
 }
 
 func (l *gatedLog) Append(tli wal.TLI, at wal.LSN, data []byte) error {

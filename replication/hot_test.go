@@ -1,6 +1,7 @@
 package replication
 
 import (
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -128,4 +129,32 @@ func TestHotReadDoesNotAllocate(t *testing.T) {
 			t.Fail()
 		}
 	})
+}
+
+// TestOnlyCommittedWALIsLent: other WAL may be cut while it is on its way.
+func TestOnlyCommittedWALIsLent(t *testing.T) {
+	n := newNode(t)
+	p := n.connect(t, ours)
+	p.lead(1)
+	data := someWAL(50_000)
+	end := testBase + wal.LSN(len(data))
+	p.append(1, testBase, data, 0)
+	p.response()
+	n.log.taken()
+	_, ok := n.Lend(testBase, len(data))
+	require.False(t, ok, "nothing is committed yet")
+	require.Empty(t, n.log.taken())
+	p.append(1, end, nil, end)
+	p.response()
+	_, err := n.WaitCommit(within(t), end-1)
+	require.NoError(t, err)
+	n.log.taken()
+	_, ok = n.Lend(testBase, len(data)+1)
+	require.False(t, ok)
+	require.Empty(t, n.log.taken())
+	reads := testutil.ToFloat64(n.metrics.fromFile)
+	_, ok = n.Lend(testBase, len(data))
+	require.True(t, ok)
+	require.Equal(t, []string{fmt.Sprintf("lend %d at %s", len(data), testBase)}, n.log.taken())
+	require.InDelta(t, reads+1, testutil.ToFloat64(n.metrics.fromFile), 0)
 }

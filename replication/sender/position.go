@@ -60,11 +60,24 @@ func (s *session) end() (at wal.LSN, next wal.TLI, historic bool) {
 	return s.o.Source.History().SwitchPoint(s.tli)
 }
 
-// read reads the next frame's WAL into the session's buffer; limit is up to
-// where it may.
-func (s *session) read(limit wal.LSN) ([]byte, error) {
-	p := s.buf[:s.chunk(limit)]
-	var n int
+// lentFrom is from how many bytes on a frame's WAL goes from its file to the
+// connection without being read. Less is more quickly copied, most of it from
+// memory (replication's newest WAL), as whoever keeps up gets it.
+const lentFrom = 32 << 10
+
+// borrow has the next frame's n bytes of WAL in s.lent, which the caller releases,
+// if they may be sent from their file: what is committed, to a peer that can take it.
+func (s *session) borrow(n int) (ok bool) {
+	if n < lentFrom || s.request.Term != nil || !s.stream.SendsFiles() {
+		return false
+	}
+	s.lent, ok = s.o.Source.Lend(s.at, n)
+	return ok
+}
+
+// read reads the next frame's n bytes of WAL into the session's buffer.
+func (s *session) read(n int) ([]byte, error) {
+	p := s.buf[:n]
 	var err error
 	if s.request.Term != nil {
 		n, _, err = s.o.Source.ReadTerm(*s.request.Term, p, s.at)

@@ -10,6 +10,7 @@ import (
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/protocol/walstream"
 	"github.com/walhaven/walhaven/wal"
+	"github.com/walhaven/walhaven/wal/walstore"
 )
 
 // Source is one timeline's WAL. *replication.Accepting implements it.
@@ -29,6 +30,9 @@ type Source interface {
 	// ReadAt reads up to len(p) bytes at a position below CommitLSN; an error
 	// that wraps walstore.ErrRemoved says that retention was faster.
 	ReadAt(p []byte, at wal.LSN) (int, error)
+	// Lend lends the file with n bytes below CommitLSN, as walstore.Store.Lend does;
+	// what it does not lend is read.
+	Lend(at wal.LSN, n int) (walstore.Lent, bool)
 	// ReadTerm reads flushed WAL while the node's term is term, checked as if
 	// under the lock of the read, and returns the flush position.
 	ReadTerm(term wal.Term, p []byte, at wal.LSN) (n int, flush wal.LSN, err error)

@@ -13,6 +13,7 @@ import (
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/protocol/walstream"
 	"github.com/walhaven/walhaven/wal"
+	"github.com/walhaven/walhaven/wal/walstore"
 )
 
 // session is one stream. The goroutine of Serve writes, another one reads: a
@@ -27,6 +28,7 @@ type session struct {
 	// Of the writing goroutine.
 	at       wal.LSN // everything below was sent
 	buf      []byte
+	lent     walstore.Lent // the file of the frame that is being sent, if one is
 	header   [walstream.XLogDataHeaderSize]byte
 	idle     *time.Timer // nudges when nothing was sent for Keepalive
 	shutdown bool        // the stream ended by announcing a shutdown

@@ -88,6 +88,8 @@ func (m *memory) ReadAt(p []byte, at wal.LSN) (int, error) {
 	return copy(p, m.bytes[at-m.base:]), nil
 }
 
+func (m *memory) Lend(wal.LSN, int) (walstore.Lent, bool) { return walstore.Lent{}, false }
+
 func (m *memory) ReadTerm(term wal.Term, p []byte, at wal.LSN) (int, wal.LSN, error) {
 	m.mu.Lock()
 	current, flush := m.term, m.flush
@@ -173,11 +175,16 @@ func serve(t *testing.T, o Options) string {
 
 func serveWith(t *testing.T, start func(context.Context, *protocol.ResultWriter, Request) error) string {
 	t.Helper()
+	return serveOptions(t, protocol.Options{Auth: anyone{}}, start)
+}
+
+func serveOptions(t *testing.T, o protocol.Options, start func(context.Context, *protocol.ResultWriter, Request) error) string {
+	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- protocol.NewServer(handler{start}, protocol.Options{Auth: anyone{}}).Serve(ctx, ln) }()
+	go func() { done <- protocol.NewServer(handler{start}, o).Serve(ctx, ln) }()
 	t.Cleanup(func() {
 		cancel()
 		<-done

@@ -2,9 +2,11 @@ package sender
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/walhaven/walhaven/internal/invariant"
+	"github.com/walhaven/walhaven/protocol"
 	"github.com/walhaven/walhaven/protocol/walstream"
 	"github.com/walhaven/walhaven/wal"
 )
@@ -89,21 +91,35 @@ func (s *session) await(waiting context.Context) (err error) {
 	return err
 }
 
+// sendWAL sends one frame of WAL below limit.
 func (s *session) sendWAL(limit wal.LSN) error {
-	data, err := s.read(limit)
-	if err != nil {
-		return err
+	n := s.chunk(limit)
+	var data []byte
+	lent := s.borrow(n)
+	if lent {
+		defer s.lent.Release()
+	} else {
+		var err error
+		if data, err = s.read(n); err != nil {
+			return err
+		}
+		n = len(data)
 	}
 	header := walstream.AppendXLogDataHeader(s.header[:0], &walstream.XLogData{
 		Start: s.at, WALEnd: limit, Time: wal.TimestampOf(time.Now()),
 	})
 	invariant.Point("sender/stream/before")
-	if err := s.stream.Send(header, data); err != nil {
+	if lent {
+		part := protocol.FileRange{File: &s.lent, Offset: s.lent.Offset(), Length: n}
+		if err := s.stream.SendFile(header, part); err != nil {
+			return fmt.Errorf("send WAL at %s: %w", s.at, err)
+		}
+	} else if err := s.stream.Send(header, data); err != nil {
 		return err
 	}
 	invariant.Point("sender/stream/after")
-	s.at += wal.LSN(len(data))
-	s.o.Metrics.bytes.Add(float64(len(data)))
+	s.at += wal.LSN(n)
+	s.o.Metrics.bytes.Add(float64(n))
 	s.idle.Reset(s.o.Keepalive)
 	if s.o.OnSent != nil {
 		s.o.OnSent(s.at)
