@@ -98,10 +98,11 @@ func (t *Timeline) writeRun(ctx context.Context, mem *memLayer) (runInfo, error)
 	share := max((len(keys)+t.s.o.FlushWriters-1)/t.s.o.FlushWriters, minFlushKeys)
 	parts := slices.Collect(slices.Chunk(keys, share))
 	layers := make([][]layerInfo, len(parts))
+	form := t.flushForm()
 	g, ctx := errgroup.WithContext(ctx)
 	for i, part := range parts {
 		g.Go(func() (err error) {
-			layers[i], err = t.writeLayers(ctx, newMemCursor(mem, part), t.s.o.FlushCompression)
+			layers[i], err = t.writeLayers(ctx, newMemCursor(mem, part), form)
 			return err
 		})
 	}
@@ -132,8 +133,8 @@ func (t *Timeline) discard(layers []layerInfo) {
 const minFlushKeys = 256
 
 // writeLayers writes what c gives into layer files of about LayerSize.
-func (t *Timeline) writeLayers(ctx context.Context, c cursor, compression Compression) ([]layerInfo, error) {
-	w := rollingWriter{t: t, compression: compression}
+func (t *Timeline) writeLayers(ctx context.Context, c cursor, form layerForm) ([]layerInfo, error) {
+	w := rollingWriter{t: t, form: form}
 	defer w.abort()
 	for n := 0; ; n++ {
 		if n%1024 == 0 && ctx.Err() != nil {
@@ -154,11 +155,11 @@ func (t *Timeline) writeLayers(ctx context.Context, c cursor, compression Compre
 
 // rollingWriter writes layer files one after the other, never splitting a key.
 type rollingWriter struct {
-	t           *Timeline
-	compression Compression
-	current     *layerWriter
-	done        []layerInfo
-	last        Key
+	t       *Timeline
+	form    layerForm
+	current *layerWriter
+	done    []layerInfo
+	last    Key
 }
 
 func (w *rollingWriter) add(it *item) (err error) {
@@ -168,7 +169,7 @@ func (w *rollingWriter) add(it *item) (err error) {
 		}
 	}
 	if w.current == nil {
-		if w.current, err = w.t.newLayerWriter(w.compression); err != nil {
+		if w.current, err = w.t.newLayerWriter(w.form); err != nil {
 			return err
 		}
 	}

@@ -48,3 +48,49 @@ func TestMergesLeaveTheProcessorsToPuts(t *testing.T) {
 	}
 	require.True(t, merged(), "too many")
 }
+
+// Layers that are flushed while much is put have larger blocks, and merged ones the
+// usual ones.
+func TestBlocksAreLargerInAHurry(t *testing.T) {
+	o := smallOptions(vfs.NewMem())
+	o.MemLayerSize, o.LayerSize = 1<<20, 1<<20
+	now := time.Unix(1000, 0)
+	o.Now = func() time.Time { return now }
+	s, err := Open("store", o)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, s.Close()) }()
+	tl, err := s.Create(timelineID(0), 0)
+	require.NoError(t, err)
+	lsn := wal.LSN(0)
+	flushed := func() (blocks uint64) {
+		for key := range 1000 {
+			lsn++
+			e := []Entry{{Key: testKey(key), LSN: lsn, Kind: Image, Value: make([]byte, 100)}}
+			require.NoError(t, tl.Put(t.Context(), Batch{Entries: e, LSN: lsn}))
+		}
+		require.NoError(t, tl.Flush(t.Context()))
+		return blocksOf(t, tl)
+	}
+	hurried := flushed()
+	now = now.Add(hurry)
+	calm := flushed()
+	require.Greater(t, calm, hurried*3/2)
+	require.NoError(t, tl.Compact(t.Context()))
+	require.Greater(t, blocksOf(t, tl), hurried*3/2)
+}
+
+// blocksOf is how many blocks the newest run has.
+func blocksOf(t *testing.T, tl *Timeline) (blocks uint64) {
+	m := tl.acquire()
+	require.NotNil(t, m)
+	defer tl.release(m)
+	for _, l := range m.runs[0].layers {
+		_, reader, err := l.acquire(t.Context())
+		require.NoError(t, err)
+		defer l.release()
+		p, err := reader.ReadPropertiesBlock(t.Context(), nil)
+		require.NoError(t, err)
+		blocks += p.NumDataBlocks
+	}
+	return blocks
+}

@@ -25,7 +25,27 @@ type layerWriter struct {
 	k    []byte
 }
 
-func (t *Timeline) newLayerWriter(c Compression) (*layerWriter, error) {
+// layerForm is how the blocks of a layer are made.
+type layerForm struct {
+	compression Compression
+	blockSize   int // bytes
+}
+
+// hurriedBlock times as large are the blocks of layers that are flushed while much is
+// put. Pebble hands each block to a goroutine that writes it, and waking that one costs
+// as much as packing a good part of a block does. Merges make blocks of the usual size.
+const hurriedBlock = 2
+
+// flushForm is the form of layers that are flushed now.
+func (t *Timeline) flushForm() layerForm {
+	form := layerForm{t.s.o.FlushCompression, t.s.o.BlockSize}
+	if t.hurries() {
+		form.blockSize *= hurriedBlock
+	}
+	return form
+}
+
+func (t *Timeline) newLayerWriter(form layerForm) (*layerWriter, error) {
 	info := layerInfo{Number: t.nextLayer.Add(1) - 1, Generation: t.s.generation}
 	lw := &layerWriter{
 		d: &t.s.disk, path: t.s.disk.PathJoin(t.dir, layerName(&info)), info: info,
@@ -39,10 +59,10 @@ func (t *Timeline) newLayerWriter(c Compression) (*layerWriter, error) {
 	lw.file = &layerFile{d: lw.d, f: f}
 	lw.file.buf = bufio.NewWriterSize(fileWriter{lw.file}, 256<<10)
 	lw.w = sstable.NewWriter(lw.file, sstable.WriterOptions{
-		BlockSize:          t.s.o.BlockSize,
+		BlockSize:          form.blockSize,
 		Comparer:           layerComparer,
 		KeySchema:          &layerSchema,
-		Compression:        c.profile(),
+		Compression:        form.compression.profile(),
 		FilterPolicy:       layerFilter,
 		FilterType:         sstable.TableFilter,
 		IndexBlockSize:     64 << 10,

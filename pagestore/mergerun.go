@@ -48,7 +48,7 @@ func (j *runMerge) run(ctx context.Context) (info runInfo, err error) {
 		return info, err
 	}
 	defer func() { err = errors.Join(err, j.src.close()) }()
-	j.out = rollingWriter{t: j.t, compression: j.t.s.o.CompactCompression}
+	j.out = rollingWriter{t: j.t, form: layerForm{j.t.s.o.CompactCompression, j.t.s.o.BlockSize}}
 	defer j.out.abort()
 	j.needed = map[drop]bool{}
 	if j.more, err = j.src.advance(); err != nil {
