@@ -58,7 +58,8 @@ type Walproposer struct {
 	HTTP string `toml:"http"`
 	// InProcess keeps tap and push workers in one process.
 	InProcess bool `toml:"in_process,omitempty"`
-	// EarlyPush has it push WAL while PostgreSQL flushes it.
+	// EarlyPush has it push WAL while PostgreSQL flushes it, which a disposable one
+	// does not do.
 	EarlyPush bool `toml:"early_push,omitempty"`
 }
 

@@ -88,8 +88,11 @@ func (l *local) walproposer() daemon {
 	if l.Walproposer.InProcess {
 		args = append(args, "--in-process")
 	}
-	if l.Walproposer.EarlyPush {
+	switch {
+	case l.Walproposer.EarlyPush && !l.Postgres.Disposable:
 		args = append(args, "--early-push")
+	case l.Attached == nil:
+		args = append(args, "--no-early-push")
 	}
 	if l.Postgres.Disposable {
 		args = append(args, "--disposable-compute")

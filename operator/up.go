@@ -28,7 +28,7 @@ type UpOptions struct {
 	Safekeepers int           // how many, in a new cluster
 	Bench       time.Duration // how long pgbench runs on a new cluster; 0: not at all
 	InProcess   bool          // of a new cluster: walproposer --in-process
-	EarlyPush   bool          // of a new cluster: walproposer --early-push
+	EarlyPush   bool          // of a new cluster: walproposer --early-push, unless it is disposable
 	Disposable  bool          // the server runs with fsync = off from now on
 	Programs    string        // where walhaven's own programs are; empty: beside this one
 	Out         io.Writer

@@ -19,7 +19,7 @@ type CheckConfig struct {
 	Slot          string        `name:"slot" default:"walhaven" help:"The walproposer's replication slot."`
 	TakeoverAfter time.Duration `name:"takeover-after" default:"5s" help:"How long every walproposer must have been silent before the directory may become the primary."`
 	Takeover      bool          `name:"takeover" help:"Do not wait for that."`
-	WriteStandby  bool          `name:"write-standby" help:"When it has to start as standby: write standby.signal and primary_conninfo, and end with 0."`
+	WriteStandby  bool          `name:"write-standby" help:"When it has to start as standby: write standby.signal and primary_conninfo, and end with 0. When it may be the primary: note that, for early push."`
 	Timeout       time.Duration `name:"timeout" default:"1m" help:"Give up after so long without a quorum."`
 
 	DisposableCompute bool `name:"disposable-compute" help:"The server is about to run with fsync = off: mark the directory, durably, if it may be started."`
@@ -66,6 +66,11 @@ func (c *CheckConfig) run(ctx context.Context, all *Config, stdout, stderr io.Wr
 	}
 	if v.Action == StartStandby && !v.Prepared {
 		if err := c.prepareStandby(v, o.SafekeeperPassword); err != nil {
+			return err
+		}
+	}
+	if v.Action == StartPrimary && c.WriteStandby {
+		if err := noteCheck(c.PGData); err != nil {
 			return err
 		}
 	}

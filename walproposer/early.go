@@ -57,7 +57,7 @@ type early struct {
 // newEarly is ready for the first byte of the main connection. It fails where
 // pg_wal is not at hand.
 func newEarly(ctx context.Context, t *tap) (*early, error) {
-	dir, err := walFolder(ctx, t.s.o.origin())
+	dir, err := walFolder(ctx, t.s.o.origin(), t.s.o.EarlyPush == EarlyPushOn)
 	if err != nil {
 		return nil, err
 	}
@@ -73,23 +73,6 @@ func newEarly(ctx context.Context, t *tap) (*early, error) {
 			Start: t.main, SegmentSize: server.SegmentSize, PGVersion: server.PGVersion, SystemID: server.SystemID, MaxTLI: server.TLIHistory.Last,
 		}),
 	}, nil
-}
-
-// walFolder is the server's pg_wal, if it is one of this machine.
-func walFolder(ctx context.Context, pg origin) (string, error) {
-	c, err := connectSQL(ctx, pg)
-	if err != nil {
-		return "", err
-	}
-	defer c.Close() //nolint:errcheck // Nothing was left undone on it.
-	row, err := one(ctx, c, whereabouts)
-	if err != nil {
-		return "", err
-	}
-	if err := runsHere(row["dir"], row["started"]); err != nil {
-		return "", err
-	}
-	return filepath.Join(row["dir"], "pg_wal"), nil
 }
 
 // receive reads the n bytes of WAL that come next from the socket, by m.
@@ -180,7 +163,7 @@ func (e *early) mismatch(at wal.LSN, pushed, sent []byte) error {
 	}
 	return refuse("PostgreSQL sends other WAL at %s than its file held, which was pushed early up to %s", at+wal.LSN(i), e.t.at).
 		detail("Someone else writes to %s, or the memory or disk of this machine is damaged.", e.dir).
-		hint("Stop PostgreSQL and ask `walproposer check --pgdata` before it is started again; run without --early-push until the cause is known.")
+		hint("Stop PostgreSQL and ask `walproposer check --pgdata` before it is started again; run with --no-early-push until the cause is known.")
 }
 
 // lose gives up telling WAL from other bytes, for this session.
@@ -338,19 +321,4 @@ func (e *early) open() error {
 	}
 	e.file, e.no = f, no
 	return e.watch.move(path)
-}
-
-// earlyPush makes the session push early, if it can.
-func (s *session) earlyPush(ctx context.Context) {
-	if !s.o.EarlyPush {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
-	defer cancel()
-	e, err := newEarly(ctx, s.tap)
-	if err != nil {
-		s.logger.Warn("cannot push early", "err", err)
-		return
-	}
-	s.tap.early = e
 }

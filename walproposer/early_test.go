@@ -23,7 +23,7 @@ import (
 
 func (w *world) early() walproposer.Options {
 	o := w.options()
-	o.EarlyPush = true
+	o.EarlyPush = walproposer.EarlyPushOn
 	return o
 }
 
@@ -283,6 +283,41 @@ func TestBulkLoadComesByTheStream(t *testing.T) {
 	w.endsWithTheQuorum(p)
 }
 
+// Without being told to, WAL is pushed early only of a server that was started behind a
+// check that may prepare its directory.
+func TestEarlyPushBehindACheck(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, computetest.Options{})
+	o := w.options()
+	o.EarlyPush = walproposer.EarlyPushChecked
+	without := func(row int) {
+		p := w.propose(o)
+		p.streams()
+		w.demandQuorum()
+		for i := range 50 { // Each would have its chance.
+			require.NoError(t, w.insert(row+i))
+		}
+		require.Zero(t, p.counter(earlyBytes)+p.counter("walhaven_walproposer_early_push_on"))
+		require.NoError(t, w.pg.Stop(w.ctx(), compute.Fast))
+		p.stop()
+	}
+	check := func(args ...string) {
+		var out strings.Builder
+		require.NoError(t, start(w.ctx(), &out, testWriter{t}, append([]string{"check", "--takeover", "--pgdata", w.pg.DataDir(),
+			"--safekeepers", strings.Join(w.addresses(), ","), "--tenant-id", w.id.Tenant.String(), "--timeline", w.id.Timeline.String()}, args...)...))
+		require.Contains(t, out.String(), "primary:")
+		require.NoError(t, w.pg.Start(w.ctx(), compute.StartOptions{}))
+	}
+	without(0)
+	check() // It touches nothing: somebody asked, which says nothing of the next start.
+	without(100)
+	check("--write-standby")
+	p := w.propose(o)
+	p.streams()
+	w.awaitEarly(p)
+	p.stop()
+}
+
 // Where pg_wal is not at hand the stream does everything.
 func TestEarlyPushWithoutTheFiles(t *testing.T) {
 	t.Parallel()
@@ -298,7 +333,7 @@ func TestEarlyPushWithoutTheFiles(t *testing.T) {
 	for i := range 100 { // Each would have its chance.
 		require.NoError(t, w.insert(i))
 	}
-	require.Zero(t, p.counter(earlyBytes))
+	require.Zero(t, p.counter(earlyBytes)+p.counter("walhaven_walproposer_early_push_on"))
 	p.stop()
 	lines[2] = strings.Split(string(text), "\n")[2]
 	require.NoError(t, os.WriteFile(filepath.Join(w.pg.DataDir(), "postmaster.pid"), []byte(strings.Join(lines, "\n")), 0o600))

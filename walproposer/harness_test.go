@@ -271,7 +271,8 @@ func (p *proposer) counter(name string) float64 {
 	require.NoError(p.t, err)
 	for _, f := range families {
 		if f.GetName() == name {
-			return f.GetMetric()[0].GetCounter().GetValue()
+			m := f.GetMetric()[0]
+			return m.GetCounter().GetValue() + m.GetGauge().GetValue() // It is one of them.
 		}
 	}
 	p.t.Fatalf("no metric %s", name)
@@ -279,10 +280,17 @@ func (p *proposer) counter(name string) float64 {
 }
 
 func (w *world) options() walproposer.Options {
-	return walproposer.Options{
+	o := walproposer.Options{
 		Postgres: w.pg.Conninfo(), Safekeepers: w.addresses(), Tenant: w.id.Tenant, Timeline: w.id.Timeline.String(),
-		TakeoverAfter: time.Second, InProcess: inProcess(), EarlyPush: os.Getenv("WALHAVEN_TEST_EARLY_PUSH") == "true",
+		TakeoverAfter: time.Second, InProcess: inProcess(),
 	}
+	switch os.Getenv("WALHAVEN_TEST_EARLY_PUSH") {
+	case "true":
+		o.EarlyPush = walproposer.EarlyPushOn
+	case "false":
+		o.EarlyPush = walproposer.EarlyPushOff
+	}
+	return o
 }
 
 func (w *world) propose(o walproposer.Options) *proposer {

@@ -61,9 +61,8 @@ type Options struct {
 	// DisposableCompute lets PostgreSQL run with fsync = off, in a directory that is
 	// marked for it (see [SettleStopped] and the subcommand check).
 	DisposableCompute bool
-	// EarlyPush pushes WAL as soon as it is in pg_wal, where that is at hand: while
-	// PostgreSQL still flushes it.
-	EarlyPush bool
+	// EarlyPush says when WAL is pushed while PostgreSQL still flushes it.
+	EarlyPush EarlyPush
 	// InProcess runs tap and push workers as goroutines instead of processes.
 	InProcess bool
 	// Ledger is the file of the intervals in which PostgreSQL did not wait; "" =

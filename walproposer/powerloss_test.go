@@ -52,7 +52,10 @@ func losePower(t *testing.T, noSync, early bool) (acknowledged, settled wal.LSN)
 	w.found()
 	w.exec("CREATE TABLE t (i int PRIMARY KEY, v text)")
 	o := w.options()
-	o.EarlyPush = early
+	o.EarlyPush = walproposer.EarlyPushOff
+	if early {
+		o.EarlyPush = walproposer.EarlyPushOn
+	}
 	p := w.propose(o)
 	p.streams()
 	w.demandQuorum()

@@ -174,7 +174,7 @@ func (p *process) tap() error {
 // PostgreSQL, each safekeeper, and pg_wal.
 func places(o Options) int {
 	n := 1 + len(o.Safekeepers)
-	if o.EarlyPush {
+	if o.EarlyPush != EarlyPushOff {
 		n++
 	}
 	return n

@@ -5,7 +5,8 @@
 //	B        one pg_receivewal --synchronous
 //	C        ANY 2 of three pg_receivewal --synchronous
 //	D-on     ANY 2 of three streaming standbys, synchronous_commit = on
-//	walhaven two of three safekeepers, no pageserver; walhaven-early with --early-push,
+//	walhaven two of three safekeepers, no pageserver, --no-early-push;
+//	         walhaven-early with --early-push,
 //	         walhaven-in-process and walhaven-in-process-early the same with --in-process,
 //	         walhaven-disposable with --disposable-compute
 //

@@ -23,7 +23,7 @@ type upCmd struct {
 	Safekeepers int           `help:"Number of safekeepers of a new cluster." default:"3"`
 	Bench       time.Duration `help:"How long pgbench runs on a new cluster; 0 leaves it out." default:"5s"`
 	InProcess   bool          `help:"Run the walproposer of a new cluster with --in-process."`
-	EarlyPush   bool          `help:"Run the walproposer of a new cluster with --early-push."`
+	EarlyPush   bool          `help:"Run the walproposer of a new cluster with --early-push." default:"true" negatable:""`
 
 	DisposableCompute bool `help:"Run PostgreSQL with fsync = off, in a new cluster or one that is stopped: faster, and after a crash of its machine it has to be rebuilt."`
 }

@@ -75,6 +75,8 @@ func format(v reflect.Value) string {
 	switch {
 	case v.Kind() == reflect.Pointer && v.IsNil():
 		return ""
+	case v.Kind() == reflect.Pointer:
+		return format(v.Elem())
 	case v.Kind() == reflect.Slice && !v.Type().Implements(reflect.TypeFor[fmt.Stringer]()):
 		parts := make([]string, v.Len())
 		for i := range parts {

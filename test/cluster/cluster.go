@@ -77,7 +77,7 @@ type Options struct {
 	Bench       time.Duration // as `walhaven up --bench`
 	Safekeepers int           // 0: three
 	InProcess   bool          // the walproposer as one process, as WALHAVEN_TEST_IN_PROCESS=true has it everywhere
-	EarlyPush   bool          // as `walhaven up --early-push`, as WALHAVEN_TEST_EARLY_PUSH=true has it everywhere
+	NoEarlyPush bool          // as `walhaven up --no-early-push`; WALHAVEN_TEST_EARLY_PUSH=false has it everywhere, true nowhere
 	Disposable  bool          // as `walhaven up --disposable-compute`
 }
 
@@ -99,8 +99,8 @@ func New(t testing.TB, o Options) *Cluster {
 	if v, err := strconv.ParseBool(os.Getenv("WALHAVEN_TEST_IN_PROCESS")); err == nil && v {
 		o.InProcess = true
 	}
-	if v, err := strconv.ParseBool(os.Getenv("WALHAVEN_TEST_EARLY_PUSH")); err == nil && v {
-		o.EarlyPush = true
+	if v, err := strconv.ParseBool(os.Getenv("WALHAVEN_TEST_EARLY_PUSH")); err == nil {
+		o.NoEarlyPush = !v
 	}
 	env, err := compute.WantFromEnv()
 	require.NoError(t, err)
@@ -111,7 +111,7 @@ func New(t testing.TB, o Options) *Cluster {
 	defer cancel()
 	c.Cluster, err = operator.Up(ctx, operator.UpOptions{
 		Dir: dir, Major: cmp.Or(o.Major, env.Major), Safekeepers: o.Safekeepers, Bench: o.Bench, InProcess: o.InProcess,
-		EarlyPush: o.EarlyPush, Disposable: o.Disposable, Programs: c.programs, Out: logWriter{t}, Download: true,
+		EarlyPush: !o.NoEarlyPush, Disposable: o.Disposable, Programs: c.programs, Out: logWriter{t}, Download: true,
 	})
 	require.NoError(t, err)
 	c.Server = c.openServer(c.Postgres.DataDir)

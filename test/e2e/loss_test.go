@@ -21,7 +21,7 @@ func TestNothingAcknowledgedIsLost(t *testing.T) {
 	for lost := 1; lost <= 3; lost++ {
 		// Both forms of the walproposer are the same to everybody else, and so is where
 		// it takes WAL from.
-		o := cluster.Options{InProcess: lost == 3, EarlyPush: lost == 2}
+		o := cluster.Options{InProcess: lost == 3, NoEarlyPush: lost == 2}
 		t.Run(fmt.Sprintf("safekeeper-%d", lost), func(t *testing.T) {
 			c := cluster.New(t, o)
 			lagging := fmt.Sprintf("safekeeper-%d", lost%3+1)
