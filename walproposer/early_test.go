@@ -303,8 +303,10 @@ func TestEarlyPushBehindACheck(t *testing.T) {
 	}
 	check := func(args ...string) {
 		var out strings.Builder
-		require.NoError(t, start(w.ctx(), &out, testWriter{t}, append([]string{"check", "--takeover", "--pgdata", w.pg.DataDir(),
-			"--safekeepers", strings.Join(w.addresses(), ","), "--tenant-id", w.id.Tenant.String(), "--timeline", w.id.Timeline.String()}, args...)...))
+		require.NoError(t, start(w.ctx(), &out, testWriter{t}, append([]string{
+			"check", "--takeover", "--pgdata", w.pg.DataDir(),
+			"--safekeepers", strings.Join(w.addresses(), ","), "--tenant-id", w.id.Tenant.String(), "--timeline", w.id.Timeline.String(),
+		}, args...)...))
 		require.Contains(t, out.String(), "primary:")
 		require.NoError(t, w.pg.Start(w.ctx(), compute.StartOptions{}))
 	}
