@@ -53,7 +53,8 @@ type connection struct {
 	elected  bool             // ProposerElected was handled here,
 	term     wal.Term         // in this term
 	owes     bool             // an AppendResponse,
-	until    wal.LSN          // at least once the log is durable up to here
+	until    wal.LSN          // at least once the log is durable up to here, in whole records
+	bytes    wal.LSN          // and in bytes
 }
 
 // NewAcceptor returns the acceptor that node id is, from its durable state and

@@ -104,7 +104,7 @@ func (a *Acceptor) response() *pushwal.AppendResponse {
 func (a *Acceptor) Appended(write, writeRecord wal.LSN) {
 	a.write, a.writeRecord, a.dirty = write, writeRecord, true
 	if a.appending != nil {
-		a.appending.until = writeRecord
+		a.appending.until, a.appending.bytes = writeRecord, write
 		a.appending = nil
 	}
 }
@@ -123,14 +123,14 @@ func (a *Acceptor) Synced(flush, flushRecord wal.LSN) Effects {
 }
 
 func (a *Acceptor) synced(flush, flushRecord wal.LSN, e *Effects) {
-	moved := flushRecord > a.flush
+	moved := flushRecord > a.flush || flush > a.durable
 	a.flush, a.durable = max(a.flush, flushRecord), max(a.durable, flush)
-	if a.flush == a.writeRecord {
+	if a.flush == a.writeRecord && a.durable >= a.write {
 		a.dirty = false
 	}
 	a.advance(e)
 	for _, c := range slices.Clone(a.owing) {
-		done := c.until <= a.flush
+		done := c.until <= a.flush && c.bytes <= a.durable
 		if moved || done { // a steady stream is answered though it is never done
 			e.Send = append(e.Send, Outgoing{c.id, a.response()})
 		}
@@ -143,7 +143,7 @@ func (a *Acceptor) synced(flush, flushRecord wal.LSN, e *Effects) {
 // owe notes that a connection waits for the log to be durable as far as it is
 // written.
 func (a *Acceptor) owe(c *connection) {
-	c.until = a.writeRecord
+	c.until, c.bytes = a.writeRecord, a.write
 	if !c.owes {
 		c.owes = true
 		a.owing = append(a.owing, c)

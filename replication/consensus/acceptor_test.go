@@ -505,6 +505,28 @@ func TestSyncedAnswersOnlyWhatIsDurable(t *testing.T) {
 	require.Equal(t, testStart+20, a.a.FlushLSN(), "never above what was written")
 }
 
+// A part of a record that comes while the log is synced is answered for once it is
+// durable: a proposer whose queue is full of it waits for that.
+func TestPartThatCameDuringASyncIsAnswered(t *testing.T) {
+	a := following(t, 0)
+	connect(t, a, 2)
+	_, err := a.step(2, &pushwal.ProposerElected{Generation: 1, Term: 1, StartStreamingAt: testStart, History: history(0, start, 1, start)})
+	require.NoError(t, err)
+	_, err = a.step(2, appendMsg(1, 1, testStart, fill(1, 10), 0))
+	require.NoError(t, err)
+	before := a.log.end() // a sync begins here ...
+	_, err = a.a.Step(2, appendMsg(1, 1, before, fill(1, 5), 0))
+	require.NoError(t, err)
+	a.a.Appended(before+5, before) // ... no record ends in this
+	e := a.a.Synced(before, before)
+	require.Len(t, e.Send, 1)
+	e = a.a.Synced(before+5, before)
+	require.Len(t, e.Send, 1)
+	require.Equal(t, before, e.Send[0].Msg.(*pushwal.AppendResponse).FlushLSN)
+	require.Equal(t, before+5, e.Send[0].Msg.(*pushwal.AppendResponse).DurableLSN)
+	require.Empty(t, a.a.Synced(before+5, before).Send, "nothing is owed")
+}
+
 func TestReportAndWriter(t *testing.T) {
 	a := newTestNode(1, testState(1, gen1))
 	_, ok := a.a.Writer()
