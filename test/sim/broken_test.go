@@ -20,6 +20,7 @@ func TestBrokenProtections(t *testing.T) {
 		"vote not saved":                {Break{VoteNotSaved: true}, false, false},
 		"history before truncation":     {Break{HistoryBeforeTruncation: true}, false, false},
 		"acknowledged before sync":      {Break{AckBeforeSync: true}, false, false},
+		"acknowledged during a sync":    {Break{AckDuringSync: true}, false, false},
 		"elected without proof":         {Break{NoProof: true}, false, false},
 		"quorum of one":                 {Break{QuorumOfOne: true}, false, false},
 		"wiped node votes":              {Break{JoiningCounts: true}, true, false},

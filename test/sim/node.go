@@ -19,6 +19,7 @@ type node struct {
 	wiped    bool // and, while the membership stays as it is, out for good
 	life     byte // data directories that it has had
 	needSync bool
+	syncing  bool     // a sync has done its work, and the acceptor has not heard of it
 	commit   wal.LSN  // highest seen in this life
 	cutIn    wal.Term // in which the log was last cut in this life
 	promised wal.Term // highest ever persisted in this data directory
@@ -29,7 +30,7 @@ type node struct {
 func (n *node) start() {
 	m := n.disk.view()
 	n.acceptor = consensus.NewAcceptor(n.id, m.state, consensus.Positions{Write: m.end(), FlushRecord: m.flushed})
-	n.up, n.needSync, n.commit, n.cutIn = true, false, 0, 0
+	n.up, n.needSync, n.syncing, n.commit, n.cutIn = true, false, false, 0, 0
 	if err := n.acceptor.Err(); n.wd.broken(c6, err != nil) {
 		n.wd.fail("C6: %v", err)
 	}
@@ -177,8 +178,13 @@ func (n *node) syncLog() error {
 	return n.disk.sync()
 }
 
-// sync is the group commit.
+// sync is the group commit. The acceptor may hear of it later, after more was taken, or
+// cut; the next call tells it then.
 func (n *node) sync() {
+	if n.syncing {
+		n.acknowledge()
+		return
+	}
 	if !n.needSync || n.wd.crashes(n) {
 		return
 	}
@@ -191,22 +197,31 @@ func (n *node) sync() {
 		n.wd.failErr(err)
 		return
 	}
-	if !n.wd.crashes(n) {
+	if n.wd.crashes(n) {
+		return
+	}
+	n.needSync, n.syncing = false, true
+	if n.wd.dice.IntN(3) > 0 {
 		n.acknowledge()
 	}
 }
 
-// acknowledge tells the acceptor that everything is durable. When the
-// acknowledgement before the sync is simulated, it is not.
+// acknowledge tells the acceptor what is durable. When the acknowledgement before the
+// sync is simulated, or of what came during it, that is not.
 func (n *node) acknowledge() {
-	n.needSync = n.wd.cfg.Break.AckBeforeSync
-	m := n.disk.view()
+	m, broken := n.disk.view(), n.wd.cfg.Break
 	durable, flushed := base+wal.LSN(m.durable), m.flushed
-	if n.wd.cfg.Break.AckBeforeSync {
+	if broken.AckBeforeSync || broken.AckDuringSync {
 		durable, flushed = m.end(), m.recordEnd()
 	}
+	if n.syncing && m.flushed < m.recordEnd() {
+		n.wd.stats.count("node: WAL taken during a sync", 1)
+	}
 	e := n.acceptor.Synced(durable, flushed)
-	n.needSync = false
+	n.syncing = false
+	if broken.AckBeforeSync {
+		n.needSync = false
+	}
 	n.run(nil, e, false)
 }
 

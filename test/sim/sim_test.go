@@ -40,7 +40,7 @@ var expected = []string{
 	"scene: played", "server: cloned", "server: crashed inside a record",
 	"network: connection broken", "network: duplicated", "network: partition changed", "network: reordered",
 	"node refuses: WAL position does not fit", "node refuses: protocol violation",
-	"node: WAL cut", "node: crash", "node: old WAL removed", "node: crash between effects", "node: sync", "node: wiped",
+	"node: WAL cut", "node: crash", "node: old WAL removed", "node: crash between effects", "node: sync", "node: WAL taken during a sync", "node: wiped",
 	"peers: begins to learn", "peers: learned", "peers: the other's term changed meanwhile", "peers: refused: WAL position does not fit",
 	"proposer ends: PostgreSQL timeline does not fit", "proposer ends: WAL is not provably a continuation",
 	"proposer ends: a higher term exists", "proposer ends: another proposer took the term",

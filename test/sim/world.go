@@ -35,6 +35,7 @@ type Break struct {
 	VoteNotSaved            bool // a vote is sent without its term being persisted
 	HistoryBeforeTruncation bool // the control file is written before the log is cut
 	AckBeforeSync           bool // WAL is acknowledged before it is durable
+	AckDuringSync           bool // what came during a sync is acknowledged with it
 	NoProof                 bool // only the length of the server's WAL is looked at
 	QuorumOfOne             bool // the proposer is told of one member only
 	JoiningCounts           bool // a wiped node comes back as if nothing had happened
