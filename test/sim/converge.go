@@ -37,8 +37,9 @@ func (wd *World) converge() {
 	}
 	w := wd.newWriter(nil)
 	for i := 0; i < 4000 && wd.err == nil && !wd.settled(w); i++ {
-		wd.deliver()
-		wd.deliver() // Else more is written than arrives.
+		for range 2 { // Else more is written than arrives.
+			wd.deliver()
+		}
 		if i < 100 && i%9 == 8 && len(wd.links) > 0 { // answers get lost with their connections
 			wd.breakLink(wd.links[wd.rng.IntN(len(wd.links))], wd.rng.IntN(2) == 0)
 			wd.sweep()
@@ -77,8 +78,9 @@ func (wd *World) goOn(headless *writer) {
 		if w.dead {
 			w, end = wd.newWriter(s), 0
 		}
-		wd.deliver()
-		wd.deliver() // Else more is written than arrives.
+		for range 2 { // Else more is written than arrives.
+			wd.deliver()
+		}
 		switch i % 5 {
 		case 0:
 			wd.syncAll()
