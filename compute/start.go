@@ -9,7 +9,7 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/walhaven/walhaven/internal/pgdata"
+	"github.com/walhaven/walhaven/internal/postmaster"
 )
 
 // StartOptions change how a server is started.
@@ -45,7 +45,7 @@ func (s *Server) startOnce(ctx context.Context, o StartOptions) error {
 		return err
 	}
 	err = until(ctx, p.done, func() bool {
-		f, err := pgdata.ReadPIDFile(s.dataDir)
+		f, err := postmaster.ReadPIDFile(s.dataDir)
 		return err == nil && f.PID == p.cmd.Process.Pid && (f.Status == "ready" || f.Status == "standby")
 	})
 	if err == nil {
@@ -120,7 +120,7 @@ func (s *Server) PID() int {
 	if p.running() {
 		return p.cmd.Process.Pid
 	}
-	return pgdata.PostmasterPID(s.dataDir)
+	return postmaster.PID(s.dataDir)
 }
 
 // Done returns a channel that is closed when the server that this Server

@@ -15,7 +15,7 @@ import (
 	"github.com/walhaven/walhaven/compute"
 	"github.com/walhaven/walhaven/internal/conninfo"
 	program "github.com/walhaven/walhaven/internal/daemon"
-	"github.com/walhaven/walhaven/internal/pgdata"
+	"github.com/walhaven/walhaven/internal/postmaster"
 	"github.com/walhaven/walhaven/internal/syncrep"
 	"github.com/walhaven/walhaven/replication"
 	"github.com/walhaven/walhaven/wal"
@@ -226,7 +226,7 @@ func hbaHint(server map[string]string, replicating bool) string {
 func (a *attach) checkDisk(c *checklist) {
 	dir := a.facts["data_directory"]
 	var st unix.Statfs_t
-	if pgdata.PostmasterPID(dir) == 0 || unix.Statfs(filepath.Join(dir, "pg_wal"), &st) != nil {
+	if postmaster.PID(dir) == 0 || unix.Statfs(filepath.Join(dir, "pg_wal"), &st) != nil {
 		a.say("         disk of PostgreSQL: not on this machine, or not readable; not checked")
 		return
 	}

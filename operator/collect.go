@@ -11,7 +11,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/walhaven/walhaven/internal/pgdata"
+	"github.com/walhaven/walhaven/internal/postmaster"
 	"github.com/walhaven/walhaven/internal/syncrep"
 	"github.com/walhaven/walhaven/replication"
 	"github.com/walhaven/walhaven/wal"
@@ -99,7 +99,7 @@ func (c *Cluster) pageserverStatus(ctx context.Context, n Node) PageserverStatus
 }
 
 func (c *Cluster) postgresStatus(ctx context.Context) PostgresStatus {
-	s := PostgresStatus{Conninfo: c.Postgres.Conninfo(), DataDir: c.Postgres.DataDir, PID: pgdata.PostmasterPID(c.Postgres.DataDir)}
+	s := PostgresStatus{Conninfo: c.Postgres.Conninfo(), DataDir: c.Postgres.DataDir, PID: postmaster.PID(c.Postgres.DataDir)}
 	rows, err := replication.Query(ctx, s.Conninfo, postgresFacts, replication.DialOptions{Timeout: probeTimeout})
 	switch {
 	case err != nil:

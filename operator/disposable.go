@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/walhaven/walhaven/internal/disposable"
-	"github.com/walhaven/walhaven/internal/pgdata"
+	"github.com/walhaven/walhaven/internal/postmaster"
 	"github.com/walhaven/walhaven/walproposer"
 )
 
@@ -18,7 +18,7 @@ func (l *local) mayBecomeDisposable(o UpOptions, fresh bool) error {
 	if !o.Disposable || l.Postgres.Disposable {
 		return nil
 	}
-	if !fresh && (pgdata.PostmasterPID(l.Postgres.DataDir) != 0 || l.PID("walproposer") != 0) {
+	if !fresh && (postmaster.PID(l.Postgres.DataDir) != 0 || l.PID("walproposer") != 0) {
 		return errors.New("--disposable-compute is for a new cluster or one that is stopped: walhaven down first")
 	}
 	l.Postgres.Disposable = true

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/walhaven/walhaven/compute"
-	"github.com/walhaven/walhaven/internal/pgdata"
+	"github.com/walhaven/walhaven/internal/postmaster"
 )
 
 // stopTimeout bounds the end of each part.
@@ -53,12 +53,12 @@ func Down(ctx context.Context, dir string, purge bool, out io.Writer) error {
 
 // runs says whether any process of the cluster does.
 func (l *local) runs() bool {
-	return pgdata.PostmasterPID(l.Postgres.DataDir) != 0 ||
+	return postmaster.PID(l.Postgres.DataDir) != 0 ||
 		slices.ContainsFunc(l.Daemons(), func(name string) bool { return l.PID(name) != 0 })
 }
 
 func (l *local) stopServer(ctx context.Context) error {
-	if pgdata.PostmasterPID(l.Postgres.DataDir) == 0 {
+	if postmaster.PID(l.Postgres.DataDir) == 0 {
 		return nil
 	}
 	install, err := compute.Find(ctx, compute.Want{BinDir: l.Postgres.BinDir})

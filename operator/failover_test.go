@@ -14,7 +14,7 @@ import (
 
 	"github.com/walhaven/walhaven/compute/computetest"
 	program "github.com/walhaven/walhaven/internal/daemon"
-	"github.com/walhaven/walhaven/internal/pgdata"
+	"github.com/walhaven/walhaven/internal/postmaster"
 	"github.com/walhaven/walhaven/internal/syncrep"
 )
 
@@ -72,7 +72,7 @@ func TestServerElsewhereHasNoPIDHere(t *testing.T) {
 	t.Cleanup(func() { require.Error(t, errors.Join(inside.Process.Kill(), inside.Wait())) })
 	content := strconv.Itoa(inside.Process.Pid) + "\n" + standby + "\n1732000000\n5432\n"
 	require.NoError(t, os.WriteFile(filepath.Join(standby, "postmaster.pid"), []byte(content), 0o600))
-	require.Equal(t, inside.Process.Pid, pgdata.PostmasterPID(standby), "a server runs there")
+	require.Equal(t, inside.Process.Pid, postmaster.PID(standby), "a server runs there")
 	require.Zero(t, localPID(t.Context(), pg, standby))
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/walhaven/walhaven/internal/conninfo"
 	program "github.com/walhaven/walhaven/internal/daemon"
 	"github.com/walhaven/walhaven/internal/pgdata"
+	"github.com/walhaven/walhaven/internal/postmaster"
 	"github.com/walhaven/walhaven/wal"
 	"github.com/walhaven/walhaven/wal/walrecord"
 	"github.com/walhaven/walhaven/walproposer"
@@ -85,7 +86,7 @@ func localPID(ctx context.Context, pg *pgAdmin, dataDir string) int {
 	if err != nil || there["content"] != string(here) {
 		return 0
 	}
-	return pgdata.PostmasterPID(dataDir)
+	return postmaster.PID(dataDir)
 }
 
 // checkOldPrimary keeps a failover from a primary that is alive, unless it is

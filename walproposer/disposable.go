@@ -8,6 +8,7 @@ import (
 
 	"github.com/walhaven/walhaven/internal/disposable"
 	"github.com/walhaven/walhaven/internal/pgdata"
+	"github.com/walhaven/walhaven/internal/postmaster"
 	"github.com/walhaven/walhaven/replication"
 	"github.com/walhaven/walhaven/wal"
 )
@@ -127,7 +128,7 @@ func runsHere(dir, started string) error {
 	if dir == "" {
 		return errors.New("its data directory is not shown to this user, who is no member of pg_monitor")
 	}
-	noted, err := pgdata.ReadPIDFile(dir)
+	noted, err := postmaster.ReadPIDFile(dir)
 	if err != nil {
 		return fmt.Errorf("its data directory cannot be read here: %w", err)
 	}

@@ -27,7 +27,7 @@ var rows = [][]string{
 	// Cores that do not know each other.
 	{"replication/consensus", "pagestore", "redo", "shmqueue", "wal/walstore", "wal/waltail", "protocol", "internal/objstore", "internal/datadir", "internal/pgdata", "internal/disposable", "internal/seqpacket", "internal/conninfo", "internal/syncrep"},
 	// Codecs.
-	{"wal/walrecord", "wal/walrecord/walrecordtest", "redo/page", "protocol/admin", "protocol/walstream", "protocol/pushwal", "protocol/pagestream"},
+	{"wal/walrecord", "wal/walrecord/walrecordtest", "redo/page", "protocol/admin", "protocol/walstream", "protocol/pushwal", "protocol/pagestream", "internal/postmaster"},
 	{"wal", "internal/invariant", "internal/alloctest", "internal/archtest", "internal/durablefile", "internal/monotonic", "internal/ownthread", "internal/pause", "internal/procstat"},
 }
 

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/walhaven/walhaven/internal/postmaster"
 	"github.com/walhaven/walhaven/wal"
 )
 
@@ -40,7 +41,7 @@ var ErrRunning = errors.New("a server runs in this data directory")
 // Open reads a data directory. slot names the slot whose position is wanted.
 func Open(path, slot string) (*Directory, error) {
 	d := &Directory{Path: path}
-	switch server, err := RunningServer(path); {
+	switch server, err := postmaster.Running(path); {
 	case err != nil:
 		return nil, err
 	case server != nil:

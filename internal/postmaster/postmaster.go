@@ -1,8 +1,11 @@
-package pgdata
+// Package postmaster tells from postmaster.pid which server runs in a data directory,
+// if one does. It looks at no other file of the directory.
+package postmaster
 
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -22,13 +25,21 @@ type PIDFile struct {
 	Status     string // starting, ready, standby or stopping; "" = not said yet
 }
 
+// maxPIDFile is more than a server writes, in bytes: two of the eight lines are paths.
+const maxPIDFile = 16 << 10
+
 // errNoPID is told of a file whose first line no server has finished.
 var errNoPID = errors.New("postmaster.pid names no process")
 
 // ReadPIDFile reads the postmaster.pid of a data directory. Where there is none the
 // error is [fs.ErrNotExist].
 func ReadPIDFile(dir string) (PIDFile, error) {
-	content, err := readWhole(filepath.Join(dir, "postmaster.pid"))
+	file, err := os.Open(filepath.Join(dir, "postmaster.pid"))
+	if err != nil {
+		return PIDFile{}, err
+	}
+	defer file.Close() //nolint:errcheck // Only read.
+	content, err := io.ReadAll(io.LimitReader(file, maxPIDFile))
 	if err != nil {
 		return PIDFile{}, err
 	}
@@ -51,9 +62,9 @@ func parsePIDFile(content []byte) (f PIDFile, err error) {
 	return f, nil
 }
 
-// RunningServer is what the server that runs in a data directory says of itself, nil
+// Running is what the server that runs in a data directory says of itself, nil
 // when none does. The error is that postmaster.pid cannot be read.
-func RunningServer(dir string) (*PIDFile, error) {
+func Running(dir string) (*PIDFile, error) {
 	f, err := ReadPIDFile(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, errNoPID):
@@ -66,10 +77,10 @@ func RunningServer(dir string) (*PIDFile, error) {
 	return &f, nil
 }
 
-// PostmasterPID is the process ID of the server that takes connections in a data
+// PID is the process ID of the server that takes connections in a data
 // directory, 0 when none does as far as this user may know.
-func PostmasterPID(dir string) int {
-	f, err := RunningServer(dir)
+func PID(dir string) int {
+	f, err := Running(dir)
 	if err != nil || f == nil || f.SingleUser {
 		return 0
 	}

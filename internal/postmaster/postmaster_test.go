@@ -1,4 +1,4 @@
-package pgdata_test
+package postmaster_test
 
 import (
 	"fmt"
@@ -16,13 +16,15 @@ import (
 
 	"github.com/walhaven/walhaven/compute"
 	"github.com/walhaven/walhaven/compute/computetest"
-	"github.com/walhaven/walhaven/internal/pgdata"
+	"github.com/walhaven/walhaven/internal/postmaster"
 )
 
-// askVar makes this program say what PostmasterPID finds in a directory.
-const askVar = "WALHAVEN_TEST_PGDATA_ASK"
+const patience = 60 * time.Second
 
-func answer(dir string) { fmt.Print(pgdata.PostmasterPID(dir)) }
+// askVar makes this program say what PID finds in a directory.
+const askVar = "WALHAVEN_TEST_POSTMASTER_ASK"
+
+func answer(dir string) { fmt.Print(postmaster.PID(dir)) }
 
 // askAs lets another user ask for the server of a directory.
 func askAs(t *testing.T, who *syscall.Credential, dir string) int {
@@ -66,17 +68,17 @@ func TestServerNotesItself(t *testing.T) {
 	link := filepath.Join(computetest.TempDir(t), "link")
 	require.NoError(t, os.Symlink(s.DataDir(), link))
 	for _, dir := range []string{s.DataDir(), link} {
-		f, err := pgdata.RunningServer(dir)
+		f, err := postmaster.Running(dir)
 		require.NoError(t, err)
 		require.NotNil(t, f)
 		require.Equal(t, s.PID(), f.PID)
 		require.False(t, f.SingleUser)
 		require.Equal(t, "ready", f.Status)
 		require.InDelta(t, time.Now().Unix(), f.Started, 3600)
-		require.Equal(t, s.PID(), pgdata.PostmasterPID(dir))
+		require.Equal(t, s.PID(), postmaster.PID(dir))
 	}
 	require.NoError(t, s.Stop(t.Context(), compute.Immediate))
-	require.Zero(t, pgdata.PostmasterPID(link))
+	require.Zero(t, postmaster.PID(link))
 }
 
 // A number in postmaster.pid is a server's only where that process works there.
@@ -88,9 +90,9 @@ func TestWhoseNumberItIs(t *testing.T) {
 	inside, outside := sleeper(t, dir).Process.Pid, sleeper(t, elsewhere).Process.Pid
 	dead := sleeper(t, dir)
 	require.NoError(t, dead.Process.Kill()) // Nobody waits for it yet.
-	_, err = pgdata.ReadPIDFile(dir)
+	_, err = postmaster.ReadPIDFile(dir)
 	require.ErrorIs(t, err, os.ErrNotExist)
-	require.Zero(t, pgdata.PostmasterPID(dir))
+	require.Zero(t, postmaster.PID(dir))
 	for _, c := range []struct {
 		name   string
 		line   any
@@ -111,25 +113,25 @@ func TestWhoseNumberItIs(t *testing.T) {
 		{name: "nothing yet", line: ""},
 	} {
 		notePID(t, dir, c.line)
-		f, err := pgdata.RunningServer(dir)
+		f, err := postmaster.Running(dir)
 		require.NoError(t, err, c.name)
 		require.Equal(t, c.runs != 0, f != nil, c.name)
 		if f != nil {
-			require.Equal(t, pgdata.PIDFile{PID: c.runs, SingleUser: c.single}, *f, c.name)
+			require.Equal(t, postmaster.PIDFile{PID: c.runs, SingleUser: c.single}, *f, c.name)
 		}
 		want := c.runs
 		if c.single {
 			want = 0
 		}
-		require.Equal(t, want, pgdata.PostmasterPID(dir), c.name)
+		require.Equal(t, want, postmaster.PID(dir), c.name)
 	}
 	notePID(t, dir, dead.Process.Pid)
-	require.Eventually(t, func() bool { return pgdata.PostmasterPID(dir) == 0 }, patience, time.Millisecond, "it only waits to be reaped")
+	require.Eventually(t, func() bool { return postmaster.PID(dir) == 0 }, patience, time.Millisecond, "it only waits to be reaped")
 
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "postmaster.pid"), make([]byte, 2<<20), 0o600))
-	_, err = pgdata.RunningServer(dir)
+	_, err = postmaster.Running(dir)
 	require.Error(t, err, "what cannot be read is told")
-	require.Zero(t, pgdata.PostmasterPID(dir))
+	require.Zero(t, postmaster.PID(dir))
 }
 
 // Who may neither signal a process nor see where it works goes by its owner.
@@ -147,5 +149,5 @@ func TestServerOfAnotherUser(t *testing.T) {
 	require.Equal(t, inside, askAs(t, account.Credential(), dir))
 	require.NoError(t, account.Own(dir))
 	require.Zero(t, askAs(t, account.Credential(), dir), "another user's program has the number")
-	require.Equal(t, inside, pgdata.PostmasterPID(dir), "root sees that it works there")
+	require.Equal(t, inside, postmaster.PID(dir), "root sees that it works there")
 }
