@@ -39,9 +39,12 @@ func ReadPIDFile(dir string) (PIDFile, error) {
 		return PIDFile{}, err
 	}
 	defer file.Close() //nolint:errcheck // Only read.
-	content, err := io.ReadAll(io.LimitReader(file, maxPIDFile))
+	content, err := io.ReadAll(io.LimitReader(file, maxPIDFile+1))
 	if err != nil {
 		return PIDFile{}, err
+	}
+	if len(content) > maxPIDFile {
+		return PIDFile{}, fmt.Errorf("read %s: more than %d bytes", file.Name(), maxPIDFile)
 	}
 	return parsePIDFile(content)
 }
