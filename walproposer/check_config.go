@@ -19,7 +19,8 @@ type CheckConfig struct {
 	Slot          string        `name:"slot" default:"walhaven" help:"The walproposer's replication slot."`
 	TakeoverAfter time.Duration `name:"takeover-after" default:"5s" help:"How long every walproposer must have been silent before the directory may become the primary."`
 	Takeover      bool          `name:"takeover" help:"Do not wait for that."`
-	WriteStandby  bool          `name:"write-standby" help:"When it has to start as standby: write standby.signal and primary_conninfo, and end with 0. When it may be the primary: note that, for early push."`
+	WriteStandby  bool          `name:"write-standby" help:"When it has to start as standby: write standby.signal and primary_conninfo, and end with 0."`
+	AllowEarly    bool          `name:"allow-early-push" help:"When it may be the primary: note that, and the walproposer pushes WAL early. After a crash of its machine the server may then have to follow the safekeepers and be promoted."`
 	Timeout       time.Duration `name:"timeout" default:"1m" help:"Give up after so long without a quorum."`
 
 	DisposableCompute bool `name:"disposable-compute" help:"The server is about to run with fsync = off: mark the directory, durably, if it may be started."`
@@ -69,7 +70,7 @@ func (c *CheckConfig) run(ctx context.Context, all *Config, stdout, stderr io.Wr
 			return err
 		}
 	}
-	if v.Action == StartPrimary && c.WriteStandby {
+	if v.Action == StartPrimary && c.AllowEarly {
 		if err := noteCheck(c.PGData); err != nil {
 			return err
 		}

@@ -46,7 +46,7 @@ type RunConfig struct {
 	PostgresLog   string        `name:"postgres-log" placeholder:"FILE" help:"File that the log of PostgreSQL goes to, where it has no logging collector; the ledger takes waits that were cancelled and settings that were taken back from it."`
 	ApplySource   string        `name:"apply-source" default:"quorum" enum:"quorum,pageserver" help:"Whose position counts as applied, for synchronous_commit = remote_apply: ${enum}."`
 	InProcess     bool          `name:"in-process" help:"Run tap and push workers as goroutines of this process instead of processes of their own."`
-	EarlyPush     *bool         `name:"early-push" negatable:"" help:"Push WAL as soon as PostgreSQL has written it to pg_wal, while it flushes that; on PostgreSQL's machine only. Default: if it was started behind check --write-standby."`
+	EarlyPush     *bool         `name:"early-push" negatable:"" help:"Push WAL as soon as PostgreSQL has written it to pg_wal, while it flushes that; on PostgreSQL's machine only. Default: if it was started behind check --allow-early-push."`
 
 	DisposableCompute bool `name:"disposable-compute" help:"Let PostgreSQL run with fsync = off: after a crash of its machine it has to be rebuilt. Refused unless check has marked its data directory."`
 }

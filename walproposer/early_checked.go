@@ -105,7 +105,7 @@ func worthEarlyPush(row replication.Row) error {
 // startedBehindCheck says whether the server that was started at that time, in
 // seconds since 1970, was started behind a check.
 func startedBehindCheck(dataDir, started string) error {
-	unchecked := errors.New("PostgreSQL was not started behind `walproposer check --write-standby`")
+	unchecked := errors.New("PostgreSQL was not started behind `walproposer check --allow-early-push`")
 	then, err := strconv.ParseInt(started, 10, 64)
 	if err != nil {
 		return fmt.Errorf("when it was started is not known (%q)", started)

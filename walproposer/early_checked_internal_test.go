@@ -19,13 +19,13 @@ func TestServerThatWasNotCheckedIsNotPushedEarly(t *testing.T) {
 	dir := t.TempDir()
 	now := time.Now()
 	at := func(d time.Duration) string { return strconv.FormatInt(now.Add(d).Unix(), 10) }
-	require.ErrorContains(t, startedBehindCheck(dir, at(0)), "check --write-standby")
+	require.ErrorContains(t, startedBehindCheck(dir, at(0)), "check --allow-early-push")
 	require.NoError(t, noteCheck(dir))
 	require.NoError(t, os.Chtimes(filepath.Join(dir, checkNote), now, now))
 	require.NoError(t, startedBehindCheck(dir, at(0)))
 	require.NoError(t, startedBehindCheck(dir, at(2*time.Minute)))
-	require.ErrorContains(t, startedBehindCheck(dir, at(time.Hour)), "check --write-standby", "started again")
-	require.ErrorContains(t, startedBehindCheck(dir, at(-time.Minute)), "check --write-standby", "started before")
+	require.ErrorContains(t, startedBehindCheck(dir, at(time.Hour)), "check --allow-early-push", "started again")
+	require.ErrorContains(t, startedBehindCheck(dir, at(-time.Minute)), "check --allow-early-push", "started before")
 	require.Error(t, startedBehindCheck(dir, "x"))
 }
 

@@ -311,9 +311,9 @@ func TestEarlyPushBehindACheck(t *testing.T) {
 		require.NoError(t, w.pg.Start(w.ctx(), compute.StartOptions{}))
 	}
 	without(0)
-	check() // It touches nothing: somebody asked, which says nothing of the next start.
+	check("--write-standby") // Nobody said that it may have to be promoted.
 	without(100)
-	check("--write-standby")
+	check("--write-standby", "--allow-early-push")
 	p := w.propose(o)
 	p.streams()
 	w.awaitEarly(p)
