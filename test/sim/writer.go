@@ -90,6 +90,9 @@ func (w *writer) handle(l *link, m pushwal.AcceptorMessage) {
 		if w.wd.cfg.Break.QuorumOfOne {
 			m.Config.Members = m.Config.Members[:1]
 		}
+		if m.Options != nil && m.Options.Joining {
+			delete(w.ballots, l.n.id) // It was wiped since: the proposer forgets its vote.
+		}
 		w.step(&consensus.Greeted{Peer: l.peer, Greeting: m})
 	case *pushwal.VoteResponse:
 		before := w.ballots[l.n.id]
