@@ -227,11 +227,11 @@ func (wd *World) checkQuorums() {
 		return
 	}
 	k := len(wd.nodes)
-	var holds *model // most quorums elect the same
+	held := 0 // the nodes that were found to hold it: most quorums elect the same few
 	for set := range 1 << k {
 		var best *model
 		var bestTerm wal.Term
-		count := 0
+		count, bit := 0, 0
 		for i, n := range wd.nodes {
 			if set>>i&1 == 0 {
 				continue
@@ -244,10 +244,10 @@ func (wd *World) checkQuorums() {
 			m := n.disk.view()
 			t := lastTerm(cut(m.state.History, max(m.flushed, wd.start)))
 			if best == nil || t > bestTerm || t == bestTerm && m.flushed > best.flushed {
-				best, bestTerm = m, t
+				best, bestTerm, bit = m, t, 1<<i
 			}
 		}
-		if count != k/2+1 || best == holds {
+		if count != k/2+1 || held&bit != 0 {
 			continue
 		}
 		if wd.broken(durability, int(best.flushed-base) < len(wd.committed) || !best.holds(wd.committed)) {
@@ -255,7 +255,7 @@ func (wd *World) checkQuorums() {
 				best.flushed, bestTerm, base+wal.LSN(len(wd.committed)))
 			return
 		}
-		holds = best
+		held |= bit
 	}
 }
 
