@@ -17,6 +17,7 @@ type xNode struct {
 	log      []byte // from xStart on
 	durable  int    // bytes of it
 	needSync bool
+	syncing  bool // it is done, the acceptor has not heard of it
 	life     byte // data directories that it has had
 	hash     xKey
 }
@@ -32,7 +33,7 @@ func (n *xNode) flushed() wal.LSN { return xStart + wal.LSN(n.durable) }
 
 // start brings the node up from its disk; what is left of the log is durable then.
 func (n *xNode) start(w *xWorld) {
-	n.durable, n.needSync = len(n.log), false
+	n.durable, n.needSync, n.syncing = len(n.log), false, false
 	n.a = NewAcceptor(n.id, n.disk, Positions{Write: n.end(), FlushRecord: n.end()})
 	if err := n.a.Err(); err != nil {
 		w.fail("C6: %v", err)
@@ -108,6 +109,18 @@ func (w *xWorld) effects(node int, e Effects, vote bool, until, keep int) {
 		w.answer(n.a.Synced(n.end(), n.end()).Send, node)
 	}
 	w.answer(e.Send, node)
+}
+
+// synced tells the acceptor what is durable. When the acknowledgement of what came
+// during the sync is simulated, that is not.
+func (w *xWorld) synced(node int) {
+	n := w.node(node)
+	n.syncing = false
+	durable := n.flushed()
+	if w.s.broken == ackDuringSync {
+		durable = n.end()
+	}
+	w.effects(node, n.a.Synced(durable, durable), false, 0, 0)
 }
 
 // cut truncates a node's log. It never loses what the node knows to be committed.

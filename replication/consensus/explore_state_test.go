@@ -124,7 +124,7 @@ func (e *xEnc) node(n *xNode) {
 	a := n.a
 	e.bytes(n.log)
 	e.u(uint64(n.durable), uint64(n.life), uint64(a.instance[1]))
-	e.bits(n.needSync, a.dirty, a.following, a.lost != nil)
+	e.bits(n.needSync, n.syncing, a.dirty, a.following, a.lost != nil)
 	e.state(&n.disk)
 	e.state(&a.state)
 	for _, l := range []wal.LSN{

@@ -25,6 +25,7 @@ const (
 	stepDup                  // it arrives and stays under way
 	stepAppend               // a node gets all that its proposer has for it; x and keep as with stepToNode
 	stepSync                 // the group commit; x = 1: a crash behind it
+	stepSynced               // the acceptor hears of it, where that is a step of its own
 	stepCrash                // a node crashes with keep unsynced bytes left, and is back
 	stepConnect              // a proposer connects to a node
 	stepBreak                // and gives the connection up
@@ -37,7 +38,7 @@ const (
 )
 
 var stepNames = [...]string{
-	"start", "to node", "to proposer", "drop", "duplicate", "append", "sync", "crash", "connect", "break", "write", "tick", "wipe", "learn", "ask", "gossip",
+	"start", "to node", "to proposer", "drop", "duplicate", "append", "sync", "synced", "crash", "connect", "break", "write", "tick", "wipe", "learn", "ask", "gossip",
 }
 
 func (a xAct) String() string {
@@ -123,7 +124,9 @@ func (w *xWorld) linkActs(out []xAct, l *xLink) []xAct {
 }
 
 func (w *xWorld) nodeActs(out []xAct, i int, n *xNode) []xAct {
-	if n.needSync {
+	if n.syncing {
+		out = append(out, xAct{kind: stepSynced, node: i})
+	} else if n.needSync {
 		out = append(out, xAct{kind: stepSync, node: i})
 		if w.left.crashes > 0 {
 			out = append(out, xAct{kind: stepSync, node: i, x: 1})
@@ -166,7 +169,11 @@ func (w *xWorld) do(act xAct) {
 			w.crash(act.node, 0)
 			return
 		}
-		w.effects(act.node, n.a.Synced(n.flushed(), n.flushed()), false, 0, 0)
+		if n.syncing = w.s.aside; !n.syncing {
+			w.synced(act.node)
+		}
+	case stepSynced:
+		w.synced(act.node)
 	case stepCrash:
 		w.left.crashes--
 		w.crash(act.node, act.keep)

@@ -219,6 +219,7 @@ func TestExploreNotices(t *testing.T) {
 		"vote not saved":            {nodes: 3, proposers: []xKind{headless, headless}, crashes: 1, quiet: true, broken: voteNotSaved},
 		"history before truncation": {nodes: 3, proposers: []xKind{restored, headless}, writes: 1, crashes: 1, inTurn: true, quiet: true, broken: historyBeforeCut},
 		"acknowledged before sync":  {nodes: 3, proposers: []xKind{restored, headless}, writes: 1, lazy: true, crashes: 1, inTurn: true, quiet: true, broken: ackBeforeSync},
+		"acknowledged during sync":  {nodes: 3, proposers: []xKind{restored, headless}, writes: 2, lazy: true, aside: true, inTurn: true, quiet: true, broken: ackDuringSync},
 		"wiped node votes":          {nodes: 3, proposers: []xKind{restored, headless}, writes: 1, wipes: 1, inTurn: true, quiet: true, broken: wipedCounts},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -259,6 +260,7 @@ func TestExplore(t *testing.T) {
 var xScopes = []xScope{
 	{name: "lessons", nodes: 3, proposers: []xKind{restored, headless}, writes: 1, learns: 1, inTurn: true, states: 18695},
 	{name: "syncs that come late", nodes: 3, proposers: []xKind{restored, headless}, writes: 1, lazy: true, inTurn: true, quiet: true, states: 4435},
+	{name: "syncs heard of late", nodes: 3, proposers: []xKind{restored, headless}, writes: 2, lazy: true, aside: true, inTurn: true, quiet: true, level: 1, states: 161512},
 	{name: "the same server again", nodes: 3, proposers: []xKind{restored, again}, writes: 1, inTurn: true, level: 1, states: 32701},
 	{name: "messages lost", nodes: 3, proposers: []xKind{restored, headless}, writes: 1, drops: 1, inTurn: true, quiet: true, level: 1, states: 19462},
 	{name: "crashes in campaigns", nodes: 3, proposers: []xKind{restored, headless}, crashes: 1, inTurn: true, quiet: true, level: 1, states: 43013},
@@ -270,6 +272,7 @@ var xScopes = []xScope{
 	{name: "crashes in elections", nodes: 3, proposers: []xKind{headless, headless}, crashes: 1, quiet: true, level: 1, states: 96934},
 	{name: "crashes", nodes: 3, proposers: []xKind{restored, headless}, writes: 1, crashes: 1, inTurn: true, quiet: true, level: 1, states: 303174},
 
+	{name: "syncs heard of late, crashes", nodes: 3, proposers: []xKind{restored, headless}, writes: 1, lazy: true, aside: true, crashes: 1, inTurn: true, quiet: true, level: 2, states: 1497672},
 	{name: "disks lost", nodes: 3, proposers: []xKind{restored, headless}, writes: 1, wipes: 1, inTurn: true, quiet: true, level: 2, states: 383600},
 	{name: "another membership", nodes: 3, joiners: 1, proposers: []xKind{restored, headless}, wishes: [][]int{{1, 3}}, asks: 1, inTurn: true, quiet: true, level: 2, states: 489532},
 	{name: "two operators", nodes: 3, joiners: 1, proposers: []xKind{restored, restored}, wishes: [][]int{{1, 3}, {2, 3}}, asks: 2, inTurn: true, quiet: true, level: 3},

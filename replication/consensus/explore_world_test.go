@@ -34,6 +34,7 @@ type xScope struct {
 	quiet     bool    // commit positions travel with WAL only
 	late      bool    // answers arrive later than they are sent
 	lazy      bool    // nodes sync later than they append
+	aside     bool    // and hear still later that it is done, more may have come or been cut meanwhile
 	queued    bool    // appends are made when there is something to send, not when they arrive
 	broken    xBreak  // a driver that does not keep its rules, for negative controls
 	states    int     // how many states there are, 0 = not known
@@ -57,6 +58,7 @@ const (
 	voteNotSaved
 	historyBeforeCut
 	ackBeforeSync
+	ackDuringSync
 	wipedCounts
 )
 
