@@ -17,20 +17,21 @@ import (
 // load is a workload that writes WAL.
 type load struct {
 	name  string
-	redo  bool // its records are also what redo is measured with
-	write func(ctx context.Context, w *world, turn int) error
+	redo  bool                                      // its records are also what redo is measured with
+	write func(ctx context.Context, w *world) error // some MiB of it
 }
 
 var loads = []load{
-	{name: "pgbench", redo: true, write: func(ctx context.Context, w *world, _ int) error {
-		_, err := w.primary.Pgbench(ctx, "-n", "-M", "prepared", "-c", "16", "-j", "2", "-t", "5000")
+	{name: "pgbench", redo: true, write: func(ctx context.Context, w *world) error {
+		_, err := w.primary.Pgbench(ctx, "-n", "-M", "prepared", "-c", "16", "-j", "2", "-t", "1000")
 		return err
 	}},
-	{name: "bulk", write: func(ctx context.Context, w *world, turn int) error {
-		table := "bulk" + strconv.Itoa(turn)
+	{name: "bulk", write: func(ctx context.Context, w *world) error {
+		w.tables++
+		table := "bulk" + strconv.Itoa(w.tables)
 		err := w.primary.Exec(ctx, "CREATE TABLE "+table+" (i int, v text)")
 		if err == nil {
-			err = w.primary.Exec(ctx, "INSERT INTO "+table+" SELECT i, repeat(md5(i::text), 3) FROM generate_series(1, 400000) i")
+			err = w.primary.Exec(ctx, "INSERT INTO "+table+" SELECT i, repeat(md5(i::text), 3) FROM generate_series(1, 100000) i")
 		}
 		if err == nil {
 			err = w.primary.Exec(ctx, "CREATE INDEX ON "+table+" (i)")
@@ -116,17 +117,8 @@ func (w *world) ingest(ctx context.Context, l load) (in ingested, err error) {
 	if err := replace(ctx, w.cluster.Pageservers[0].DataDir, pages); err != nil {
 		return in, err
 	}
-	if in.from, err = w.end(ctx); err != nil {
+	if in.from, in.to, err = w.write(ctx, l, w.wal); err != nil {
 		return in, err
-	}
-	bench.Say("writing WAL: " + l.name)
-	for n := 0; in.to < in.from+wal.LSN(w.wal); n++ {
-		if err := l.write(ctx, w, n); err != nil {
-			return in, err
-		}
-		if in.to, err = w.end(ctx); err != nil {
-			return in, err
-		}
 	}
 	for round := range w.rounds {
 		var t turn
@@ -150,6 +142,23 @@ func (w *world) ingest(ctx context.Context, l load) (in ingested, err error) {
 		in.turns = append(in.turns, t)
 	}
 	return in, nil
+}
+
+// write has the primary write so many bytes of a workload's WAL.
+func (w *world) write(ctx context.Context, l load, bytes int64) (from, to wal.LSN, err error) {
+	bench.Say("writing WAL: " + l.name)
+	if from, err = w.end(ctx); err != nil {
+		return 0, 0, err
+	}
+	for to < from+wal.LSN(bytes) { //nolint:gosec // Above 0.
+		if err := l.write(ctx, w); err != nil {
+			return 0, 0, err
+		}
+		if to, err = w.end(ctx); err != nil {
+			return 0, 0, err
+		}
+	}
+	return from, to, nil
 }
 
 // standby lets a streaming standby replay the WAL.

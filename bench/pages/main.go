@@ -47,6 +47,22 @@ func run(ctx context.Context) (err error) {
 	return nil
 }
 
+// tenth asks for pages of a database and history a tenth as large.
+func (w *world) tenth(ctx context.Context) (s served, err error) {
+	if err := w.fill(ctx, w.scale/10, w.cold/10); err != nil {
+		return s, err
+	}
+	for _, l := range loads {
+		if _, _, err := w.write(ctx, l, w.wal/10); err != nil {
+			return s, err
+		}
+	}
+	if err := w.chains(ctx, w.cold/10); err != nil {
+		return s, err
+	}
+	return w.requests(ctx)
+}
+
 // measure makes the cluster and takes everything in turn.
 func (p plan) measure(ctx context.Context) (_ *results, err error) {
 	w, err := newWorld(ctx, p)
@@ -55,11 +71,8 @@ func (p plan) measure(ctx context.Context) (_ *results, err error) {
 	}
 	defer w.remove()
 	r := &results{rounds: p.rounds, version: p.Install.Version.String()}
-	if err := w.fill(ctx, p.scale/10, p.cold/4); err != nil {
-		return nil, err
-	}
-	if r.small, err = w.requests(ctx); err != nil {
-		return nil, fmt.Errorf("page requests: %w", err)
+	if r.small, err = w.tenth(ctx); err != nil {
+		return nil, fmt.Errorf("page requests of a tenth: %w", err)
 	}
 	if err := w.fill(ctx, p.scale, p.cold); err != nil {
 		return nil, err

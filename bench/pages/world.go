@@ -36,6 +36,7 @@ type world struct {
 	password string
 	segments string // the primary's pg_wal
 	most     int64  // memory that the pageserver took in rounds that are over
+	tables   int    // that were loaded
 }
 
 // settings are those of the primary; the rest is stock. Nothing waits for a
