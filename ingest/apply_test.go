@@ -330,6 +330,31 @@ func TestPreparedTransaction(t *testing.T) {
 	require.Equal(t, end, local)
 }
 
+// A transaction that was prepared elsewhere counts as replayed from when it is
+// prepared here: its origin would send it again else.
+func TestPrepareAdvancesItsOrigin(t *testing.T) {
+	for major, originAt := range map[int]int{14: 48, 15: 56, 18: 56} {
+		b := newRig(t, major)
+		state := join(put32(0x57F94534, 80, 750), make([]byte, originAt-12), put64(0xAB00, 77), []byte("rest"))
+		prepare := walrecord.Record{RMID: walrecord.RmgrTransaction, Info: walrecord.XactPrepare, XID: 750, MainData: state}
+		require.Nil(t, b.value(pagekey.Origin(0), b.take(prepare)), "prepared here")
+		prepare.HasOrigin, prepare.Origin = true, 3
+		end := b.take(prepare)
+		remote, local, err := pagekey.ParseOrigin(b.value(pagekey.Origin(3), end))
+		require.NoError(t, err)
+		require.Equal(t, wal.LSN(0xAB00), remote, "version %d", major)
+		require.Equal(t, end, local)
+		prepare.Origin = doNotReplicate
+		require.Nil(t, b.value(pagekey.Origin(doNotReplicate), b.take(prepare)), "there is no progress of what goes nowhere")
+		prepare.MainData = state[:originAt]
+		_, err = b.try(prepare)
+		require.NoError(t, err, "nothing is read of it")
+		prepare.Origin = 3
+		_, err = b.try(prepare)
+		require.ErrorIs(t, err, errTruncated)
+	}
+}
+
 func TestOriginsNeverGoBack(t *testing.T) {
 	b := newRig(t, 15)
 	set := func(lsn uint64, force byte) wal.LSN {

@@ -42,8 +42,15 @@ func (in *Ingester) origin(r *walrecord.Record) error {
 	return errUnknown
 }
 
+// doNotReplicate stands in a record whose changes are to go nowhere
+// (DoNotReplicateId); there is no progress of it.
+const doNotReplicate = 0xFFFF
+
 // advanceOrigin moves an origin's progress forward, never back.
 func (in *Ingester) advanceOrigin(id uint16, remote, lsn wal.LSN) error {
+	if id == doNotReplicate {
+		return nil
+	}
 	known, err := in.originProgress(id)
 	if err != nil {
 		return err

@@ -92,7 +92,32 @@ func (in *Ingester) prepare(r *walrecord.Record, xid uint32) error {
 		return err
 	}
 	in.addCopy(pagekey.TwoPhase(xid), r.End, r.MainData)
-	return nil
+	if r.Origin == 0 || r.Origin == doNotReplicate {
+		return nil
+	}
+	remote, err := preparedFrom(r)
+	if err != nil {
+		return err
+	}
+	return in.advanceOrigin(r.Origin, remote, r.End)
+}
+
+// preparedFrom is how far the other side was replayed with a transaction that was
+// prepared there: origin_lsn of xl_xact_prepare, in front of which 15 put two
+// counts of dropped statistics. PrepareRedoAdd advances the origin's progress to
+// it, as the commit does later.
+func preparedFrom(r *walrecord.Record) (wal.LSN, error) {
+	at := 56
+	if r.Major == 14 {
+		at = 48
+	}
+	b := walrecord.NewCursor(r.MainData)
+	b.Bytes(at)
+	remote := b.LSN()
+	if b.Bad {
+		return 0, errTruncated
+	}
+	return remote, nil
 }
 
 // xidRun is a run of xids that lie on one page.
