@@ -3,8 +3,10 @@ package pagestore
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -157,4 +159,48 @@ func TestLastReaderLeavesMemory(t *testing.T) {
 	now = now.Add(time.Hour)
 	fill("late")
 	require.Empty(t, s.mems.spare.chunks, "nobody is in a hurry any more")
+}
+
+// A read waits for no index that is being written: its disk may take long for that.
+func TestReadsDoNotWaitForTheIndex(t *testing.T) {
+	var slow atomic.Bool
+	reached, goOn := make(chan struct{}), make(chan struct{})
+	fs := &hookFS{FS: vfs.NewMem(), before: func(op, path string) error {
+		if op == "sync" && isIndex(path) && slow.CompareAndSwap(true, false) {
+			close(reached)
+			<-goOn
+		}
+		return nil
+	}}
+	s := mustOpen(t, smallOptions(fs))
+	defer s.Close()
+	tl, err := s.Create(timelineID(0), 100)
+	require.NoError(t, err)
+	lsn := put(t, tl, Entry{Key: testKey(1), Kind: Image, Value: []byte("a")})
+	require.NoError(t, tl.Flush(t.Context()))
+	slow.Store(true)
+	var collecting errgroup.Group
+	collecting.Go(func() error {
+		_, err := tl.Collect(lsn)
+		return err
+	})
+	<-reached
+	read := make(chan error, 1)
+	go func() {
+		var v Value
+		err := tl.Get(t.Context(), testKey(1), lsn, &v)
+		if err == nil && tl.CutoffLSN() != 100 {
+			err = errors.New("the new cutoff is not durable yet")
+		}
+		read <- err
+	}()
+	select {
+	case err = <-read:
+	case <-time.After(10 * time.Second):
+		err = errors.New("the read waits for the index")
+	}
+	close(goOn)
+	require.NoError(t, err)
+	require.NoError(t, collecting.Wait())
+	require.Equal(t, lsn, tl.CutoffLSN())
 }

@@ -25,6 +25,7 @@ type Timeline struct {
 	last      atomic.Uint64 // LSN up to which everything has been put
 	open      atomic.Uint64 // LSN of which a part was put, 0 without one; set by Put
 	flushed   atomic.Uint64 // the index's
+	cutoff    atomic.Uint64 // the index's
 	nextLayer atomic.Uint64
 	hurried   atomic.Int64 // when, as package monotonic has it, of the last layer that filled in a hurry
 
@@ -61,6 +62,7 @@ func (s *Store) newTimeline(x *index, dir string, parent *Timeline) *Timeline {
 	}
 	t.last.Store(uint64(x.Flushed))
 	t.flushed.Store(uint64(x.Flushed))
+	t.cutoff.Store(uint64(x.Cutoff))
 	t.nextLayer.Store(x.NextLayer)
 	t.hurried.Store(monotonic.At(s.o.Now())) // There may be much to catch up with.
 	m := &layerMap{mems: []*memLayer{s.mems.layer(x.Flushed, s.o.Now())}, cutoff: x.Cutoff, pins: x.Pins}
@@ -90,12 +92,8 @@ func (t *Timeline) LastLSN() wal.LSN { return wal.LSN(t.last.Load()) }
 func (t *Timeline) FlushedLSN() wal.LSN { return wal.LSN(t.flushed.Load()) }
 
 // CutoffLSN is the published cutoff: LSNs below it are readable only where
-// pinned.
-func (t *Timeline) CutoffLSN() wal.LSN {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.ix.Cutoff
-}
+// pinned. It waits for nothing, as every page request asks for it.
+func (t *Timeline) CutoffLSN() wal.LSN { return wal.LSN(t.cutoff.Load()) }
 
 // Err says why the timeline accepts nothing any more, nil while it does.
 func (t *Timeline) Err() error {
@@ -134,6 +132,7 @@ func (t *Timeline) publish(edit func(x *index) error, apply func(x *index)) erro
 	}
 	t.ix = next
 	t.flushed.Store(uint64(next.Flushed))
+	t.cutoff.Store(uint64(next.Cutoff))
 	apply(next)
 	return nil
 }
