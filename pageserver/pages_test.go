@@ -19,7 +19,7 @@ func TestPages(t *testing.T) {
 	o := newOrigin(t)
 	for name, test := range map[string]func(*testing.T, *origin){
 		"import becomes visible": importBecomesVisible, "left timeline": importOfALeftTimelineIsThrownAway,
-		"misfits": importsThatDoNotFitAreRefused, "page requests": pageRequests, "lone request": answersLeaveBeforeALoneRequest,
+		"misfits": importsThatDoNotFitAreRefused, "page requests": pageRequests, "lone request": answersLeaveBeforeALoneRequest, "segments in turn": segmentsInTurn,
 		"short layers":  shortLayersAreNamed,
 		"large records": largeRecordsAreRefused, "forks": forksAreShown,
 	} {

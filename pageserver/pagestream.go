@@ -84,8 +84,8 @@ type pageJob struct {
 	request pagestream.Request
 	answer  pagestream.Response
 	page    *page.Page    // GetPage's; shared, not to be written to
-	done    chan struct{} // nil when the answer is there
-	buf     []byte        // of SLRU segments
+	done    chan struct{} // nil when the answer is there, or is to be made in turn
+	inTurn  bool          // the answer is made when those before it have left
 }
 
 func (p *pageSession) run(ctx context.Context) error {
@@ -98,7 +98,7 @@ func (p *pageSession) run(ctx context.Context) error {
 		for i := range n {
 			p.begin(ctx, &p.jobs[i], n == 1 && !held)
 		}
-		err = p.answerAll(n)
+		err = p.answerAll(ctx, n)
 		held = p.stream.Buffered()
 		if err == nil && !held {
 			err = p.stream.Flush()
@@ -135,7 +135,7 @@ func (p *pageSession) receive() (n int, err error) {
 func (p *pageSession) begin(ctx context.Context, j *pageJob, alone bool) {
 	q := &j.request
 	j.answer = pagestream.Response{Request: *q}
-	j.page, j.done = nil, nil
+	j.page, j.done, j.inTurn = nil, nil, false
 	if q.Kind == pagestream.GetPage && validRelation(q) == nil && q.NotModifiedSince <= p.reader.Last() {
 		at, err := p.reader.At(ctx, q.LSN, q.NotModifiedSince)
 		if err == nil {
@@ -147,6 +147,10 @@ func (p *pageSession) begin(ctx context.Context, j *pageJob, alone bool) {
 	}
 	if alone {
 		p.work(ctx, j)
+		return
+	}
+	if q.Kind == pagestream.GetSlruSegment {
+		j.inTurn = true // It is as large as many pages: one at a time is in memory.
 		return
 	}
 	j.done = make(chan struct{})
@@ -172,10 +176,15 @@ func failureText(err error) string {
 
 // answerAll sends the answers in order. What is ready leaves before anything is
 // waited for.
-func (p *pageSession) answerAll(n int) error {
+func (p *pageSession) answerAll(ctx context.Context, n int) error {
 	var failed error
 	for i := range n {
 		j := &p.jobs[i]
+		if j.inTurn && failed == nil {
+			if failed = p.stream.Flush(); failed == nil {
+				p.work(ctx, j)
+			}
+		}
 		if j.done != nil {
 			select {
 			case <-j.done:
@@ -189,6 +198,7 @@ func (p *pageSession) answerAll(n int) error {
 		if failed == nil {
 			failed = p.send(j, i+1 < n)
 		}
+		j.page, j.answer.Pages = nil, nil // A client that asks for no more holds no memory.
 	}
 	return failed
 }
@@ -237,8 +247,7 @@ func (p *pageSession) answer(ctx context.Context, j *pageJob) error {
 		if q.SLRU > pagestream.SlruMultixactOffsets {
 			return protocol.Errorf(protocol.CodeInvalidParameter, "there is no SLRU %d", q.SLRU)
 		}
-		j.buf, err = p.reader.SLRUSegment(ctx, pagekey.SLRU(q.SLRU), q.Segment, at, j.buf[:0])
-		j.answer.Pages = j.buf
+		j.answer.Pages, err = p.reader.SLRUSegment(ctx, pagekey.SLRU(q.SLRU), q.Segment, at, nil)
 	}
 	return err
 }

@@ -151,6 +151,9 @@ func pipelined(t *testing.T, o *origin, c *client) {
 			q.LSN, q.NotModifiedSince = pagestream.Latest, o.end+8
 			want[i] = "has not arrived"
 		}
+		if i%7 == 3 {
+			q = pagestream.Request{Kind: pagestream.GetSlruSegment, ID: q.ID, LSN: q.LSN, NotModifiedSince: q.NotModifiedSince}
+		}
 		c.send(&q)
 	}
 	require.NoError(t, c.stream.Flush())
@@ -164,8 +167,28 @@ func pipelined(t *testing.T, o *origin, c *client) {
 			continue
 		}
 		require.Empty(t, r.Failure)
-		require.LessOrEqual(t, (*page.Page)(r.Pages).LSN(), o.ends[i%len(o.ends)])
+		require.Len(t, r.Pages, page.Size)
+		if r.Request.Kind == pagestream.GetPage {
+			require.LessOrEqual(t, (*page.Page)(r.Pages).LSN(), o.ends[i%len(o.ends)])
+		}
 	}
+}
+
+// Segments that are asked for together are made one after the other, and nothing that
+// was sent stays in memory: a client could have them all else, and be silent then.
+func segmentsInTurn(t *testing.T, o *origin) {
+	n := readyNode(t, o)
+	reader, err := n.timeline.pages.use()
+	require.NoError(t, err)
+	p := &pageSession{reader: reader, metrics: n.server.requests, parallel: make(chan struct{}, 1)}
+	j := pageJob{request: pagestream.Request{Kind: pagestream.GetSlruSegment, LSN: pagestream.Latest, NotModifiedSince: o.end}}
+	p.begin(t.Context(), &j, false)
+	require.Nil(t, j.done)
+	require.Empty(t, j.answer.Pages)
+	require.True(t, j.inTurn)
+	p.begin(t.Context(), &j, true)
+	require.Len(t, j.answer.Pages, page.Size)
+	require.False(t, j.inTurn)
 }
 
 // Answers that wait in the stream's buffer because a request follows leave before that
