@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -33,7 +34,8 @@ const (
 type pages struct {
 	timeline *timeline
 	storage  *pageStorage
-	dir      string
+	root     string // data directory
+	dir      string // the timeline's
 	logger   *slog.Logger
 
 	mu       sync.Mutex // guards what follows
@@ -51,13 +53,13 @@ type pages struct {
 
 func newPages(t *timeline, storage *pageStorage, root string) *pages {
 	return &pages{
-		timeline: t, storage: storage, dir: datadir.TimelinePath(root, t.id),
+		timeline: t, storage: storage, root: root, dir: datadir.TimelinePath(root, t.id),
 		logger: t.logger, phase: phaseNone, position: pageread.NewPosition(0), wake: make(chan struct{}),
 	}
 }
 
-// load finds the pages that are there, and removes what an interrupted import has
-// left.
+// load finds the pages that are there when the program starts, and removes what an
+// interrupted import has left.
 func (p *pages) load() error {
 	store, err := p.storage.use()
 	if err != nil {
@@ -74,13 +76,36 @@ func (p *pages) load() error {
 	case err != nil:
 		return fmt.Errorf("pages of timeline %s: %w", p.timeline.id, err)
 	case !ok:
-		p.logger.Info("removing what an interrupted import has left")
-		return store.Delete(p.timeline.id.Timeline)
+		return p.removeRemains(store)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.begin(tl, b)
 	return nil
+}
+
+// loadNew is load of a timeline that has just been founded: nothing of it is there.
+func (p *pages) loadNew() error {
+	_, err := p.storage.use()
+	return err
+}
+
+// removeRemains removes what an interrupted import has left. The page store knows no
+// tenants: what another one has under the same timeline ID is not ours.
+func (p *pages) removeRemains(store *pagestore.Store) error {
+	others, err := filepath.Glob(filepath.Join(p.root, "*", p.timeline.id.Timeline.String(), baseFile))
+	if err != nil {
+		return fmt.Errorf("look for bases of timeline %s: %w", p.timeline.id.Timeline, err)
+	}
+	if len(others) > 0 {
+		return nil
+	}
+	p.logger.Info("removing what an interrupted import has left")
+	err = store.Delete(p.timeline.id.Timeline)
+	if errors.Is(err, pagestore.ErrNoTimeline) {
+		return nil // Another tenant's timeline of that ID has removed it.
+	}
+	return err
 }
 
 // begin puts pages that begin from b to use. The caller holds mu.

@@ -20,11 +20,32 @@ func TestPages(t *testing.T) {
 	for name, test := range map[string]func(*testing.T, *origin){
 		"import becomes visible": importBecomesVisible, "left timeline": importOfALeftTimelineIsThrownAway,
 		"misfits": importsThatDoNotFitAreRefused, "page requests": pageRequests, "lone request": answersLeaveBeforeALoneRequest, "segments in turn": segmentsInTurn,
-		"short layers":  shortLayersAreNamed,
-		"large records": largeRecordsAreRefused, "forks": forksAreShown,
+		"same timeline ID": pagesOfAnotherTenantStay,
+		"short layers":     shortLayersAreNamed,
+		"large records":    largeRecordsAreRefused, "forks": forksAreShown,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, o) })
 	}
+}
+
+// A timeline that another tenant has under the same ID takes nobody's pages away,
+// neither when it is founded nor at a start.
+func pagesOfAnotherTenantStay(t *testing.T, o *origin) {
+	n := readyNode(t, o)
+	other := *o.greeting(wal.TimelineHistory{Last: 1})
+	for i := range 4 { // Some of them are loaded first.
+		other.TTID.Tenant = wal.TenantID{15: byte(1 + 70*i)}
+		_, err := n.server.timelines.findOrFound(&protocol.Session{}, &other)
+		require.NoError(t, err)
+	}
+	store, err := n.timeline.pages.storage.use()
+	require.NoError(t, err)
+	_, err = store.Timeline(n.timeline.id.Timeline)
+	require.NoError(t, err, "the pages are there")
+	n.restart()
+	n.eventually(func() bool { return n.timeline.pages.position.Last() == o.end })
+	_, err = n.timeline.pages.use()
+	require.NoError(t, err)
 }
 
 // An import is not there before committed WAL has passed its end, and from then

@@ -63,13 +63,14 @@ func (r *timelines) loadOne(id wal.TTID) {
 		r.logger.Error("timeline is not served", "tenant_id", id.Tenant, "timeline_id", id.Timeline, "err", err)
 		return
 	}
-	r.live[id] = r.begin(store)
+	r.live[id] = r.begin(store, (*pages).load)
 }
 
-// begin makes a timeline of a store and starts to turn its WAL into pages.
-func (r *timelines) begin(store *walstore.Store) *timeline {
+// begin makes a timeline of a store and starts to turn its WAL into pages, which
+// load finds.
+func (r *timelines) begin(store *walstore.Store, load func(*pages) error) *timeline {
 	t := newTimeline(store, r.storage, r.root, r.metrics, r.logger)
-	if err := t.pages.load(); err != nil {
+	if err := load(t.pages); err != nil {
 		t.pages.fail(err)
 		return t
 	}
@@ -137,7 +138,7 @@ func (r *timelines) findOrFound(session *protocol.Session, g *pushwal.ProposerGr
 	if err != nil {
 		return nil, fmt.Errorf("found timeline %s: %w", g.TTID, err)
 	}
-	t = r.begin(store)
+	t = r.begin(store, (*pages).loadNew)
 	r.mu.Lock()
 	r.live[g.TTID] = t
 	r.mu.Unlock()
