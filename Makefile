@@ -84,6 +84,7 @@ test-long: check-go tools ## What takes hours: many seeds, long fuzzing, each ma
 	$(GO) test -count=1 -timeout 2h ./replication/consensus -v -run '^TestExplore' -args -explore 2
 	$(GO) test -race -count=5 -timeout 2h ./...
 	WALHAVEN_SOAK_BYTES=1000000000 $(GO) test -count=1 -v -run Soak ./shmqueue
+	$(GO) run ./compute/fetchpg -majors 14,15,16,17,18
 	scripts/pgheaders.sh $(TOOLS)/pgheaders 15
 	for major in 15 18; do PG=$$major $(GO) test -count=1 -v -run TestCustomResourceManagerOracle ./ingest; done
 	WALHAVEN_ORACLE_MAJORS=all WALHAVEN_ORACLE_LSNS=20 $(GO) test -count=1 -v -timeout 2h -run 'TestOracle$$' ./ingest

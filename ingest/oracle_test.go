@@ -31,7 +31,7 @@ import (
 // TestOracle lets a server run a workload from its first moment on, and compares
 // everything that ingest made of the WAL with the files of a stock server that
 // was stopped by recovery_target_lsn at random LSNs. WALHAVEN_ORACLE_MAJORS=all
-// takes one server of each version on this machine, WALHAVEN_ORACLE_LSNS says at
+// takes one server of each version, all of which must be here, WALHAVEN_ORACLE_LSNS says at
 // how many LSNs, and WALHAVEN_ORACLE_SQL names a folder of psql scripts to run, with
 // pgbench, in place of the workloads here. WALHAVEN_ORACLE_SETTINGS, as in
 // "full_page_writes=off wal_compression=on", and WALHAVEN_ORACLE_CHECKSUMS=off vary

@@ -156,9 +156,9 @@ func LSN(t testing.TB, server *compute.Server, sql string) wal.LSN {
 	return lsn
 }
 
-// EachServer runs f for one install of each major on this machine, or, without
-// all, for the one that New would take, which it takes within f. It skips t under
-// -short.
+// EachServer runs f for one install of each major on this machine, of which
+// WALHAVEN_ORACLE_MAJORS=all wants every one, or, without all, for the one that New
+// would take, which it takes within f. It skips t under -short.
 func EachServer(t *testing.T, all bool, f func(t *testing.T, install compute.Install)) {
 	t.Helper()
 	if testing.Short() {
@@ -167,6 +167,10 @@ func EachServer(t *testing.T, all bool, f func(t *testing.T, install compute.Ins
 	var installs []compute.Install
 	if all {
 		installs = Majors(t)
+	}
+	if want := compute.MaxMajor - compute.MinMajor + 1; AllMajors() && len(installs) < want {
+		t.Fatalf("%d majors are on this machine, WALHAVEN_ORACLE_MAJORS=all wants %d: go run ./compute/fetchpg -majors 14,15,16,17,18",
+			len(installs), want)
 	}
 	if len(installs) == 0 {
 		installs = append(installs, Find(t, 0))
