@@ -149,11 +149,31 @@ func TestThePast(t *testing.T) {
 	h.readOrder(t, o)
 	n := readyNode(t, o)
 	t.Run("times", func(t *testing.T) { h.checkTimes(t, n) })
+	t.Run("pages at times", func(t *testing.T) { h.checkPagesAtTimes(t, n) })
 	t.Run("transactions", func(t *testing.T) { h.checkTransactions(t, n) })
 	t.Run("restore points", func(t *testing.T) { h.checkRestorePoints(t, n) })
 	t.Run("drops", func(t *testing.T) { h.checkDrops(t, n) })
 	t.Run("endpoints", func(t *testing.T) { h.checkHTTP(t, n) })
 	t.Run("window", func(t *testing.T) { h.checkWindow(t, n) })
+}
+
+// checkPagesAtTimes: a time is read at as the LSN that it means.
+func (h *history) checkPagesAtTimes(t *testing.T, n *node) {
+	for _, xid := range []uint32{h.order[len(h.order)/2], h.order[len(h.order)-1]} {
+		at := h.times[xid].UTC().Format(time.RFC3339Nano)
+		lsn, err := n.query("SHOW LSN AT '" + at + "'")
+		require.NoError(t, err)
+		for _, what := range []string{"SHOW PAGE '1664/0/1262' BLOCK 0", "SHOW RELATIONS"} {
+			byTime, err := n.query(what + " AT TIME '" + at + "'")
+			require.NoError(t, err, what)
+			byLSN, err := n.query(what + " AT LSN '" + lsn[0]["lsn"] + "'")
+			require.NoError(t, err, what)
+			require.NotEmpty(t, byLSN)
+			require.Equal(t, byLSN, byTime)
+		}
+	}
+	_, err := n.query("SHOW RELATIONS AT TIME '2001-01-01 00:00:00Z'")
+	require.Equal(t, protocol.CodeOutsideWindow, protocol.SQLState(err), "%v", err)
 }
 
 func (h *history) checkTimes(t *testing.T, n *node) {
