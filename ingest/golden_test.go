@@ -15,6 +15,10 @@ import (
 
 var controlVersions = map[int]uint32{14: 1300, 15: 1300, 16: 1300, 17: 1700, 18: 1800}
 
+// changesOnly keep what was ingested as it came: where images are put on top of it
+// depends on the batches.
+var changesOnly = pagestore.Options{MaxChainSize: 1 << 30}
+
 // ingestFixture feeds a fixture in pieces of size bytes to a new timeline.
 func ingestFixture(t testing.TB, major, size, workers int, name string) *pagestore.Timeline {
 	t.Helper()
@@ -22,7 +26,7 @@ func ingestFixture(t testing.TB, major, size, workers int, name string) *pagesto
 	begin := firstRecord(t, start, content)
 	h, err := walrecord.ParsePageHeader(content)
 	require.NoError(t, err)
-	_, tl := newStore(t, t.TempDir(), begin-1, pagestore.Options{})
+	_, tl := newStore(t, t.TempDir(), begin-1, changesOnly)
 	base(t, tl, begin, emptyControl(controlVersions[major], h.SystemID))
 	in, err := New(t.Context(), tl, Options{PGVersion: uint32(major), SegmentSize: fixtureSegment, Workers: workers})
 	require.NoError(t, err)
@@ -82,7 +86,7 @@ func TestResumesWhereItsTimelineEnds(t *testing.T) {
 	h, err := walrecord.ParsePageHeader(content)
 	require.NoError(t, err)
 	dir := t.TempDir()
-	s, tl := newStore(t, dir, begin-1, pagestore.Options{})
+	s, tl := newStore(t, dir, begin-1, changesOnly)
 	base(t, tl, begin, emptyControl(controlVersions[major], h.SystemID))
 	require.NoError(t, tl.Flush(t.Context()))
 	piece, before := 200_001, wal.LSN(0)
@@ -116,7 +120,7 @@ func TestResumesWhereItsTimelineEnds(t *testing.T) {
 			require.NoError(t, tl.Flush(t.Context()))
 		}
 		require.NoError(t, s.Close())
-		s, err = pagestore.Open(dir, pagestore.Options{Materialize: pagekey.Materialize})
+		s, err = pagestore.Open(dir, pagestore.Options{Materialize: pagekey.Materialize, MaxChainSize: changesOnly.MaxChainSize})
 		require.NoError(t, err)
 		tl, err = s.Timeline(tl.ID())
 		require.NoError(t, err)

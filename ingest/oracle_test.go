@@ -150,7 +150,7 @@ func (o *oracle) load(t testing.TB) {
 	d := readDataDir(t, o.base)
 	checkpoint := wal.LSN(binary.LittleEndian.Uint64(d.control[pgdata.ControlCheckPoint:]))
 	o.start = o.endOfRecord(t, checkpoint)
-	_, o.tl = newStore(t, t.TempDir(), o.start-1, pagestore.Options{})
+	_, o.tl = newStore(t, t.TempDir(), o.start-1, pagestore.Options{MaxChainSize: 16 << 10})
 	var entries []pagestore.Entry
 	add := func(k pagestore.Key, value []byte) {
 		entries = append(entries, pagestore.Entry{Key: k, LSN: o.start, Kind: pagestore.Image, Value: value})

@@ -91,18 +91,19 @@ func (c *Cache) lookup(k *cacheKey, lsn, unchanged wal.LSN) *page.Page {
 	return nil
 }
 
-// base returns the newest version at or below lsn: what redo may start from.
-func (c *Cache) base(k *cacheKey, lsn wal.LSN) (*page.Page, wal.LSN) {
+// base returns the newest version at or below lsn, what redo may start from, with
+// its last change and up to where it is known to be the newest.
+func (c *Cache) base(k *cacheKey, lsn wal.LSN) (p *page.Page, from, upto wal.LSN) {
 	s := c.shard(k)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for v := s.heads[*k]; v != nil; v = v.older {
 		if v.from <= lsn {
 			v.used = true
-			return v.page, v.from
+			return v.page, v.from, v.upto
 		}
 	}
-	return nil, 0
+	return nil, 0, 0
 }
 
 // add notes that p, last changed at from, is the newest version at upto.

@@ -169,45 +169,41 @@ func (r *Reader) page(ctx context.Context, key pagestore.Key, at At) (*page.Page
 	return p, err
 }
 
-// make reads what the store holds of a page and replays what no cached version
-// has yet.
+// make reads from the store what no cached version of a page has yet, and replays
+// that.
 func (r *Reader) make(ctx context.Context, k *cacheKey, lsn wal.LSN) (*page.Page, error) {
 	m := r.makers.Get().(*maker)
 	defer r.makers.Put(m)
 	v := &m.value
-	if err := r.o.Timeline.Get(ctx, k.key, lsn, v); err != nil {
+	old, oldFrom, since := r.o.Cache.base(k, lsn)
+	if err := r.o.Timeline.GetSince(ctx, k.key, lsn, min(since, lsn), v); err != nil {
 		return nil, r.storeError(lsn, err)
 	}
-	from := v.LSN()
-	old, oldFrom := r.o.Cache.base(k, from)
-	if old != nil && oldFrom == from {
-		r.o.Cache.add(k, old, from, lsn)
+	if !v.Found() {
+		r.o.Cache.add(k, old, oldFrom, lsn)
 		return old, nil
 	}
+	from := v.LSN()
 	p := new(page.Page)
-	if err := r.replay(p, m, k.key, old, oldFrom); err != nil {
+	if err := r.replay(p, m, k.key, old); err != nil {
 		return nil, fmt.Errorf("make page at %s: %w", lsn, err)
 	}
 	r.o.Cache.add(k, p, from, lsn)
 	return p, nil
 }
 
-// replay makes p of what the store holds. A cached version saves the changes up
-// to it; one from before the chain saves none, and the chain's base is taken.
-func (r *Reader) replay(p *page.Page, m *maker, key pagestore.Key, old *page.Page, oldFrom wal.LSN) error {
+// replay makes p of what the store holds, or of that and the cached version from
+// before it.
+func (r *Reader) replay(p *page.Page, m *maker, key pagestore.Key, old *page.Page) error {
 	v := &m.value
-	rest := v.Deltas
-	for old != nil && len(rest) > 0 && rest[0].LSN <= oldFrom {
-		rest = rest[1:]
-	}
-	r.o.Metrics.replayed.Add(float64(len(rest)))
-	if len(rest) == len(v.Deltas) {
+	r.o.Metrics.replayed.Add(float64(len(v.Deltas)))
+	if v.Whole() {
 		return m.replayer.Page(key, v, p)
 	}
 	*p = *old
-	for i := range rest {
-		if err := m.replayer.Apply(p, rest[i].Record, rest[i].LSN); err != nil {
-			return fmt.Errorf("page %s at %s: %w", key, rest[i].LSN, err)
+	for i := range v.Deltas {
+		if err := m.replayer.Apply(p, v.Deltas[i].Record, v.Deltas[i].LSN); err != nil {
+			return fmt.Errorf("page %s at %s: %w", key, v.Deltas[i].LSN, err)
 		}
 	}
 	return nil

@@ -43,7 +43,7 @@ func newWorld(t testing.TB, seed uint64, cacheBytes int64) *world {
 	w := &world{rand: rand.New(rand.NewPCG(seed, 1)), pages: map[pagestore.Key][]state{}, lsn: worldStart}
 	var err error
 	w.store, err = pagestore.Open("store", pagestore.Options{
-		FS: vfs.NewMem(), Materialize: pagekey.Materialize, MemLayerSize: 64 << 10, CompactRuns: 3, MaxChain: 5,
+		FS: vfs.NewMem(), Materialize: pagekey.Materialize, MemLayerSize: 64 << 10, CompactRuns: 3, MaxChain: 5, MaxChainSize: 2 << 10,
 	})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, w.store.Close()) })

@@ -58,9 +58,10 @@
 //
 // Puts go to an in-memory layer; a full one is frozen and flushed as a run: a
 // set of layer files (Pebble's sstable format) with disjoint keys and one range
-// of LSNs. Compaction merges neighbouring runs, drops what no readable LSN needs
-// and makes images of keys whose chain of deltas has grown long, by a function
-// that the caller supplies. The layer map is an immutable snapshot with a
+// of LSNs. Compaction merges neighbouring runs and drops what no readable LSN
+// needs. A key whose chain of deltas grows long gets images, in memory when it is
+// put and in compaction, by a function that the caller supplies: a read at any LSN
+// goes through few of them. The layer map is an immutable snapshot with a
 // reference count: one writer replaces it, readers keep theirs, and the last one
 // deletes the files of replaced runs. A branch reads its own layers, then its
 // parent's up to the branch LSN: creating one copies nothing.

@@ -12,8 +12,14 @@ import (
 // there, ErrNotYet above LastLSN, ErrCollected where nothing is kept any more,
 // a CorruptionError for damage. On error v holds nothing.
 func (t *Timeline) Get(ctx context.Context, key Key, lsn wal.LSN, v *Value) error {
+	return t.GetSince(ctx, key, lsn, 0, v)
+}
+
+// GetSince is Get for who has the value as it was at since, at or below lsn, 0 for
+// none: unless v is whole, it holds only what came after that, which may be nothing.
+func (t *Timeline) GetSince(ctx context.Context, key Key, lsn, since wal.LSN, v *Value) error {
 	v.reset()
-	err := t.get(ctx, key, lsn, v)
+	err := t.get(ctx, key, lsn, since, v)
 	t.s.o.Metrics.getLayers.Observe(float64(v.Layers))
 	if err != nil {
 		v.reset()
@@ -24,16 +30,20 @@ func (t *Timeline) Get(ctx context.Context, key Key, lsn wal.LSN, v *Value) erro
 	return nil
 }
 
-func (t *Timeline) get(ctx context.Context, key Key, lsn wal.LSN, v *Value) error {
+func (t *Timeline) get(ctx context.Context, key Key, lsn, since wal.LSN, v *Value) error {
 	levels, err := t.levels(lsn, true)
 	if err != nil {
 		return err
 	}
 	defer levels.release()
-	if err := levels.get(ctx, key, v); err != nil {
+	// Of what nobody may read any more it cannot be told whether the key went meanwhile.
+	if l := &levels[0]; since < l.t.start || !l.m.readable(since) {
+		since = 0
+	}
+	if err := levels.get(ctx, key, since, v); err != nil {
 		return err
 	}
-	if !v.Found() {
+	if v.whole = v.whole || since == 0; v.whole && !v.Found() {
 		return ErrNotFound
 	}
 	return nil
@@ -86,10 +96,10 @@ func (ls levels) release() {
 	}
 }
 
-// get collects the entries of key, newest first, until there is a base.
-func (ls levels) get(ctx context.Context, key Key, v *Value) error {
+// get collects the entries of key above since, newest first, until there is a base.
+func (ls levels) get(ctx context.Context, key Key, since wal.LSN, v *Value) error {
 	for _, l := range ls {
-		enough, err := l.get(ctx, key, v)
+		enough, err := l.get(ctx, key, since, v)
 		if enough || err != nil {
 			return err
 		}
@@ -97,8 +107,15 @@ func (ls levels) get(ctx context.Context, key Key, v *Value) error {
 	return nil
 }
 
-func (l *level) get(ctx context.Context, key Key, v *Value) (enough bool, err error) {
+func (l *level) get(ctx context.Context, key Key, since wal.LSN, v *Value) (enough bool, err error) {
 	hidden := l.m.hides(key, l.lsn)
+	dropped := hidden > since
+	switch {
+	case dropped:
+		v.whole = true
+	case since > 0:
+		hidden = since + 1
+	}
 	for _, mem := range l.m.mems {
 		if mem.from < l.lsn && mem.get(key, l.lsn, hidden, v) {
 			return true, nil

@@ -46,7 +46,7 @@ func rows(t *testing.T, tl *Timeline) (rows, entries int) {
 // those that end within a row, too.
 func TestEntriesShareRows(t *testing.T) {
 	o := smallOptions(vfs.NewMem())
-	o.BlockSize, o.MemLayerSize, o.MaxChain = 1<<10, 1<<20, 1000
+	o.BlockSize, o.MemLayerSize, o.MaxChain, o.MaxChainSize = 1<<10, 1<<20, 1000, 1<<20
 	s := mustOpen(t, o)
 	defer s.Close()
 	tl, err := s.Create(timelineID(0), 100)

@@ -38,6 +38,13 @@ type memEntry struct {
 	kind  Kind
 }
 
+// memHead is where the entries of a key begin.
+type memHead struct {
+	newest uint32 // 1 + its number
+	// weight is what the deltas above the newest base in this layer cost to read.
+	weight uint32
+}
+
 // memKey is a key and where the chain of its entries begins.
 type memKey struct {
 	Key
@@ -56,14 +63,16 @@ type memLayer struct {
 	refs atomic.Int64 // layer maps that hold it; the last one to go takes its memory
 
 	// Of the one who puts.
-	recent [recentKeys]memKey // their numbers are 1 higher
+	recent   [recentKeys]memKey // their numbers are 1 higher
+	maxChain uint32             // weight at which a chain is long
+	long     []memKey           // keys whose chains have become that
 
 	sorting sync.Mutex // taken before mu
 	sorted  []memKey   // keys in order, those had when it was made; guarded by sorting
 
 	mu      sync.RWMutex
 	numbers map[Key]uint32 // in heads
-	heads   []uint32       // 1 + number of the newest entry of a key
+	heads   []memHead
 	slabs   [][]memEntry
 	entries uint32
 	chunks  [][]byte
@@ -134,7 +143,7 @@ func (m *memLayer) number(key *Key) uint32 {
 	if !known {
 		number = uint32(len(m.heads))
 		m.numbers[*key] = number
-		m.heads = append(m.heads, 0)
+		m.heads = append(m.heads, memHead{})
 		m.fresh = append(m.fresh, memKey{*key, number})
 	}
 	*recent = memKey{*key, number + 1}
@@ -144,9 +153,9 @@ func (m *memLayer) number(key *Key) uint32 {
 func (m *memLayer) add(e *Entry) error {
 	number := m.number(&e.Key)
 	head := m.heads[number]
-	slot := memEntry{lsn: e.LSN, size: 1 + uint32(len(e.Value)), older: head, kind: e.Kind}
-	if head != 0 && m.entry(head).lsn == e.LSN {
-		before := m.entry(head).ord
+	slot := memEntry{lsn: e.LSN, size: 1 + uint32(len(e.Value)), older: head.newest, kind: e.Kind}
+	if head.newest != 0 && m.entry(head.newest).lsn == e.LSN {
+		before := m.entry(head.newest).ord
 		if before == math.MaxUint16 {
 			return fmt.Errorf("more than %d entries of key %s at %s: %w", math.MaxUint16, e.Key, e.LSN, ErrTooLarge)
 		}
@@ -159,8 +168,43 @@ func (m *memLayer) add(e *Entry) error {
 	last := len(m.slabs) - 1
 	m.slabs[last] = append(m.slabs[last], slot)
 	m.entries++
-	m.heads[number] = m.entries
+	m.heads[number] = memHead{newest: m.entries, weight: m.weigh(e, number, head.weight)}
 	return nil
+}
+
+// weigh is what the chain of a key weighs with e on top. A chain that becomes long is
+// remembered.
+func (m *memLayer) weigh(e *Entry, number, before uint32) uint32 {
+	if e.Kind != Delta {
+		return 0
+	}
+	weight := before + deltaWeight(len(e.Value))
+	if before < m.maxChain && weight >= m.maxChain {
+		m.long = append(m.long, memKey{e.Key, number})
+	}
+	return weight
+}
+
+// top is the LSN of a key's newest entry if that is a delta which an image may follow.
+func (m *memLayer) top(k memKey) (lsn wal.LSN, ok bool) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	e := m.entry(m.heads[k.number].newest)
+	return e.lsn, e.kind == Delta && e.ord < math.MaxUint16
+}
+
+// cover puts an image on top of a key's chain, nil for none: then it is tried again
+// when the chain has grown as much. It returns what the image takes.
+func (m *memLayer) cover(k memKey, lsn wal.LSN, image []byte) (size int64, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.heads[k.number].weight = 0
+	if image == nil {
+		return 0, nil
+	}
+	size = int64(len(image)) + entryOverhead
+	m.size += size
+	return size, m.add(&Entry{Key: k.Key, LSN: lsn, Kind: Image, Value: image})
 }
 
 // get gives v the entries of key from lsn downwards until it has enough.
@@ -171,7 +215,7 @@ func (m *memLayer) get(key Key, lsn, hidden wal.LSN, v *Value) (enough bool) {
 	if !known {
 		return false
 	}
-	for n := m.heads[number]; n != 0; {
+	for n := m.heads[number].newest; n != 0; {
 		e := m.entry(n)
 		n = e.older
 		if e.lsn > lsn {
@@ -289,7 +333,7 @@ func (c *memCursor) look() {
 			if len(c.keys) == 0 {
 				break
 			}
-			c.key, c.next = c.keys[0].Key, c.m.heads[c.keys[0].number]
+			c.key, c.next = c.keys[0].Key, c.m.heads[c.keys[0].number].newest
 			c.keys = c.keys[1:]
 		}
 		e := c.m.entry(c.next)

@@ -10,7 +10,7 @@ import (
 // memSpare is memory of an in-memory layer that nobody reads any more.
 type memSpare struct {
 	numbers map[Key]uint32
-	heads   []uint32
+	heads   []memHead
 	chunks  [][]byte
 	slabs   [][]memEntry
 }
@@ -39,6 +39,8 @@ func (s *memSpare) slab() []memEntry {
 // layer, so that while much is put the runtime need not clear and collect it again
 // and again.
 type memPool struct {
+	maxChain uint32 // of the layers
+
 	mu    sync.Mutex
 	spare memSpare
 }
@@ -47,7 +49,7 @@ type memPool struct {
 func (p *memPool) layer(from wal.LSN, now time.Time) *memLayer {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	m := &memLayer{from: from, to: from, since: now, numbers: p.spare.numbers, heads: p.spare.heads[:0], spare: p.spare}
+	m := &memLayer{from: from, to: from, since: now, maxChain: p.maxChain, numbers: p.spare.numbers, heads: p.spare.heads[:0], spare: p.spare}
 	p.spare, m.spare.numbers, m.spare.heads = memSpare{}, nil, nil
 	if m.numbers == nil {
 		m.numbers = map[Key]uint32{}

@@ -3,7 +3,6 @@ package pagestore
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"math"
 	"slices"
 
@@ -103,6 +102,7 @@ func (j *runMerge) mergeKey(ctx context.Context) error {
 	j.findDrops()
 	var base wal.LSN
 	above := wal.LSN(math.MaxUint64)
+	weight := 0 // of the deltas that stay, down from the last base
 	drops := j.drops
 	for {
 		if err := j.fill(1); err != nil {
@@ -116,11 +116,12 @@ func (j *runMerge) mergeKey(ctx context.Context) error {
 			base, drops = drops[0].lsn, drops[1:]
 		}
 		stays := j.keep.needs(it.lsn, base)
-		if stays && (above == math.MaxUint64 || above > j.keep.cutoff && it.lsn <= j.keep.cutoff) {
+		if stays && (above == math.MaxUint64 || above > j.keep.cutoff && it.lsn <= j.keep.cutoff || weight >= j.t.s.o.MaxChainSize && above > it.lsn) {
 			made, err := j.makeImage(ctx, drops)
 			if err != nil {
 				return err
 			}
+			weight = 0
 			it = &j.queue[0] // The queue may have moved.
 			if made {
 				base = it.lsn
@@ -129,7 +130,9 @@ func (j *runMerge) mergeKey(ctx context.Context) error {
 		}
 		above = it.lsn
 		if it.kind.ends() {
-			base = it.lsn
+			base, weight = it.lsn, 0
+		} else {
+			weight += int(deltaWeight(len(it.stored)))
 		}
 		if !stays {
 			j.collected++
@@ -210,40 +213,10 @@ func (j *runMerge) makeImage(ctx context.Context, drops []drop) (made bool, err 
 		}
 	}
 	top := j.queue[0]
-	image, err := j.materialize(ctx, top.lsn)
+	image, err := j.t.materialize(ctx, j.key, top.lsn, &j.v)
 	if err != nil || image == nil {
 		return false, err
 	}
 	j.image = append(append(j.image[:0], byte(Image)), image...)
 	return true, j.emit(&item{key: top.key, lsn: top.lsn, ord: top.ord + 1, kind: Image, stored: j.image})
-}
-
-// materialize asks the caller for the image of the key at lsn. A caller that
-// cannot make one costs space, not the merge; damage and cancellation end it.
-func (j *runMerge) materialize(ctx context.Context, lsn wal.LSN) ([]byte, error) {
-	levels, err := j.t.levels(lsn, false)
-	if err != nil {
-		return nil, err
-	}
-	defer levels.release()
-	j.v.reset()
-	if err := levels.get(ctx, j.key, &j.v); err != nil {
-		return nil, err
-	}
-	j.v.finish()
-	o := &j.t.s.o
-	image, err := o.Materialize(ctx, j.key, lsn, &j.v)
-	switch {
-	case err == nil && image != nil && len(image) <= o.MaxValueSize:
-		o.Metrics.images.WithLabelValues("made").Inc()
-		return image, nil
-	case ctx.Err() != nil:
-		return nil, ctx.Err()
-	case errors.Is(err, ErrNoImage):
-		o.Metrics.images.WithLabelValues("refused").Inc()
-	default:
-		o.Metrics.images.WithLabelValues("failed").Inc()
-		o.Logger.Warn("image could not be made, its deltas are kept", slog.Any("key", j.key), slog.Any("lsn", lsn), slog.Any("error", err))
-	}
-	return nil, nil
 }

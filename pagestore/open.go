@@ -37,7 +37,7 @@ func open(dir string, o Options) (_ *Store, err error) {
 	}
 	s := &Store{
 		o: o, dir: dir, disk: disk{FS: o.FS, m: o.Metrics}, all: map[wal.TimelineID]*Timeline{},
-		flushWake: make(chan struct{}, 1), mergeWake: make(chan struct{}, 1),
+		flushWake: make(chan struct{}, 1), mergeWake: make(chan struct{}, 1), mems: memPool{maxChain: uint32(o.MaxChainSize)},
 	}
 	if err := o.FS.MkdirAll(dir, 0o700); err != nil {
 		return nil, err

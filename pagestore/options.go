@@ -37,7 +37,7 @@ type Options struct {
 	Metrics *Metrics     // not registered
 	// Now is the clock for expiring pins; time.Now.
 	Now func() time.Time
-	// Materialize makes images during compaction; nil makes none.
+	// Materialize makes images on top of long chains; nil makes none.
 	Materialize MaterializeFunc
 	// Generation of this writer: a lower one than the stored is refused, a
 	// higher one fences the former writer. 0 takes the stored one plus one.
@@ -67,6 +67,10 @@ type Options struct {
 	CompactCompression Compression // of merged layers (zstd, where it gains by that)
 
 	CompactRuns int // runs at which compaction begins (8)
+	// MaxChainSize is the size in bytes of the deltas above the newest image, each
+	// with what it takes to read it, at which an image is put on top of them, and in a
+	// compaction within them (256 KiB).
+	MaxChainSize int
 	// MaxChain is the number of deltas above the newest image at which a
 	// compaction makes an image of a key (32).
 	MaxChain int
@@ -113,6 +117,7 @@ func (o Options) withDefaults() (Options, error) {
 	setDefault(&o.FlushCompression, CompressionMinLZ)
 	setDefault(&o.CompactCompression, CompressionZstd)
 	setDefault(&o.CompactRuns, 8)
+	setDefault(&o.MaxChainSize, 256<<10)
 	setDefault(&o.MaxChain, 32)
 	setDefault(&o.GarbagePercent, 50)
 	return o, o.validate()
@@ -135,6 +140,7 @@ func (o *Options) validate() error {
 		{"LayerSize", o.LayerSize, 1 << 10},
 		{"BlockSize", int64(o.BlockSize), 1 << 9},
 		{"CompactRuns", int64(o.CompactRuns), 2},
+		{"MaxChainSize", int64(o.MaxChainSize), 1},
 		{"MaxChain", int64(o.MaxChain), 1},
 		{"GarbagePercent", int64(o.GarbagePercent), 1},
 	} {
@@ -144,6 +150,9 @@ func (o *Options) validate() error {
 	}
 	if o.FlushCompression > CompressionZstd || o.CompactCompression > CompressionZstd {
 		return errors.New("unknown compression")
+	}
+	if o.MaxChainSize > 1<<30 {
+		return fmt.Errorf("MaxChainSize is %d, more than 1 GiB", o.MaxChainSize)
 	}
 	if o.MaxValueSize > 1<<30 {
 		return fmt.Errorf("MaxValueSize is %d, more than 1 GiB", o.MaxValueSize)

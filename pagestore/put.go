@@ -48,6 +48,13 @@ func (t *Timeline) Put(ctx context.Context, b Batch) error {
 	}
 	t.s.account(size)
 	t.s.o.Metrics.put.Add(float64(values))
+	if b.More || len(mem.long) == 0 {
+		return nil
+	}
+	if err := t.coverLong(ctx, mem); err != nil {
+		t.condemn(err)
+		return fmt.Errorf("put into timeline %s: %w", t.id, err)
+	}
 	return nil
 }
 

@@ -30,6 +30,7 @@ type Timeline struct {
 	hurried   atomic.Int64 // when, as package monotonic has it, of the last layer that filled in a hurry
 
 	putMu    sync.Mutex // held by Put and whatever ends a memLayer
+	covered  Value      // read last for an image; guarded by putMu
 	mapMu    sync.Mutex // held to replace current
 	flushing semaphore  // held by one flush
 	merging  semaphore  // held by one compaction

@@ -26,12 +26,16 @@ type Value struct {
 	// Layers is how many layer files were visited.
 	Layers int
 
-	buf     []byte
-	missing bool // a tombstone or drop ended the search
+	buf   []byte
+	whole bool
 }
 
 // Found says whether the key exists.
 func (v *Value) Found() bool { return v.Image != nil || len(v.Deltas) > 0 }
+
+// Whole says that the value needs nothing from below: what is older does not matter,
+// or was read.
+func (v *Value) Whole() bool { return v.whole }
 
 // LSN is the position of the last change of the value; 0 when not found.
 func (v *Value) LSN() wal.LSN {
@@ -56,9 +60,8 @@ func (v *Value) add(lsn wal.LSN, kind Kind, value []byte) (enough bool) {
 		v.Image, v.ImageLSN = v.copy(value), lsn
 	case Delta, InitDelta:
 		v.Deltas = append(v.Deltas, DeltaRecord{LSN: lsn, WillInit: kind == InitDelta, Record: v.copy(value)})
-	default:
-		v.missing = true
 	}
+	v.whole = v.whole || kind.ends()
 	return kind.ends()
 }
 

@@ -41,7 +41,7 @@ func materialize(_ context.Context, _ Key, _ wal.LSN, v *Value) ([]byte, error) 
 func smallOptions(fs vfs.FS) Options {
 	return Options{
 		FS: fs, Materialize: materialize, MemLayerSize: 2 << 10, MaxFrozen: 1, LayerSize: 1 << 10, BlockSize: 512,
-		CacheSize: 1 << 20, MaxOpenLayers: 3, CompactRuns: 3, MaxChain: 3, FlushWriters: 2, CompactCompression: CompressionMinLZ,
+		CacheSize: 1 << 20, MaxOpenLayers: 3, CompactRuns: 3, MaxChain: 3, MaxChainSize: 1 << 10, FlushWriters: 2, CompactCompression: CompressionMinLZ,
 	}
 }
 
@@ -140,6 +140,11 @@ func (h *history) check(t *Timeline, lsn wal.LSN, keys int) error {
 			return fmt.Errorf("key %d at %s: got %q, want %q", i, lsn, got, page)
 		}
 	}
+	for _, since := range []wal.LSN{lsn, lsn - 1, (lsn + 90) / 2, 90} {
+		if err := h.checkSince(t, lsn, since, want, keys); err != nil {
+			return err
+		}
+	}
 	for _, keysOnly := range []bool{false, true} {
 		seen := map[Key][]byte{}
 		err := t.Scan(ctx, AllKeys, lsn, ScanOptions{KeysOnly: keysOnly}, func(key Key, v *Value) (bool, error) {
@@ -157,6 +162,36 @@ func (h *history) check(t *Timeline, lsn wal.LSN, keys int) error {
 			if !ok || !keysOnly && !bytes.Equal(got, page) {
 				return fmt.Errorf("scan at %s: key %s is %q, want %q", lsn, key, got, page)
 			}
+		}
+	}
+	return nil
+}
+
+// checkSince compares what t answers to who has the values of since.
+func (h *history) checkSince(t *Timeline, lsn, since wal.LSN, want map[Key][]byte, keys int) error {
+	had := h.at(since)
+	var v Value
+	for i := range keys {
+		key := testKey(i)
+		old, had := had[key]
+		if !had {
+			continue
+		}
+		err := t.GetSince(context.Background(), key, lsn, since, &v)
+		page, exists := want[key]
+		if exists != (err == nil) {
+			return fmt.Errorf("key %d at %s since %s: exists %v, got %w", i, lsn, since, exists, err)
+		}
+		for _, d := range v.Deltas {
+			if d.LSN <= since && !v.Whole() {
+				return fmt.Errorf("key %d at %s: the change at %s is not since %s", i, lsn, d.LSN, since)
+			}
+		}
+		if !v.Whole() {
+			v.Image = old
+		}
+		if got := apply(&v); exists && !bytes.Equal(got, page) {
+			return fmt.Errorf("key %d at %s since %s: got %q, want %q", i, lsn, since, got, page)
 		}
 	}
 	return nil

@@ -1,0 +1,75 @@
+package pagestore
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"github.com/walhaven/walhaven/wal"
+)
+
+// deltaOverhead is what a delta costs a reader whatever its size, in bytes.
+const deltaOverhead = 128
+
+// deltaWeight is what a delta of that size adds to its chain.
+func deltaWeight(size int) uint32 { return deltaOverhead + uint32(size) } //nolint:gosec // At most MaxValueSize.
+
+// coverLong puts an image on top of each chain that has become long in the in-memory
+// layer, so that no read has to go through all the changes that a page has had since
+// its last image: PostgreSQL makes none while one page is changed again and again
+// between checkpoints. The caller holds putMu. An error means that memory does not
+// hold what it should.
+func (t *Timeline) coverLong(ctx context.Context, mem *memLayer) error {
+	for _, k := range mem.long {
+		lsn, ok := mem.top(k)
+		var image []byte
+		if ok {
+			var err error
+			if image, err = t.materialize(ctx, k.Key, lsn, &t.covered); err != nil && ctx.Err() == nil {
+				t.s.o.Metrics.images.WithLabelValues("failed").Inc()
+				t.s.o.Logger.Warn("image could not be made, its deltas are kept", slog.Any("key", k.Key), slog.Any("lsn", lsn), slog.Any("error", err))
+			}
+		}
+		size, err := mem.cover(k, lsn, image)
+		if err != nil {
+			return err
+		}
+		t.s.account(size)
+	}
+	mem.long = mem.long[:0]
+	return nil
+}
+
+// materialize asks the caller for the image of the key at lsn, nil when there is
+// none. A caller that cannot make one costs space, not more; damage and cancellation
+// are errors.
+func (t *Timeline) materialize(ctx context.Context, key Key, lsn wal.LSN, v *Value) ([]byte, error) {
+	o := &t.s.o
+	if o.Materialize == nil {
+		return nil, nil
+	}
+	levels, err := t.levels(lsn, false)
+	if err != nil {
+		return nil, err
+	}
+	defer levels.release()
+	v.reset()
+	if err := levels.get(ctx, key, 0, v); err != nil {
+		return nil, err
+	}
+	v.finish()
+	image, err := o.Materialize(ctx, key, lsn, v)
+	switch {
+	case err == nil && image != nil && len(image) <= o.MaxValueSize:
+		o.Metrics.images.WithLabelValues("made").Inc()
+		return image, nil
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case errors.Is(err, ErrNoImage):
+		o.Metrics.images.WithLabelValues("refused").Inc()
+	default:
+		o.Metrics.images.WithLabelValues("failed").Inc()
+		o.Logger.Warn("image could not be made, its deltas are kept", slog.Any("key", key), slog.Any("lsn", lsn), slog.Any("error", err))
+	}
+	return nil, nil
+}
