@@ -98,7 +98,9 @@ func TestOnlyFlagsThatExistAreMentioned(t *testing.T) {
 	for _, flags := range commands(t) {
 		for _, f := range flags {
 			exists[f.Name] = true
-			exists["no-"+f.Name] = f.Tag.Negatable != ""
+			if f.Tag.Negatable != "" {
+				exists["no-"+f.Name] = true
+			}
 		}
 	}
 	mention := regexp.MustCompile(`(?:^|[\s\x60(])--([a-z][a-z0-9-]*)`)
