@@ -17,18 +17,22 @@ func deltaWeight(size int) uint32 { return deltaOverhead + uint32(size) } //noli
 // coverLong puts an image on top of each chain that has become long in the in-memory
 // layer, so that no read has to go through all the changes that a page has had since
 // its last image: PostgreSQL makes none while one page is changed again and again
-// between checkpoints. The caller holds putMu. An error means that memory does not
-// hold what it should.
+// between checkpoints. A chain of which none can be made is not tried again in this
+// layer. The caller holds putMu. An error means that memory does not hold what it
+// should.
 func (t *Timeline) coverLong(ctx context.Context, mem *memLayer) error {
 	for _, k := range mem.long {
 		lsn, ok := mem.top(k)
-		var image []byte
-		if ok {
-			var err error
-			if image, err = t.materialize(ctx, k.Key, lsn, &t.covered); err != nil && ctx.Err() == nil {
-				t.s.o.Metrics.images.WithLabelValues("failed").Inc()
-				t.s.o.Logger.Warn("image could not be made, its deltas are kept", slog.Any("key", k.Key), slog.Any("lsn", lsn), slog.Any("error", err))
-			}
+		if !ok {
+			continue
+		}
+		image, err := t.materialize(ctx, k.Key, lsn, &t.covered)
+		if err != nil && ctx.Err() == nil {
+			t.s.o.Metrics.images.WithLabelValues("failed").Inc()
+			t.s.o.Logger.Warn("image could not be made, its deltas are kept", slog.Any("key", k.Key), slog.Any("lsn", lsn), slog.Any("error", err))
+		}
+		if image == nil {
+			continue
 		}
 		size, err := mem.cover(k, lsn, image)
 		if err != nil {

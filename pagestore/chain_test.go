@@ -124,8 +124,8 @@ func TestMergedChainsAreShort(t *testing.T) {
 	}
 }
 
-// TestNoImageNoHarm: the images that cannot be made are done without, and tried
-// again as often as a chain grows long.
+// TestNoImageNoHarm: an image that cannot be made is done without, and not tried again
+// while the chain is in memory, for each attempt would read all of it.
 func TestNoImageNoHarm(t *testing.T) {
 	const changes = 500
 	asked := 0
@@ -141,5 +141,5 @@ func TestNoImageNoHarm(t *testing.T) {
 	var v Value
 	require.NoError(t, tl.Get(t.Context(), testKey(1), tl.LastLSN(), &v))
 	require.Len(t, v.Deltas, changes)
-	require.InDelta(t, changes*int(deltaWeight(chainDelta))/chainLimit, asked, 1)
+	require.Equal(t, 1, asked)
 }

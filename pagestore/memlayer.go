@@ -193,15 +193,10 @@ func (m *memLayer) top(k memKey) (lsn wal.LSN, ok bool) {
 	return e.lsn, e.kind == Delta && e.ord < math.MaxUint16
 }
 
-// cover puts an image on top of a key's chain, nil for none: then it is tried again
-// when the chain has grown as much. It returns what the image takes.
+// cover puts an image on top of a key's chain and returns what it takes.
 func (m *memLayer) cover(k memKey, lsn wal.LSN, image []byte) (size int64, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.heads[k.number].weight = 0
-	if image == nil {
-		return 0, nil
-	}
 	size = int64(len(image)) + entryOverhead
 	m.size += size
 	return size, m.add(&Entry{Key: k.Key, LSN: lsn, Kind: Image, Value: image})
