@@ -149,7 +149,7 @@ func (c *Cluster) walproposerStatus(ctx context.Context) WalproposerStatus {
 		s.Error = err.Error()
 		return s
 	}
-	s.PID, s.TapPID, s.PushPIDs = r.PID, r.TapPID, r.PushPIDs
+	s.PID, s.TapPID, s.PushPIDs = r.PID, r.TapPID, append(s.PushPIDs, r.PushPIDs...)
 	s.Term, s.CommitLSN = r.Term, r.CommitLSN
 	s.State, s.Since, s.Reason, s.LiveSince = r.State, r.Since, r.Reason, r.LiveSince
 	s.CancelledWaits = r.Cancelled

@@ -82,7 +82,7 @@ func (c *Cluster) QuorumLoss(ctx context.Context, dataDir string) (*QuorumLoss, 
 	case !errors.Is(err, headless.ErrNoQuorum):
 		return nil, err
 	}
-	l := &QuorumLoss{PGData: dataDir, Transactions: []OrphanTransaction{}}
+	l := &QuorumLoss{PGData: dataDir, Survivors: []MemberNode{}, Gone: []MemberNode{}, Transactions: []OrphanTransaction{}}
 	if err := l.survey(view, addresses, answers); err != nil {
 		return nil, err
 	}

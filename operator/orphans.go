@@ -143,6 +143,7 @@ func (r *orphanReader) read(d *pgdata.Directory) error {
 func (r *orphanReader) transactions() []OrphanTransaction {
 	out := []OrphanTransaction{}
 	for _, t := range r.all {
+		t.Relations = []string{}
 		for rel := range t.relations {
 			t.Relations = append(t.Relations, rel.String())
 		}

@@ -3,6 +3,7 @@ package operator
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -34,21 +35,24 @@ func (c *Cluster) RPOOfQuorum(ctx context.Context) ([]walproposer.Interval, erro
 	if err != nil {
 		return nil, err
 	}
-	said := quorumView{}
+	return v.intervals(func(n nodeView) ([]walproposer.Interval, error) { return c.intervalsAt(ctx, n.PG) })
+}
+
+// intervals is what a majority answers to ask.
+func (v quorumView) intervals(ask func(nodeView) ([]walproposer.Interval, error)) ([]walproposer.Interval, error) {
+	var said []nodeView
 	var lists [][]walproposer.Interval
 	failures := []error{ErrNoQuorum}
 	for _, n := range v.nodes {
-		list, err := c.intervalsAt(ctx, n.PG)
+		list, err := ask(n)
 		if err != nil {
 			failures = append(failures, fmt.Errorf("safekeeper %d: %w", n.ID, err))
 			continue
 		}
-		said.nodes, lists = append(said.nodes, n), append(lists, list)
+		said, lists = append(said, n), append(lists, list)
 	}
-	for _, n := range v.nodes {
-		if !said.hasMajorityOf(n.status.Configuration) {
-			return nil, errors.Join(failures...)
-		}
+	if !v.isMajority(said) {
+		return nil, errors.Join(failures...)
 	}
 	return replication.MergeIntervals(lists...), nil
 }
@@ -121,6 +125,20 @@ func WriteRPO(w io.Writer, intervals []walproposer.Interval, cancelledWaits stri
 		return err
 	}
 	return writeUnseen(w, cancelledWaits)
+}
+
+// WriteRPOJSON writes intervals for programs: one array, or with lines an object a line.
+func WriteRPOJSON(w io.Writer, intervals []walproposer.Interval, lines bool) error {
+	e := json.NewEncoder(w)
+	if !lines {
+		return e.Encode(append([]walproposer.Interval{}, intervals...)) // none is [], not null
+	}
+	for _, i := range intervals {
+		if err := e.Encode(i); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func timeText(t time.Time) string {

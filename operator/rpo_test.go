@@ -1,7 +1,9 @@
 package operator
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -10,6 +12,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/walproposer"
 )
 
@@ -28,4 +31,58 @@ func TestLongLedgerIsRead(t *testing.T) {
 	got, err := c.RPO(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, long, got)
+}
+
+// The intervals are a majority's: of the members, or where the safekeepers know none, of
+// the list.
+func TestIntervalsOfAMajority(t *testing.T) {
+	quiet := errors.New("says nothing")
+	known := []walproposer.Interval{{Reason: "synchronous_commit is local", Began: time.Unix(7, 0).UTC(), From: 1}}
+	listed := func(id pushwal.NodeID) nodeView {
+		n := answerOf(id, 0x2000, 1, 2, 3)
+		n.status.Configuration = pushwal.Configuration{}
+		return n
+	}
+	member := func(id pushwal.NodeID) nodeView { return answerOf(id, 0x2000, 1, 2, 3) }
+	for name, of := range map[string]func(pushwal.NodeID) nodeView{"members": member, "no membership": listed} {
+		for answering := range 4 {
+			v, err := viewOf([]nodeView{of(1), of(2), of(3)})
+			require.NoError(t, err, name)
+			list, err := v.intervals(func(n nodeView) ([]walproposer.Interval, error) {
+				switch {
+				case n.ID > answering:
+					return nil, quiet
+				case n.ID == 2:
+					return known, nil
+				}
+				return nil, nil
+			})
+			if answering < 2 {
+				require.ErrorIs(t, err, ErrNoQuorum, "%s, %d answer", name, answering)
+				require.ErrorIs(t, err, quiet)
+				continue
+			}
+			require.NoError(t, err, "%s, %d answer", name, answering)
+			require.Equal(t, known, list)
+		}
+	}
+}
+
+func TestIntervalsForPrograms(t *testing.T) {
+	for lines, want := range map[bool]string{false: "[]\n", true: ""} {
+		var out bytes.Buffer
+		require.NoError(t, WriteRPOJSON(&out, nil, lines))
+		require.Equal(t, want, out.String())
+	}
+	two := []walproposer.Interval{{Reason: "a", From: 1}, {Reason: "b", From: 2}}
+	var out bytes.Buffer
+	require.NoError(t, WriteRPOJSON(&out, two, true))
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	require.Len(t, lines, 2)
+	require.Contains(t, lines[1], `"b"`)
+	out.Reset()
+	require.NoError(t, WriteRPOJSON(&out, two, false))
+	var again []walproposer.Interval
+	require.NoError(t, json.Unmarshal(out.Bytes(), &again))
+	require.Equal(t, two, again)
 }

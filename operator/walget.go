@@ -78,6 +78,9 @@ type quorumView struct {
 	settled bool          // all of them end there, so nothing can be committed beyond
 	silence time.Duration // since any of them heard a writer; negative: never
 	nodes   []nodeView
+
+	members pushwal.Configuration // as the safekeepers know them; none: founded implicitly
+	asked   int                   // how many addresses there are
 }
 
 type nodeView struct {
@@ -161,6 +164,7 @@ func viewOf(answers []nodeView) (quorumView, error) {
 		})
 	}
 	members, counts, err := consensus.Believe(looks)
+	v.members, v.asked = members, len(answers)
 	if err != nil {
 		return v, errors.Join(ErrNoQuorum, err)
 	}
@@ -175,11 +179,7 @@ func viewOf(answers []nodeView) (quorumView, error) {
 		}
 		v.add(a)
 	}
-	quorum := v.hasMajorityOf(members)
-	if len(members.Members) == 0 { // founded implicitly: there is only the list
-		quorum = len(v.nodes) > len(answers)/2
-	}
-	if !quorum {
+	if !v.isMajority(v.nodes) {
 		return v, errors.Join(append([]error{ErrNoQuorum}, failures...)...)
 	}
 	for _, n := range v.nodes {
@@ -200,11 +200,15 @@ func (v *quorumView) add(a nodeView) {
 	}
 }
 
-// hasMajorityOf says whether most of the members, as the safekeepers know them, are
-// among the nodes that answered: a list of addresses is no quorum.
-func (v quorumView) hasMajorityOf(c pushwal.Configuration) bool {
-	return c.Majority(func(m pushwal.Member) bool {
-		return slices.ContainsFunc(v.nodes, func(n nodeView) bool { return n.status.NodeID == m.ID })
+// isMajority says whether most of the members, as the safekeepers know them, are among
+// some of the nodes that answered: a list of addresses is no quorum, unless there is
+// nothing else.
+func (v quorumView) isMajority(nodes []nodeView) bool {
+	if len(v.members.Members) == 0 {
+		return len(nodes) > v.asked/2
+	}
+	return v.members.Majority(func(m pushwal.Member) bool {
+		return slices.ContainsFunc(nodes, func(n nodeView) bool { return n.status.NodeID == m.ID })
 	})
 }
 

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -15,7 +14,7 @@ import (
 
 type rpoCmd struct {
 	Dir    string `help:"Folder of the cluster." type:"path"`
-	Output string `short:"o" help:"table or json." enum:"table,json" default:"table"`
+	Output string `short:"o" help:"table, json or jsonl." enum:"table,json,jsonl" default:"table"`
 
 	Timeout time.Duration `help:"Give up after so long without a quorum." default:"30s"`
 
@@ -38,8 +37,8 @@ func (r *rpoCmd) Run(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
-	if r.Output == "json" {
-		return json.NewEncoder(os.Stdout).Encode(intervals)
+	if r.Output != "table" {
+		return operator.WriteRPOJSON(os.Stdout, intervals, r.Output == "jsonl")
 	}
 	return operator.WriteRPO(os.Stdout, intervals, cancelled)
 }

@@ -16,7 +16,7 @@ type waitCmd struct {
 	LSN     string        `arg:"" help:"Position, as pg_current_wal_insert_lsn() answers after a commit."`
 	Dir     string        `help:"Folder of the cluster." type:"path"`
 	Timeout time.Duration `help:"How long to wait; 0 only asks." default:"30s"`
-	Output  string        `short:"o" help:"table or json." enum:"table,json" default:"table"`
+	Output  string        `short:"o" help:"table, json or jsonl (both one line)." enum:"table,json,jsonl" default:"table"`
 
 	quorumFlags
 }
@@ -34,7 +34,7 @@ func (w *waitCmd) Run(ctx context.Context, c *cli) error {
 	if err != nil {
 		return err
 	}
-	if w.Output == "json" {
+	if w.Output != "table" {
 		err = json.NewEncoder(os.Stdout).Encode(receipt)
 	} else {
 		err = receipt.WriteTable(os.Stdout)
