@@ -27,8 +27,9 @@ type Members struct {
 	CommitLSN  wal.LSN      `json:"commit_lsn"`
 	Nodes      []MemberNode `json:"nodes"`
 
-	view headless.View
-	at   []string // addresses, in the order of the view's answers
+	view   headless.View
+	at     []string         // addresses, in the order of the view's answers
+	before []pushwal.Member // the old members of a joint state that it came of
 }
 
 // MemberNode is a member, or a node that has the timeline and is none.
@@ -193,7 +194,11 @@ func (c *Cluster) settledMembers(ctx context.Context, o MemberChange) (*Members,
 		return c.goBack(ctx, o, now)
 	}
 	o.Progress(fmt.Sprintf("generation %d is joint: a change that was begun comes first", now.Generation))
-	return c.drive(ctx, o, now, pushwal.Configuration{Generation: now.view.Config.Generation - 1, Members: now.view.Config.NewMembers})
+	m, err := c.drive(ctx, o, now, pushwal.Configuration{Generation: now.view.Config.Generation - 1, Members: now.view.Config.NewMembers})
+	if err == nil {
+		m.before = now.view.Config.Members
+	}
+	return m, err
 }
 
 // drive asks for the members until they are in force, and a majority of them says

@@ -20,7 +20,7 @@ import (
 // timeline in as a joining node.
 func (c *Cluster) plan(ctx context.Context, now *Members, o MemberChange) (pushwal.Configuration, error) {
 	want := pushwal.Configuration{Generation: now.view.Config.Generation, Members: slices.Clone(now.view.Config.Members)}
-	if err := c.checkReplaced(ctx, want, o); err != nil {
+	if err := c.checkRemoved(ctx, now, o); err != nil {
 		return want, err
 	}
 	if o.Add != "" {
@@ -56,21 +56,31 @@ func (c *Cluster) plan(ctx context.Context, now *Members, o MemberChange) (pushw
 	return want, nil
 }
 
-// checkReplaced refuses a replacement of a node that is no member by one that is none
-// either: the other would be added, and nobody leave. After a replacement that has gone
-// through the one that came is a member.
-func (c *Cluster) checkReplaced(ctx context.Context, now pushwal.Configuration, o MemberChange) error {
-	is := func(id pushwal.NodeID) bool {
-		return slices.ContainsFunc(now.Members, func(m pushwal.Member) bool { return m.ID == id })
+// checkRemoved refuses to remove a node that is no member, and to replace one by one that
+// is none either: the other would be added, and nobody leave. A change that has gone
+// through, and whose command has not ended, is none of these: the node was in the joint
+// state that is left now, or is in the cluster file still; the one that came in its place
+// is a member.
+func (c *Cluster) checkRemoved(ctx context.Context, now *Members, o MemberChange) error {
+	in := func(members []pushwal.Member, id pushwal.NodeID) bool {
+		return slices.ContainsFunc(members, func(m pushwal.Member) bool { return m.ID == id })
 	}
-	if o.Add == "" || o.Remove == 0 || is(o.Remove) {
+	if o.Remove == 0 || in(now.view.Config.Members, o.Remove) {
 		return nil
 	}
-	if s, err := c.timelineStatus(ctx, Node{PG: o.Add}); err == nil && is(s.NodeID) {
-		return nil
+	hint := "walhaven member list names the members"
+	if o.Add == "" {
+		listed := slices.ContainsFunc(c.Safekeepers, func(n Node) bool { return n.ID == int(o.Remove) })
+		if listed || in(now.before, o.Remove) {
+			return nil
+		}
+	} else {
+		if s, err := c.timelineStatus(ctx, Node{PG: o.Add}); err == nil && in(now.view.Config.Members, s.NodeID) {
+			return nil
+		}
+		hint += "; walhaven member add " + o.Add + " makes one more"
 	}
-	return program.Explain(fmt.Errorf("node %d is no member of generation %d, nothing was changed", o.Remove, now.Generation), "",
-		"walhaven member list names the members; walhaven member add "+o.Add+" makes one more.")
+	return program.Explain(fmt.Errorf("node %d is no member of generation %d, nothing was changed", o.Remove, now.view.Config.Generation), "", hint+".")
 }
 
 // joiner is the node at an address, with the timeline, and what it says of it.
