@@ -215,6 +215,35 @@ func TestTruncationOfMultiXacts(t *testing.T) {
 	}
 }
 
+// A truncation removes the segments all of whose pages lie before its page.
+func TestTruncationOfTransactionLogs(t *testing.T) {
+	for _, major := range []int{16, 17} {
+		b := newRig(t, major)
+		number := func(n uint32) []byte {
+			if major == 16 {
+				return put32(n)
+			}
+			return put64(uint64(n))
+		}
+		for slru, id := range map[pagekey.SLRU]walrecord.RmgrID{pagekey.CLOG: walrecord.RmgrCLOG, pagekey.CommitTS: walrecord.RmgrCommitTs} {
+			for n := range uint32(3 * pagekey.SLRUSegmentPages) {
+				b.take(walrecord.Record{RMID: id, Info: slruZeroPage, MainData: number(n)})
+			}
+			before := b.tl.LastLSN()
+			for _, to := range []uint32{pagekey.SLRUSegmentPages - 1, 2*pagekey.SLRUSegmentPages - 1, 2 * pagekey.SLRUSegmentPages} {
+				end := b.take(walrecord.Record{RMID: id, Info: slruTruncate, MainData: join(number(to), put32(5, 1))})
+				for seg := range uint32(3) {
+					want := seg >= to/pagekey.SLRUSegmentPages
+					require.Equal(t, want, b.value(pagekey.SLRUSegment(slru, seg), end) != nil, "%s/%04X, version %d", slru.Dir(), seg, major)
+					_, page := b.page(pagekey.SLRUPage(slru, uint64(seg)*pagekey.SLRUSegmentPages), end)
+					require.Equal(t, want, page)
+					require.NotNil(t, b.value(pagekey.SLRUSegment(slru, seg), before), "before, all were there")
+				}
+			}
+		}
+	}
+}
+
 func status(p *page.Page, xid int) int { return int(p[xid%32768/4]) >> (xid % 4 * 2) & 3 }
 
 func TestCommitAndAbort(t *testing.T) {

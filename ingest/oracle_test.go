@@ -33,16 +33,16 @@ import (
 // was stopped by recovery_target_lsn at random LSNs. WALHAVEN_ORACLE_MAJORS=all
 // takes one server of each version, all of which must be here, WALHAVEN_ORACLE_LSNS says at
 // how many LSNs, and WALHAVEN_ORACLE_SQL names a folder of psql scripts to run, with
-// pgbench, in place of the workloads here. WALHAVEN_ORACLE_SETTINGS, as in
-// "full_page_writes=off wal_compression=on", and WALHAVEN_ORACLE_CHECKSUMS=off vary
-// the server.
+// pgbench, in place of the workloads here: "kinds" are those that reach each kind of
+// record. WALHAVEN_ORACLE_SETTINGS, as in "full_page_writes=off wal_compression=on",
+// and WALHAVEN_ORACLE_CHECKSUMS=off vary the server.
 func TestOracle(t *testing.T) {
 	count := 2
 	if n, err := strconv.Atoi(os.Getenv("WALHAVEN_ORACLE_LSNS")); err == nil {
 		count = n
 	}
 	computetest.EachServer(t, computetest.AllMajors(), func(t *testing.T, install compute.Install) {
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), 40*time.Minute)
 		defer cancel()
 		o := newOracle(t, ctx, install)
 		seed := uint64(time.Now().UnixNano())
@@ -50,11 +50,15 @@ func TestOracle(t *testing.T) {
 			seed = s
 		}
 		t.Logf("WALHAVEN_ORACLE_SEED=%d", seed)
+		defer func() { // Also of what differs.
+			t.Logf("%s: %d records, compared at %d LSNs: %d pages equal, %d equal but for what may differ, %d SLRU pages\n%s",
+				install.Version, o.records, count, o.exact, o.masked, o.slruPages, o.table())
+		}()
 		for _, lsn := range o.choose(count, seed) {
 			o.compare(t, ctx, lsn)
+			o.newest = lsn
 		}
-		t.Logf("%s: %d records, compared at %d LSNs: %d pages equal, %d equal but for what may differ, %d SLRU pages\n%s",
-			install.Version, o.records, count, o.exact, o.masked, o.slruPages, o.table())
+		o.reached(t)
 	})
 }
 
@@ -67,12 +71,67 @@ type oracle struct {
 	start   wal.LSN
 	ends    []wal.LSN // of records after the first checkpoint
 	records int
-	kinds   map[string]int
+	kinds   map[string]*kindSeen
+	// truncated is where the last SLRU was truncated, newest the last LSN compared.
+	truncated, newest wal.LSN
+	endKind           []*kindSeen // of ends
+	scripts           string      // folder of what ran, "" for the workloads here
 	// settings of the server and of those that are stopped.
 	settings map[string]string
 
 	compacted                bool
 	exact, masked, slruPages int
+	// By folder: pages compared, and how many of them differ.
+	slruSeen, slruMismatches map[string]int
+}
+
+// kindSeen counts the records of a kind, and the pages that differ and were last
+// changed by one.
+type kindSeen struct{ records, mismatches int }
+
+// scriptsOnly are kinds of record that are ingest's own business, not that of redo,
+// and that the workloads here leave to the scripts of computetest.KindsSQL.
+var scriptsOnly = map[string]bool{
+	"XLOG/BACKUP_END": true, "XLOG/FPW_CHANGE": true, "Transaction/INVALIDATION": true, "Tablespace/DROP": true,
+	"CLOG/TRUNCATE": true, "CommitTs/TRUNCATE": true, "MultiXact/TRUNCATE_ID": true,
+}
+
+// must says whether what ran has to reach a kind of record: the scripts each, the
+// workloads here those that change more than pages.
+func (o *oracle) must(kind string) bool {
+	if o.scripts != "" {
+		return true
+	}
+	manager, _, _ := strings.Cut(kind, "/")
+	switch manager {
+	case "XLOG", "Transaction", "Storage", "CLOG", "CommitTs", "MultiXact", "Database", "Tablespace", "RelMap", "ReplicationOrigin", "LogicalMessage":
+		return !scriptsOnly[kind]
+	}
+	return false
+}
+
+// reached asks for each kind of record of the version that what ran has to reach,
+// but those that computetest.Unreached gives a reason for.
+func (o *oracle) reached(t *testing.T) {
+	if o.scripts != "" && o.scripts != computetest.KindsSQL || os.Getenv("WALHAVEN_ORACLE_SETTINGS") != "" {
+		return
+	}
+	kinds := walrecord.Kinds(o.install.Version.Major)
+	var without []string
+	for _, kind := range kinds {
+		switch {
+		case o.kinds[kind] != nil:
+		case computetest.Unreached[kind] != "":
+			without = append(without, kind+": "+computetest.Unreached[kind])
+		case o.must(kind):
+			t.Errorf("no record of %s", kind)
+		}
+	}
+	t.Logf("of %d kinds %d are reached; no workload reaches\n%s", len(kinds), len(o.kinds), strings.Join(without, "\n"))
+	require.LessOrEqual(t, len(without), len(kinds)/10)
+	if o.scripts != "" {
+		require.Greater(t, o.newest, o.truncated, "SLRUs are compared once they are truncated")
+	}
 }
 
 var oracleSettings = map[string]string{
@@ -82,13 +141,18 @@ var oracleSettings = map[string]string{
 
 func newOracle(t *testing.T, ctx context.Context, install compute.Install) *oracle {
 	t.Helper()
-	o := &oracle{install: install, kinds: map[string]int{}, settings: maps.Clone(oracleSettings)}
+	o := &oracle{
+		install: install, kinds: map[string]*kindSeen{}, settings: maps.Clone(oracleSettings), scripts: os.Getenv("WALHAVEN_ORACLE_SQL"),
+		slruSeen: map[string]int{}, slruMismatches: map[string]int{},
+	}
+	if o.scripts == "kinds" {
+		o.scripts = computetest.KindsSQL
+	}
 	for _, setting := range strings.Fields(os.Getenv("WALHAVEN_ORACLE_SETTINGS")) {
 		name, value, _ := strings.Cut(setting, "=")
 		o.settings[name] = value
 	}
-	scripts := os.Getenv("WALHAVEN_ORACLE_SQL")
-	if scripts != "" {
+	if o.scripts != "" {
 		o.settings["wal_level"] = "logical"
 	}
 	o.server = computetest.New(t, computetest.Options{
@@ -98,8 +162,8 @@ func newOracle(t *testing.T, ctx context.Context, install compute.Install) *orac
 	o.base = filepath.Join(computetest.TempDir(t), "base")
 	copyTree(t, o.server.DataDir(), o.base)
 	require.NoError(t, o.server.Start(ctx, compute.StartOptions{}))
-	if scripts != "" {
-		runScripts(t, ctx, o.server, scripts, install.Version.Major)
+	if o.scripts != "" {
+		computetest.RunScripts(t, o.server, o.scripts)
 	} else {
 		runWorkload(t, o.server)
 	}
@@ -113,28 +177,6 @@ func copyTree(t testing.TB, from, to string) {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), "cp", "-a", from, to).CombinedOutput()
 	require.NoError(t, err, string(out))
-}
-
-// runScripts runs pgbench, then the scripts of a folder in the order of their
-// names; what goes wrong in one is its own business.
-func runScripts(t *testing.T, ctx context.Context, server *compute.Server, dir string, major int) {
-	t.Helper()
-	require.NoError(t, server.Exec(ctx, "CHECKPOINT"))
-	require.NoError(t, server.Exec(ctx, "CREATE DATABASE redo"))
-	for _, args := range [][]string{{"-i", "-s", "5", "redo"}, {"-c", "4", "-T", "10", "redo"}} {
-		out, err := server.Pgbench(ctx, args...)
-		require.NoError(t, err, out)
-	}
-	strategy := "1"
-	if major == 14 {
-		strategy = "0"
-	}
-	scripts, err := filepath.Glob(filepath.Join(dir, "*.sql"))
-	require.NoError(t, err)
-	for _, script := range scripts {
-		out, err := server.Psql(ctx, "-X", "-q", "-d", "redo", "-v", "tsdir=", "-v", "has_strategy="+strategy, "-f", script)
-		t.Logf("%s: %v %.300s", filepath.Base(script), err, out)
-	}
 }
 
 func runWorkload(t *testing.T, server *compute.Server) {
@@ -237,9 +279,27 @@ func (o *oracle) ingest(t testing.TB) {
 
 func (o *oracle) record(r *walrecord.Record) {
 	o.records++
-	o.kinds[r.RMID.String()+"/"+walrecord.Identify(r)]++
+	name := walrecord.Kind(r)
+	kind := o.kinds[name]
+	if kind == nil {
+		kind = &kindSeen{}
+		o.kinds[name] = kind
+	}
+	kind.records++
+	switch name {
+	case "CLOG/TRUNCATE", "CommitTs/TRUNCATE", "MultiXact/TRUNCATE_ID":
+		o.truncated = r.End
+	}
 	if len(o.ends) > 0 || r.RMID == walrecord.RmgrXLOG && r.Op() == xlogCheckpointOnline {
 		o.ends = append(o.ends, r.End)
+		o.endKind = append(o.endKind, kind)
+	}
+}
+
+// blame counts a page that differs with the record that ended at its LSN.
+func (o *oracle) blame(lsn wal.LSN) {
+	if i, ok := slices.BinarySearch(o.ends, lsn); ok {
+		o.endKind[i].mismatches++
 	}
 }
 
@@ -255,16 +315,15 @@ func (o *oracle) choose(n int, seed uint64) (lsns []wal.LSN) {
 	return slices.Compact(lsns)
 }
 
+// table is a line a kind: records, pages that differ.
 func (o *oracle) table() string {
 	var b strings.Builder
-	for _, kind := range slices.Sorted(func(yield func(string) bool) {
-		for k := range o.kinds {
-			if !yield(k) {
-				return
-			}
-		}
-	}) {
-		fmt.Fprintf(&b, "%8d %s\n", o.kinds[kind], kind)
+	fmt.Fprintf(&b, "%8s %10s\n", "records", "mismatches")
+	for _, name := range slices.Sorted(maps.Keys(o.kinds)) {
+		fmt.Fprintf(&b, "%8d %10d %s\n", o.kinds[name].records, o.kinds[name].mismatches, name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(o.slruMismatches)) {
+		fmt.Fprintf(&b, "%8d %10d pages of %s\n", o.slruSeen[name], o.slruMismatches[name], name)
 	}
 	return b.String()
 }
@@ -388,6 +447,7 @@ func (c *comparison) page(f relFork, n uint32, ours, theirs *page.Page) {
 	}
 	c.masked++
 	if a.LSN() != b.LSN() {
+		c.blame(b.LSN())
 		c.failf("%s %s block %d: pd_lsn %s, the server has %s", f.rel, f.fork, n, a.LSN(), b.LSN())
 		return
 	}
@@ -401,6 +461,7 @@ func (c *comparison) page(f relFork, n uint32, ours, theirs *page.Page) {
 	mask(&a, n, true)
 	mask(&b, n, true)
 	if a != b {
+		c.blame(theirs.LSN())
 		at := 0
 		for a[at] == b[at] {
 			at++
@@ -416,6 +477,7 @@ func (c *comparison) slrus() {
 		empty page.Page
 	)
 	for s, segments := range c.d.slrus {
+		c.slruMismatches[s.Dir()] += 0
 		c.scan(pagekey.SLRUSegments(s), func(ref *pagekey.Ref, _ *pagestore.Value) {
 			if _, ok := segments[ref.Segment]; !ok {
 				c.failf("%s/%04X: the server has no such file", s.Dir(), ref.Segment)
@@ -433,7 +495,9 @@ func (c *comparison) slrus() {
 					require.NoError(c.t, c.replay.Page(key, &v, &ours))
 				}
 				c.slruPages++
+				c.slruSeen[s.Dir()]++
 				if ours != *theirs {
+					c.slruMismatches[s.Dir()]++
 					at := 0
 					for ours[at] == theirs[at] {
 						at++

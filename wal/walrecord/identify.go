@@ -1,6 +1,9 @@
 package walrecord
 
-import "strconv"
+import (
+	"slices"
+	"strconv"
+)
 
 // opName is the name of one operation. first and last bound the major versions
 // that have it; zero means all.
@@ -214,4 +217,20 @@ func Identify(r *Record) string {
 		}
 	}
 	return "UNKNOWN (" + strconv.FormatUint(uint64(r.Op()), 16) + ")"
+}
+
+// Kind is the name of the record's kind: its resource manager and operation.
+func Kind(r *Record) string { return r.RMID.String() + "/" + Identify(r) }
+
+// Kinds lists the kinds of record of a version, in the order of their numbers.
+func Kinds(major int) (all []string) {
+	for id := RmgrXLOG; id <= RmgrLogicalMessage; id++ {
+		for op := 0; op < 0x100; op += 0x10 {
+			r := Record{Major: major, RMID: id, Info: uint8(op)}
+			if kind := Kind(&r); opNames[id][major-minMajor][op>>4] != "" && !slices.Contains(all, kind) {
+				all = append(all, kind)
+			}
+		}
+	}
+	return all
 }
