@@ -90,7 +90,9 @@ test-long: check-go tools ## What takes hours: many seeds, long fuzzing, each ma
 	WALHAVEN_ORACLE_MAJORS=all WALHAVEN_ORACLE_LSNS=20 $(GO) test -count=1 -v -timeout 2h -run 'TestOracle$$' ./ingest
 	WALHAVEN_ORACLE_MAJORS=all WALHAVEN_ORACLE_CHECKSUMS=off WALHAVEN_ORACLE_SETTINGS='full_page_writes=off wal_log_hints=off' \
 	  $(GO) test -count=1 -v -timeout 2h -run 'TestOracle$$' ./ingest
+	WALHAVEN_ORACLE_MAJORS=all WALHAVEN_ORACLE_SQL=kinds WALHAVEN_ORACLE_LSNS=10 $(GO) test -count=1 -v -timeout 2h -run 'TestOracle$$' ./ingest
 	WALHAVEN_ORACLE_MAJORS=all $(GO) test -count=1 -v -timeout 2h -run 'TestOracle$$' ./redo
+	WALHAVEN_ORACLE_MAJORS=all WALHAVEN_ORACLE_SQL=kinds $(GO) test -count=1 -v -timeout 2h -run 'TestOracle$$' ./redo
 	for major in 14 15 16 17 18; do \
 	  $(GO) run ./compute/fetchpg -majors $$major; \
 	  PG=$$major WALHAVEN_TEST_NEED_PG=1 WALHAVEN_SURVIVE_ROUNDS=60 WALHAVEN_IMPORT_ROUNDS=20 \

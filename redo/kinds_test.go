@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/walhaven/walhaven/compute/computetest"
 	"github.com/walhaven/walhaven/wal/walrecord"
 )
 
@@ -29,27 +30,6 @@ var imagesOnly = map[string]bool{
 	"XLOG/FPI": true, "XLOG/FPI_FOR_HINT": true, "Hash/SPLIT_PAGE": true, "Gin/VACUUM_PAGE": true,
 }
 
-// unsampled are kinds that change pages and that no sample shows, with the reason.
-var unsampled = map[string]string{
-	"Heap/HOT_UPDATE+INIT": "a HOT update stays on its page, which is not new then",
-}
-
-// kindsOf lists the kinds of record of a version.
-func kindsOf(major int) []string {
-	var all []string
-	seen := map[string]bool{}
-	for id := walrecord.RmgrXLOG; id <= walrecord.RmgrLogicalMessage; id++ {
-		for op := 0; op < 0x100; op += 0x10 {
-			r := walrecord.Record{Major: major, RMID: id, Info: uint8(op)}
-			if kind := kindOf(&r); !strings.Contains(kind, "UNKNOWN") && !seen[kind] {
-				seen[kind] = true
-				all = append(all, kind)
-			}
-		}
-	}
-	return all
-}
-
 // TestKinds shows that each kind of record of each version is applied to some
 // sample, restored from images, or changes no page; testdata/kinds.txt is the
 // table. UPDATE_GOLDEN=1 rewrites it.
@@ -58,7 +38,7 @@ func TestKinds(t *testing.T) {
 	var kinds []string
 	for _, major := range sampleMajors {
 		k := runSamples(t, major, Apply)
-		for _, kind := range kindsOf(major) {
+		for _, kind := range walrecord.Kinds(major) {
 			if cells[kind] == nil {
 				cells[kind] = map[int]string{}
 				kinds = append(kinds, kind)
@@ -102,7 +82,7 @@ func kindCell(t *testing.T, k *oracle, kind string, major int) string {
 	case count != nil:
 		return fmt.Sprint(count.compared)
 	}
-	if unsampled[kind] == "" {
+	if computetest.Unreached[kind] == "" {
 		t.Errorf("version %d: no sample of %s", major, kind)
 	}
 	return "unsampled"
