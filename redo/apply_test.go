@@ -200,8 +200,14 @@ func TestRebuilds(t *testing.T) {
 
 // A record that references the map's page stamps it only when a bit was set.
 func TestReferencedMap(t *testing.T) {
+	for _, major := range []int{17, 18} {
+		referencedMap(t, major)
+	}
+}
+
+func referencedMap(t *testing.T, major int) {
 	r := &walrecord.Record{
-		Major: 18, End: 900, RMID: walrecord.RmgrHeap, Info: opDelete, MainData: []byte{0, 0, 0, 0, 1, 0, 0, 1},
+		Major: major, End: 900, RMID: walrecord.RmgrHeap, Info: opDelete, MainData: []byte{0, 0, 0, 0, 1, 0, 0, 1},
 		Blocks: []walrecord.Block{{Block: 5}, {ID: 1, Fork: walrecord.ForkVM}},
 	}
 	var p page.Page

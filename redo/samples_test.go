@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"testing"
 
@@ -171,6 +172,25 @@ func TestSamples(t *testing.T) {
 				t.Error(f)
 			}
 		})
+	}
+}
+
+// 17 writes heap records as 18 does; from 17.11 on, as from 18.6 on, they reference
+// the map's page. There is no sample of 17.11: those of 18.6 are applied as of 17.
+func TestReferencedMapsOf17(t *testing.T) {
+	referencing := map[string]int{}
+	k := runSamples(t, 18, func(p *page.Page, r *walrecord.Record, index int, o Options) error {
+		heap := r.RMID == walrecord.RmgrHeap || r.RMID == walrecord.RmgrHeap2 && r.Info&0x70 != opVisible
+		if heap && slices.ContainsFunc(r.Blocks, func(b walrecord.Block) bool { return b.Fork == walrecord.ForkVM }) {
+			referencing[kindOf(r)]++
+			r.Major = 17
+			defer func() { r.Major = 18 }()
+		}
+		return Apply(p, r, index, o)
+	})
+	require.Empty(t, k.failures)
+	for _, kind := range []string{"Heap/INSERT", "Heap/DELETE", "Heap/UPDATE", "Heap/HOT_UPDATE", "Heap/LOCK", "Heap2/MULTI_INSERT"} {
+		require.NotZero(t, referencing[kind], kind)
 	}
 }
 
