@@ -95,7 +95,7 @@ test-long: check-go tools ## What takes hours: many seeds, long fuzzing, each ma
 	WALHAVEN_ORACLE_MAJORS=all WALHAVEN_ORACLE_SQL=kinds $(GO) test -count=1 -v -timeout 2h -run 'TestOracle$$' ./redo
 	for major in 14 15 16 17 18; do \
 	  $(GO) run ./compute/fetchpg -majors $$major; \
-	  PG=$$major WALHAVEN_TEST_NEED_PG=1 WALHAVEN_SURVIVE_ROUNDS=60 WALHAVEN_IMPORT_ROUNDS=20 \
+	  PG=$$major WALHAVEN_TEST_NEED_PG=1 WALHAVEN_SURVIVE_ROUNDS=60 WALHAVEN_ORACLE_LSNS=20 WALHAVEN_IMPORT_ROUNDS=20 \
 	    $(GO) test -count=1 -v -timeout 3h -run 'TestPagesSurvive|TestImportSurvivesKills' ./test/e2e; \
 	done
 	$(MAKE) fuzz EXECS=2000000

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -22,10 +23,18 @@ import (
 )
 
 // storeFaults are the moments of the page store that a pageserver is killed at,
-// or at which its disk fails.
+// or at which its disk fails. Which one, and at which of its passings, is drawn for
+// each round: the store flushes and merges all the time, so that this is any instant.
 var storeFaults = []string{
 	"pagestore/layer/write", "pagestore/layer/sync", "pagestore/folder/sync", "pagestore/index/write", "pagestore/index/sync",
 	"pagestore/index/link", "pagestore/index/remove", "pagestore/layer/remove", "pagestore/collect/done", "pagestore/open/done",
+}
+
+// serverKills are moments besides at which a pageserver is killed: on its way from
+// WAL that is pushed to pages that are durable.
+var serverKills = []string{
+	"pagestore/flush/done", "pagestore/compact/done", "pageserver/store/before", "pageserver/store/after", "pageserver/sync/before",
+	"pageserver/sync/after", "pageserver/report/before", "pageserver/report/after",
 }
 
 // survivorMemory is what the pageserver may take, in MiB: the least that there is.
@@ -41,11 +50,21 @@ type survivor struct {
 	t      *testing.T
 	c      *cluster.Cluster
 	random *rand.Rand
+	kept   []moment
+}
+
+// moment is an LSN that is pinned, and what a stock server has that stopped there.
+type moment struct {
+	lsn     wal.LSN
+	kinds   oracle.Kinds
+	stopped string
 }
 
 // A pageserver that is killed at each step of its store, whose fsyncs fail, that
 // compacts and collects garbage behind a window of two seconds, has the pages
-// that a stock server has; a damaged layer is an error and never a wrong page.
+// that a stock server has; a damaged layer is an error and never a wrong page. Pages
+// are compared at the end and after random rounds before, at WALHAVEN_ORACLE_LSNS
+// moments in all.
 func TestPagesSurviveKillsAndFaults(t *testing.T) {
 	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
@@ -56,32 +75,42 @@ func TestPagesSurviveKillsAndFaults(t *testing.T) {
 	s := &survivor{t: t, c: cluster.New(t, cluster.Options{}), random: rand.New(rand.NewPCG(seed, 1))}
 	_, err := s.c.Server.Pgbench(context.Background(), "-i", "-q", "-s", "2")
 	require.NoError(t, err)
-	died, rounds := 0, roundsOf(t, "WALHAVEN_SURVIVE_ROUNDS")
+	died, rounds, lsns := 0, roundsOf(t, "WALHAVEN_SURVIVE_ROUNDS"), roundsOf(t, "WALHAVEN_ORACLE_LSNS")
+	chosen := s.random.Perm(rounds)[:min(max(lsns-1, 0), rounds)]
 	for round := range rounds {
 		if s.round(round) {
 			died++
 		}
+		if slices.Contains(chosen, round) {
+			s.keep()
+		}
 	}
 	t.Logf("%d of %d rounds ended at their fail point", died, rounds)
 	s.bulk()
-	stopped, kinds, lsn := s.stop()
+	s.stop()
 	s.c.Kill("pageserver-1")
 	s.c.Start("pageserver-1", smallPageserver...)
-	result := s.compare(stopped, kinds, lsn)
-	t.Logf("at %s: %s", lsn, result)
-	require.Zero(t, result.Differ+result.Refused, result.String())
-	require.Greater(t, result.Blocks, 4000)
-	s.damage(stopped, kinds, lsn)
+	for _, m := range s.kept {
+		result := s.compare(m)
+		t.Logf("at %s: %s", m.lsn, result)
+		require.Zero(t, result.Differ+result.Refused, result.String())
+		require.Greater(t, result.Blocks, 4000)
+	}
+	s.damage()
 }
 
 // round runs a workload against a pageserver with one fault, and kills it in the
 // end if that did not; it says whether the fault did.
 func (s *survivor) round(n int) (died bool) {
-	action := "kill"
-	if s.random.IntN(3) == 0 {
+	action, points := "kill", storeFaults
+	switch s.random.IntN(4) {
+	case 0:
 		action = "error"
+	case 1:
+		points = serverKills
 	}
-	rule := fmt.Sprintf("%s@%d=%s", storeFaults[s.random.IntN(len(storeFaults))], 1+s.random.IntN(4), action)
+	nth := 1 + s.random.IntN(1<<s.random.IntN(5)) // Mostly early, and up to the 16th.
+	rule := fmt.Sprintf("%s@%d=%s", points[s.random.IntN(len(points))], nth, action)
 	s.t.Logf("round %d: %s", n, rule)
 	s.c.Kill("pageserver-1")
 	s.c.StartUnready("pageserver-1", append([]string{"WALHAVEN_FAILPOINTS=" + rule}, smallPageserver...)...)
@@ -167,39 +196,61 @@ func (s *survivor) bulk() {
 	require.NoError(s.t, err)
 }
 
-// stop pins a moment and lets a stock server stop there; the window goes on.
-func (s *survivor) stop() (stopped string, kinds oracle.Kinds, lsn wal.LSN) {
+// keep pins a moment; the window goes on.
+func (s *survivor) keep() {
+	s.t.Helper()
+	ctx := context.Background()
+	_, err := s.c.Server.Pgbench(ctx, "-c", "2", "-t", strconv.Itoa(1+s.random.IntN(100)), "-n")
+	require.NoError(s.t, err)
+	m := moment{kinds: oracle.Catalog(s.t, s.c.Server), lsn: s.now()}
+	s.c.Eventually("a moment is pinned", func() bool {
+		applied, _ := s.pages()
+		_, err := replication.Query(ctx, pageserverConninfo(s.t, s.c), fmt.Sprintf("PIN 'oracle%d' AT '%s'", len(s.kept), m.lsn), replication.DialOptions{})
+		if err == nil {
+			return true
+		}
+		if applied > m.lsn {
+			m.lsn = s.now() // The window has left the moment behind.
+		}
+		// WAL has to go on where the moment lies behind the header of a new page.
+		_ = s.c.Server.Exec(ctx, "SELECT txid_current()") // Or at the next attempt.
+		return false
+	})
+	s.kept = append(s.kept, m)
+}
+
+// stop pins the last moment, lets a stock server stop at each, and the window go
+// on beyond them.
+func (s *survivor) stop() {
+	s.t.Helper()
 	ctx := context.Background()
 	_, err := s.c.Server.Psql(ctx, "-c", "CHECKPOINT")
 	require.NoError(s.t, err)
-	kinds, lsn = oracle.Catalog(s.t, s.c.Server), s.now()
-	s.c.Eventually("the moment is pinned", func() bool {
-		_, err := replication.Query(ctx, pageserverConninfo(s.t, s.c), "PIN 'oracle' AT '"+lsn.String()+"'", replication.DialOptions{})
-		return err == nil
-	})
+	s.keep()
 	_, err = s.c.Server.Pgbench(ctx, "-c", "2", "-T", "4", "-n")
 	require.NoError(s.t, err)
-	stopped = stoppedAt(s.t, s.c, lsn)
-	s.c.Eventually("the window leaves the moment behind", func() bool {
+	for i := range s.kept {
+		s.kept[i].stopped = stoppedAt(s.t, s.c, s.kept[i].lsn)
+	}
+	s.c.Eventually("the window leaves the moments behind", func() bool {
 		rows, err := replication.Query(ctx, pageserverConninfo(s.t, s.c), "SHOW WINDOW", replication.DialOptions{})
 		if err != nil || len(rows) != 1 {
 			return false
 		}
 		oldest, err := rows[0].LSN("oldest_lsn")
-		return err == nil && oldest > lsn
+		return err == nil && oldest > s.kept[len(s.kept)-1].lsn
 	})
-	return stopped, kinds, lsn
 }
 
-func (s *survivor) compare(stopped string, kinds oracle.Kinds, lsn wal.LSN) oracle.Result {
+func (s *survivor) compare(m moment) oracle.Result {
 	s.t.Helper()
-	return oracle.Compare(s.t, stopped, kinds,
-		oracle.Stream(s.t, pageserverConninfo(s.t, s.c), wal.TTID{Tenant: s.c.Tenant, Timeline: s.c.Timeline}, lsn))
+	return oracle.Compare(s.t, m.stopped, m.kinds,
+		oracle.Stream(s.t, pageserverConninfo(s.t, s.c), wal.TTID{Tenant: s.c.Tenant, Timeline: s.c.Timeline}, m.lsn))
 }
 
 // damage flips bits all over each layer file, where pages are and not the sizes
 // before or the special files behind them: what a damaged block held is refused.
-func (s *survivor) damage(stopped string, kinds oracle.Kinds, lsn wal.LSN) {
+func (s *survivor) damage() {
 	layers, err := filepath.Glob(filepath.Join(s.c.Pageservers[0].DataDir, "pages", s.c.Timeline.String(), "*.layer"))
 	require.NoError(s.t, err)
 	require.NotEmpty(s.t, layers)
@@ -218,7 +269,7 @@ func (s *survivor) damage(stopped string, kinds oracle.Kinds, lsn wal.LSN) {
 		_, err := replication.Query(context.Background(), pageserverConninfo(s.t, s.c), "SHOW PINS", replication.DialOptions{})
 		return err == nil
 	})
-	result = s.compare(stopped, kinds, lsn)
+	result = s.compare(s.kept[len(s.kept)-1])
 	s.t.Logf("%d layers damaged: %d answers refused of %d blocks; the first: %.300s",
 		len(layers), result.Refused, result.Blocks, strings.Join(result.Differences, "; "))
 	require.Positive(s.t, result.Refused)
