@@ -1,8 +1,11 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -17,7 +20,7 @@ import (
 // TestFailoverUnderLoad loses the primary's machine under load and fails over to a
 // warm standby, back and forth. Every acknowledged insert is on the new primary,
 // and what else follows the safekeepers goes on by itself: another standby without
-// pg_rewind, and pg_receivewal.
+// pg_rewind, and pg_receivewal, over switches in the middle of a segment.
 func TestFailoverUnderLoad(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
@@ -45,6 +48,7 @@ func TestFailoverUnderLoad(t *testing.T) {
 		require.NotEmpty(t, tli)
 		requireState(t, c, operator.StateSafe)
 		requireFollows(t, c, follower)
+		requireSwitchWithinSegment(t, c, wal.TLI(round+2), follower, archive)
 	}
 	count, err := follower.QueryValue(ctx, "SELECT count(*) FROM acked")
 	require.NoError(t, err)
@@ -53,6 +57,45 @@ func TestFailoverUnderLoad(t *testing.T) {
 	require.Equal(t, own, count)
 	archive.has("00000004")
 	t.Logf("%d acknowledged commits over 3 failovers, none lost", total)
+}
+
+// requireSwitchWithinSegment requires that a timeline of the primary began in the middle
+// of a segment, and that the new timeline's segment begins with the bytes of the old one's
+// at everybody: primary, standby and pg_receivewal, which keeps the old one as .partial.
+func requireSwitchWithinSegment(t *testing.T, c *cluster.Cluster, tli wal.TLI, standby *compute.Server, archive *receivewal) {
+	t.Helper()
+	const size = wal.DefaultSegmentSize
+	text, err := os.ReadFile(filepath.Join(c.Server.DataDir(), "pg_wal", wal.HistoryFileName(tli)))
+	require.NoError(t, err)
+	history, err := wal.ParseTimelineHistory(tli, text)
+	require.NoError(t, err)
+	begin, ok := history.Begin(tli)
+	require.True(t, ok)
+	within := size.Offset(begin)
+	require.NotZero(t, within, "timeline %d began at %s", tli, begin)
+	name := size.FileName(tli, size.SegmentNo(begin))
+	own, err := os.ReadFile(filepath.Join(c.Server.DataDir(), "pg_wal", name))
+	require.NoError(t, err)
+	require.NotEqual(t, make([]byte, within), own[:within])
+	follows, err := os.ReadFile(filepath.Join(standby.DataDir(), "pg_wal", name))
+	require.NoError(t, err)
+	require.True(t, bytes.Equal(own[:within], follows[:within]), "the standby's %s up to the switch at %s", name, begin)
+	if archive == nil {
+		return
+	}
+	old := size.FileName(tli-1, size.SegmentNo(begin)) + ".partial"
+	for _, names := range [][]string{{old}, {name, name + ".partial"}} {
+		cluster.Eventually(t, "pg_receivewal has "+names[0]+" up to the switch", func() bool {
+			for _, name := range names {
+				got, err := os.ReadFile(filepath.Join(archive.dir, name))
+				if err == nil && len(got) >= int(within) && bytes.Equal(own[:within], got[:within]) {
+					return true
+				}
+			}
+			return false
+		})
+	}
+	t.Logf("timeline %d began at %s, %d bytes into its segment", tli, begin, within)
 }
 
 // requireFollows waits until a standby has what the primary has now.
