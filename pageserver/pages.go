@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"sync"
 	"time"
@@ -93,12 +95,14 @@ func (p *pages) loadNew() error {
 // removeRemains removes what an interrupted import has left. The page store knows no
 // tenants: what another one has under the same timeline ID is not ours.
 func (p *pages) removeRemains(store *pagestore.Store) error {
-	others, err := filepath.Glob(filepath.Join(p.root, "*", p.timeline.id.Timeline.String(), baseFile))
+	folders, err := datadir.TimelinePaths(p.root, p.timeline.id.Timeline)
 	if err != nil {
-		return fmt.Errorf("look for bases of timeline %s: %w", p.timeline.id.Timeline, err)
+		return err
 	}
-	if len(others) > 0 {
-		return nil
+	for _, dir := range folders {
+		if _, err := os.Stat(filepath.Join(dir, baseFile)); !errors.Is(err, fs.ErrNotExist) {
+			return err // Nil: somebody's pages.
+		}
 	}
 	p.logger.Info("removing what an interrupted import has left")
 	err = store.Delete(p.timeline.id.Timeline)

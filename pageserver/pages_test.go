@@ -42,7 +42,11 @@ func pagesOfAnotherTenantStay(t *testing.T, o *origin) {
 	require.NoError(t, err)
 	_, err = store.Timeline(n.timeline.id.Timeline)
 	require.NoError(t, err, "the pages are there")
-	n.restart()
+	n.stop()
+	odd := filepath.Join(t.TempDir(), "called [so]")
+	require.NoError(t, os.Rename(n.dir, odd))
+	n.dir = odd
+	n.start()
 	n.eventually(func() bool { return n.timeline.pages.position.Last() == o.end })
 	_, err = n.timeline.pages.use()
 	require.NoError(t, err)

@@ -17,6 +17,21 @@ func TimelinePath(root string, id wal.TTID) string {
 	return filepath.Join(root, id.Tenant.String(), id.Timeline.String())
 }
 
+// TimelinePaths lists where the folder of a timeline with this ID lies or would lie,
+// one for each tenant below the data directory.
+func TimelinePaths(root string, id wal.TimelineID) (paths []string, err error) {
+	tenants, err := os.ReadDir(root)
+	if err != nil {
+		return nil, fmt.Errorf("list data directory: %w", err)
+	}
+	for _, e := range tenants {
+		if tenant, err := wal.ParseTenantID(e.Name()); err == nil && e.IsDir() {
+			paths = append(paths, TimelinePath(root, wal.TTID{Tenant: tenant, Timeline: id}))
+		}
+	}
+	return paths, nil
+}
+
 // scanTimelines lists the folders <root>/<tenant>/<timeline>; other names are
 // not timelines. The tenants' names are durable afterwards: a process that made
 // one may have been killed before it had synced root.
