@@ -56,8 +56,11 @@ type Status struct {
 	HeadlessTerm wal.Term
 
 	// Of a local acceptor only, not among the columns.
-	ID          wal.TTID
-	Accepted    consensus.AcceptedConfig
+	ID       wal.TTID
+	Accepted consensus.AcceptedConfig
+	// Proposed is the membership of the next generation that it has accepted without
+	// knowing it to be in force; generation 0 = none.
+	Proposed    pushwal.Configuration
 	WriterHeard time.Time // zero = never
 	Err         error     // why the acceptor refuses everything, or nil
 }
@@ -79,7 +82,7 @@ func (a *Accepting) Status() Status {
 		RemoteConsistentLSN: state.RemoteConsistentLSN, BackupLSN: state.BackupLSN,
 		Writer: a.presence.writer, WriterAge: ageOf(a.presence.heard),
 		CandidateAge: ageOf(a.candidate()), HeadlessAge: ageOf(a.presence.headless), Up: time.Since(a.presence.began),
-		ID: state.ID, Accepted: state.Accepted, WriterHeard: a.presence.heard, Err: a.acceptor.Err(),
+		ID: state.ID, Accepted: state.Accepted, Proposed: state.Proposed, WriterHeard: a.presence.heard, Err: a.acceptor.Err(),
 	}
 	if instance, following := a.acceptor.Writer(); following && instance == pushwal.Headless {
 		s.HeadlessTerm = state.Term

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -240,18 +241,31 @@ func builtOrigin(t *testing.T, n int) *origin {
 // found founds the timeline on the members.
 func (o *origin) found(t *testing.T, members []*node, on ...*node) {
 	t.Helper()
-	var list, incarnations []string
-	for _, m := range members {
-		list = append(list, fmt.Sprintf("%d=%s", m.id, m.addr))
-		incarnations = append(incarnations, fmt.Sprintf("%d=%s", m.id, m.mustQuery("SHOW NODE")[0]["incarnation"]))
-	}
 	if on == nil {
 		on = members
 	}
 	for _, n := range on {
-		n.mustQuery(fmt.Sprintf(`CREATE TIMELINE %s %s (name 'main', system_id '%d', pg_version '%d', wal_segment_size '%d', start_lsn '%s', members '%s', incarnations '%s')`,
-			testID.Tenant, testID.Timeline, o.systemID, o.version, o.segment, o.start, strings.Join(list, ","), strings.Join(incarnations, ",")))
+		n.mustQuery(o.create(members, ""))
 	}
+}
+
+// create is the command that founds the timeline, with more options.
+func (o *origin) create(members []*node, more string) string {
+	m := asMembers(members)
+	return fmt.Sprintf(`CREATE TIMELINE %s %s (name 'main', system_id '%d', pg_version '%d', wal_segment_size '%d', start_lsn '%s', members '%s', incarnations '%s'%s)`,
+		testID.Tenant, testID.Timeline, o.systemID, o.version, o.segment, o.start, replication.FormatMembers(m), replication.FormatIncarnations(m), more)
+}
+
+// asMembers are the nodes as a membership names them.
+func asMembers(nodes []*node) (members []pushwal.Member) {
+	for _, n := range nodes {
+		incarnation, err := pushwal.ParseIncarnation(n.mustQuery("SHOW NODE")[0]["incarnation"])
+		require.NoError(n.t, err)
+		a, err := netip.ParseAddrPort(n.addr)
+		require.NoError(n.t, err)
+		members = append(members, pushwal.Member{ID: pushwal.NodeID(n.id), Host: a.Addr().String(), Port: a.Port(), Incarnation: incarnation})
+	}
+	return members
 }
 
 // proposer speaks to one safekeeper as the winner of an election would.
@@ -281,6 +295,12 @@ func dialProposer(t *testing.T, n *node, o *origin, term wal.Term) *proposer {
 
 func dialProposerTLI(t *testing.T, n *node, o *origin, term wal.Term, tli wal.TLI) *proposer {
 	t.Helper()
+	return greet(t, n, o, term, pushwal.ProposerGreeting{TLI: tli})
+}
+
+// greet opens a session with a greeting that the origin fills.
+func greet(t *testing.T, n *node, o *origin, term wal.Term, greeting pushwal.ProposerGreeting) *proposer {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	options := n.options()
 	options.MaxFrame = pushwal.MaxMessage
@@ -294,9 +314,8 @@ func dialProposerTLI(t *testing.T, n *node, o *origin, term wal.Term, tli wal.TL
 		t: t, stream: stream, o: o, term: term, cancel: cancel, history: wal.TimelineHistory{Last: 1}, instance: pushwal.Instance{1, byte(term)},
 		codec: pushwal.Codec{Version: pushwal.Version3, Walhaven: true}, done: make(chan struct{}),
 	}
-	greeting := pushwal.ProposerGreeting{
-		TTID: testID, PGVersion: o.version, SystemID: o.systemID, SegmentSize: o.segment, TLI: tli, Instance: p.instance,
-	}
+	greeting.TTID, greeting.PGVersion, greeting.SystemID, greeting.SegmentSize = testID, o.version, o.systemID, o.segment
+	greeting.Instance = p.instance
 	p.send(p.codec.AppendProposerGreeting(nil, &greeting))
 	var hello pushwal.AcceptorGreeting
 	require.NoError(t, p.codec.DecodeAcceptorGreeting(p.receive(), &hello))

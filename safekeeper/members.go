@@ -78,6 +78,17 @@ func parseWish(command string, options map[string]string) (c pushwal.Configurati
 	return c, nil
 }
 
+// comingMembers are those of the membership that this node has accepted who are no
+// members yet. It may be in force, and one of them the only node that its proposer had
+// the time to tell: the members would not hear of it from each other.
+func comingMembers(own replication.Status) []pushwal.Member {
+	return slices.DeleteFunc(own.Proposed.All(), func(m pushwal.Member) bool {
+		return m.ID == own.NodeID || slices.ContainsFunc(own.Configuration.All(), func(o pushwal.Member) bool {
+			return o.ID == m.ID && o.Incarnation == m.Incarnation
+		})
+	})
+}
+
 // learnMembers takes the newest membership that a peer knows to be in force. Who
 // is not named in it takes it once a majority of those who are named say so: its
 // vote may be needed in the one before.

@@ -97,11 +97,13 @@ func (s *Server) watchPeers(ctx context.Context, t *timeline) {
 // askPeers is one round; settled says that nobody knows more than anybody else,
 // and that nothing is left to be known.
 func (s *Server) askPeers(ctx context.Context, t *timeline, own replication.Status) (answers []peer, settled bool) {
-	answers = s.queryPeers(ctx, t, otherMembers(own))
-	t.peers.set(answers)
-	if err := learnMembers(t, own, answers); err != nil {
+	members := otherMembers(own)
+	all := s.queryPeers(ctx, t, append(members, comingMembers(own)...))
+	if err := learnMembers(t, own, all); err != nil {
 		t.logger.Warn("take the membership from peers", "err", err)
 	}
+	answers = all[:len(members)]
+	t.peers.set(answers)
 	settled = own.CommitLSN == own.FlushLSN
 	var best consensus.Lesson
 	var donor pushwal.Member
