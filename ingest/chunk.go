@@ -196,13 +196,14 @@ func (c *chunk) image(index int) error {
 	if r.RMID != walrecord.RmgrHash && r.RMID != walrecord.RmgrGist {
 		var ok bool
 		if c.arena, ok = pagekey.AppendImage(c.arena, &b.Image, r.End); ok {
+			c.arena = pagekey.AppendCause(c.arena, r)
 			return nil
 		}
 	}
 	if err := redo.Apply(&c.page, r, index, c.settings); err != nil {
 		return err
 	}
-	c.arena = pagekey.AppendPage(c.arena, &c.page)
+	c.arena = pagekey.AppendCause(pagekey.AppendPage(c.arena, &c.page), r)
 	return nil
 }
 

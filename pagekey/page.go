@@ -11,7 +11,7 @@ import (
 )
 
 // An image is the page without one run of zeroes: hole offset u16, hole length
-// u16, the rest.
+// u16, the rest; then it may say which record made it, see causeSize.
 const imageHeader = 4
 
 // errValue is in the chain of an error about a value that nothing here wrote.
@@ -80,6 +80,9 @@ func ParsePage(value []byte, p *page.Page) error {
 	}
 	off, length := int(binary.LittleEndian.Uint16(value)), int(binary.LittleEndian.Uint16(value[2:]))
 	rest := value[imageHeader:]
+	if len(rest)+length == page.Size+causeSize {
+		rest = rest[:len(rest)-causeSize]
+	}
 	if len(rest)+length != page.Size || off > len(rest) {
 		return fmt.Errorf("image of %d bytes with a hole of %d at %d: %w", len(value), length, off, errValue)
 	}

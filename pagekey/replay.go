@@ -88,5 +88,5 @@ func Materialize(_ context.Context, key pagestore.Key, _ wal.LSN, v *pagestore.V
 		}
 		return nil, err
 	}
-	return AppendPage(nil, &p), nil
+	return appendCauseOf(AppendPage(nil, &p), v), nil
 }

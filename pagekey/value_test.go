@@ -2,6 +2,7 @@ package pagekey
 
 import (
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -44,6 +45,36 @@ func TestPageImagesComeBack(t *testing.T) {
 	require.Error(t, ParsePage([]byte{1, 2, 3}, &empty))
 	require.Error(t, ParsePage(make([]byte, 4+page.Size+1), &empty))
 	require.Error(t, ParsePage([]byte{0xff, 0xff, 0x00, 0x20}, &empty))
+}
+
+// An image may say which record made it: the bytes are those of docs/format/pages.md.
+func TestImageSaysItsRecord(t *testing.T) {
+	var p, back page.Page
+	p[0] = 5
+	r := walrecord.Record{Start: 0x0102030405060708, XID: 0x0A0B0C0D, Major: 17, RMID: walrecord.RmgrBtree, Info: 0x62, End: 99, MainData: []byte("x")}
+	plain := AppendPage(nil, &p)
+	value := AppendCause(slices.Clone(plain), &r)
+	require.Equal(t, append(slices.Clone(plain), 8, 7, 6, 5, 4, 3, 2, 1, 0x0D, 0x0C, 0x0B, 0x0A, 17, 11, 0x62), value)
+	require.NoError(t, ParsePage(value, &back))
+	require.Equal(t, p, back)
+	require.Error(t, ParsePage(value[:len(value)-1], &back))
+	var got walrecord.Record
+	require.True(t, ImageCause(value, &got))
+	require.Equal(t, walrecord.Record{Start: r.Start, XID: r.XID, Major: 17, RMID: walrecord.RmgrBtree, Info: 0x62}, got)
+	for _, other := range [][]byte{plain, value[:len(value)-1], nil, {0, 0, 0xff, 0xff, 1}} {
+		require.False(t, ImageCause(other, &got))
+	}
+
+	// One that is made of a chain says which record was the last.
+	key := Block(walrecord.RelFile{Tablespace: 1, Database: 2, Relation: 3}, walrecord.ForkMain, 0)
+	v := pagestore.Value{Image: value, ImageLSN: 8}
+	made, err := Materialize(t.Context(), key, 8, &v)
+	require.NoError(t, err)
+	require.Equal(t, value, made)
+	v.Deltas = []pagestore.DeltaRecord{{LSN: 16, Record: AppendMapTruncate(nil, 5)}}
+	made, err = Materialize(t.Context(), key, 16, &v)
+	require.NoError(t, err)
+	require.False(t, ImageCause(made, &got), "no record")
 }
 
 // A hole that is not zero is kept: old bytes of tuples stay on a primary's page.

@@ -14,10 +14,11 @@ import (
 // Change is one thing that happened to a page.
 type Change struct {
 	LSN   wal.LSN // end of the record
-	Image bool    // the whole page is stored, Record is nil
+	Image bool    // the whole page is stored
 	// Record is what changed the page, without the images and data of other
-	// pages. nil also for changes that no record references the page for: VM
-	// bits, truncation.
+	// pages, of an image without all blocks and data. nil for changes that no record
+	// references the page for, VM bits and truncation, and for images of a base
+	// backup.
 	Record *walrecord.Record
 	Bytes  int // stored
 }
@@ -78,5 +79,10 @@ func changes(v *pagestore.Value, f func(Change) error) (oldest wal.LSN, err erro
 	if v.Image == nil {
 		return oldest, nil
 	}
-	return v.ImageLSN, f(Change{LSN: v.ImageLSN, Image: true, Bytes: len(v.Image)})
+	c := Change{LSN: v.ImageLSN, Image: true, Bytes: len(v.Image)}
+	if pagekey.ImageCause(v.Image, &rec) {
+		rec.End = v.ImageLSN
+		c.Record = &rec
+	}
+	return v.ImageLSN, f(c)
 }

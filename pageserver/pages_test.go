@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -12,6 +13,7 @@ import (
 
 	"github.com/walhaven/walhaven/protocol"
 	"github.com/walhaven/walhaven/protocol/pagestream"
+	"github.com/walhaven/walhaven/replication"
 	"github.com/walhaven/walhaven/wal"
 )
 
@@ -122,6 +124,21 @@ func requireHistory(t *testing.T, n *node) {
 	require.Equal(t, "record", rows[0]["kind"])
 	require.Contains(t, rows[0]["description"], "blkref #0: rel "+n.o.relid)
 	require.NotEmpty(t, rows[0]["xid"])
+
+	// Whole pages are of a record, too, but for the base backup's.
+	rows, err = n.query("SHOW HISTORY OF PAGE '" + n.o.relid + "' BLOCK 0")
+	require.NoError(t, err)
+	rows = slices.DeleteFunc(rows, func(r replication.Row) bool { return r["kind"] != "image" || r["rmgr"] == "" })
+	require.NotEmpty(t, rows)
+	for _, r := range rows {
+		start, err := r.LSN("start_lsn")
+		require.NoError(t, err)
+		end, err := r.LSN("lsn")
+		require.NoError(t, err)
+		require.Less(t, start, end)
+		require.Contains(t, []string{"Heap", "Heap2"}, r["rmgr"])
+		require.Equal(t, r["operation"]+", the whole page after it", r["description"])
+	}
 }
 
 // A base whose timeline was left before its end is thrown away, and another one

@@ -195,8 +195,10 @@ func showHistory(ctx context.Context, c *pageCall, emit admin.Emit) error {
 func emitChange(c pageread.Change, emit admin.Emit) error {
 	r := c.Record
 	switch {
-	case c.Image:
+	case c.Image && r == nil:
 		return emit(c.LSN, "image", nil, nil, nil, nil, c.Bytes, "the whole page")
+	case c.Image:
+		return emit(c.LSN, "image", r.XID, r.RMID, walrecord.Identify(r), r.Start, c.Bytes, walrecord.Identify(r)+", the whole page after it")
 	case r == nil:
 		return emit(c.LSN, "change", nil, nil, nil, nil, c.Bytes, "change by a record that does not reference the page")
 	}
