@@ -14,7 +14,7 @@ import (
 // Compact merges all runs into one, so that everything that no readable LSN
 // needs goes and every long chain gets its image. Reads and puts go on.
 func (t *Timeline) Compact(ctx context.Context) error {
-	_, err := t.compact(ctx, func(runs []*run, _ wal.LSN) (lo, hi int) { return 0, len(runs) })
+	_, err := t.compact(ctx, func(_ *layerMap, runs []*run) (lo, hi int) { return 0, len(runs) })
 	if err != nil {
 		return fmt.Errorf("compact timeline %s: %w", t.id, err)
 	}
@@ -22,16 +22,16 @@ func (t *Timeline) Compact(ctx context.Context) error {
 	return nil
 }
 
-// CompactIfWorthwhile does one compaction if there are many runs, or garbage
-// among the old ones; it says whether it did. While much is put, it leaves the
+// CompactIfWorthwhile does one compaction if there are many runs, or if enough of
+// them is garbage; it says whether it did. While much is put, it leaves the
 // processors to the puts until runs are very many: it is then worth more, too.
 func (t *Timeline) CompactIfWorthwhile(ctx context.Context) (bool, error) {
 	o := &t.s.o
-	done, err := t.compact(ctx, func(runs []*run, cutoff wal.LSN) (lo, hi int) {
+	done, err := t.compact(ctx, func(m *layerMap, runs []*run) (lo, hi int) {
 		if len(runs) < manyRuns*o.CompactRuns && t.hurries() {
 			return 0, 0
 		}
-		return o.choose(runs, cutoff)
+		return o.choose(m, runs)
 	})
 	if err != nil {
 		return false, fmt.Errorf("compact timeline %s: %w", t.id, err)
@@ -49,35 +49,40 @@ func (t *Timeline) hurries() bool {
 	return monotonic.At(t.s.o.Now())-t.hurried.Load() < int64(hurry)
 }
 
-// choose picks neighbouring runs to merge, lo == hi for none.
-func (o *Options) choose(runs []*run, cutoff wal.LSN) (lo, hi int) {
+// choose picks neighbouring runs of m to merge, or one to write anew; lo == hi for none.
+func (o *Options) choose(m *layerMap, runs []*run) (lo, hi int) {
 	n := len(runs)
-	sizes := make([]uint64, n)
+	sizes, garbage := make([]uint64, n), make([]uint64, n)
+	below := n // the newest run below the cutoff
 	for i, r := range runs {
 		sizes[i] = r.info.size() + uint64(len(r.info.Drops))*dropLen
+		garbage[i] = r.garbage(m)
+		if below == n && r.info.To <= m.cutoff {
+			below = i
+		}
 	}
-	if lo := chooseGarbage(runs, cutoff, sizes, o.GarbagePercent); lo < n {
-		return lo, n
+	if lo, hi := chooseGarbage(sizes, garbage, below, o.GarbagePercent); lo < hi {
+		return lo, hi
 	}
 	return chooseSimilar(sizes, o.CompactRuns)
 }
 
-// chooseGarbage returns the first of the runs that lie below the cutoff, if
-// those above the oldest have grown to percent of it; otherwise len(sizes).
-func chooseGarbage(runs []*run, cutoff wal.LSN, sizes []uint64, percent int) int {
+// chooseGarbage picks the runs from below on, which lie below the cutoff, if what
+// would go is percent of what would stay; or else one run of which that is true. Of
+// the oldest run's entries those above it are taken to hide as many bytes as they
+// have.
+func chooseGarbage(sizes, garbage []uint64, below, percent int) (lo, hi int) {
+	worthwhile := func(goes, stays uint64) bool { return goes > 0 && goes*100 >= stays*uint64(percent) }
 	n := len(sizes)
-	lo := slices.IndexFunc(runs, func(r *run) bool { return r.info.To <= cutoff })
-	if lo < 0 || n-lo < 2 {
-		return n
+	if below < n && worthwhile(sum(sizes[below:n-1])+garbage[n-1], sizes[n-1]-garbage[n-1]) {
+		return below, n
 	}
-	var newer uint64
-	for _, size := range sizes[lo : n-1] {
-		newer += size
+	for i := n - 1; i >= 0; i-- {
+		if worthwhile(garbage[i], sizes[i]-garbage[i]) {
+			return i, i + 1
+		}
 	}
-	if newer*100 < sizes[n-1]*uint64(percent) {
-		return n
-	}
-	return lo
+	return 0, 0
 }
 
 // manyRuns times CompactRuns are merged whatever their sizes and whatever else there
@@ -133,7 +138,7 @@ func sum(sizes []uint64) (total uint64) {
 }
 
 // compact merges the runs that choose picks.
-func (t *Timeline) compact(ctx context.Context, choose func(runs []*run, cutoff wal.LSN) (lo, hi int)) (bool, error) {
+func (t *Timeline) compact(ctx context.Context, choose func(m *layerMap, runs []*run) (lo, hi int)) (bool, error) {
 	if err := t.Err(); err != nil {
 		return false, err
 	}
@@ -147,7 +152,7 @@ func (t *Timeline) compact(ctx context.Context, choose func(runs []*run, cutoff 
 	}
 	defer t.release(m)
 	runs := m.runs[m.parts(t.FlushedLSN()):]
-	lo, hi := choose(runs, m.cutoff)
+	lo, hi := choose(m, runs)
 	if lo == hi {
 		return false, nil
 	}

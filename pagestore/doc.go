@@ -59,12 +59,14 @@
 // Puts go to an in-memory layer; a full one is frozen and flushed as a run: a
 // set of layer files (Pebble's sstable format) with disjoint keys and one range
 // of LSNs. Compaction merges neighbouring runs and drops what no readable LSN
-// needs. A key whose chain of deltas grows long gets images, in memory when it is
-// put and in compaction, by a function that the caller supplies: a read at any LSN
-// goes through few of them. The layer map is an immutable snapshot with a
-// reference count: one writer replaces it, readers keep theirs, and the last one
-// deletes the files of replaced runs. A branch reads its own layers, then its
-// parent's up to the branch LSN: creating one copies nothing.
+// needs; the index knows how much of a run that is at which cutoff, so that one to
+// which nothing new comes is written anew when a third of it is garbage. A key
+// whose chain of deltas grows long gets images, in memory when it is put and in
+// compaction, by a function that the caller supplies: a read at any LSN goes
+// through few of them. The layer map is an immutable snapshot with a reference
+// count: one writer replaces it, readers keep theirs, and the last one deletes the
+// files of replaced runs. A branch reads its own layers, then its parent's up to
+// the branch LSN: creating one copies nothing.
 //
 // [Open] starts nothing. [Store.Run] owns the goroutines that flush and compact
 // in the background; without it Put flushes by itself.

@@ -55,7 +55,7 @@ func (t *Timeline) flushOldest(ctx context.Context) (flushed bool, err error) {
 	}
 	start := time.Now()
 	mem := m.mems[len(m.mems)-1]
-	info, err := t.writeRun(ctx, mem)
+	info, err := t.writeRun(ctx, mem, m.retention())
 	if err != nil {
 		t.discard(info.Layers)
 		return false, err
@@ -89,7 +89,7 @@ func (t *Timeline) flushOldest(ctx context.Context) (flushed bool, err error) {
 
 // writeRun writes the entries of a frozen layer into files, in parallel, and
 // makes them durable. On error info names the files that were finished.
-func (t *Timeline) writeRun(ctx context.Context, mem *memLayer) (runInfo, error) {
+func (t *Timeline) writeRun(ctx context.Context, mem *memLayer, keep retention) (runInfo, error) {
 	info := runInfo{From: mem.from, To: mem.to, Drops: mem.drops.all}
 	keys := mem.keys()
 	if len(keys) == 0 {
@@ -98,11 +98,15 @@ func (t *Timeline) writeRun(ctx context.Context, mem *memLayer) (runInfo, error)
 	share := max((len(keys)+t.s.o.FlushWriters-1)/t.s.o.FlushWriters, minFlushKeys)
 	parts := slices.Collect(slices.Chunk(keys, share))
 	layers := make([][]layerInfo, len(parts))
+	drops := newDropTree(info.Drops)
+	ends := newLifetimes(keep, &info, info.To, &drops)
+	partial := make([]*lifetimes, len(parts))
 	form := t.flushForm()
 	g, ctx := errgroup.WithContext(ctx)
 	for i, part := range parts {
+		partial[i] = ends.beside()
 		g.Go(func() (err error) {
-			layers[i], err = t.writeLayers(ctx, newMemCursor(mem, part), form)
+			layers[i], err = t.writeLayers(ctx, newMemCursor(mem, part), rollingWriter{t: t, form: form, ends: partial[i]})
 			return err
 		})
 	}
@@ -111,6 +115,10 @@ func (t *Timeline) writeRun(ctx context.Context, mem *memLayer) (runInfo, error)
 	if err != nil {
 		return info, fmt.Errorf("write layers: %w", err)
 	}
+	for _, p := range partial {
+		ends.take(p)
+	}
+	info.Ends = ends.endings(info.size())
 	if err := t.s.disk.syncFolder(t.dir); err != nil {
 		return info, fmt.Errorf("make names of layers durable: %w", err)
 	}
@@ -133,8 +141,7 @@ func (t *Timeline) discard(layers []layerInfo) {
 const minFlushKeys = 256
 
 // writeLayers writes what c gives into layer files of about LayerSize.
-func (t *Timeline) writeLayers(ctx context.Context, c cursor, form layerForm) ([]layerInfo, error) {
-	w := rollingWriter{t: t, form: form}
+func (t *Timeline) writeLayers(ctx context.Context, c cursor, w rollingWriter) ([]layerInfo, error) {
 	defer w.abort()
 	for n := 0; ; n++ {
 		if n%1024 == 0 && ctx.Err() != nil {
@@ -157,6 +164,7 @@ func (t *Timeline) writeLayers(ctx context.Context, c cursor, form layerForm) ([
 type rollingWriter struct {
 	t       *Timeline
 	form    layerForm
+	ends    *lifetimes
 	current *layerWriter
 	done    []layerInfo
 	last    Key
@@ -174,6 +182,7 @@ func (w *rollingWriter) add(it *item) (err error) {
 		}
 	}
 	w.last = it.key
+	w.ends.add(it)
 	return w.current.add(it)
 }
 

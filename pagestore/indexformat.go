@@ -13,12 +13,13 @@ import (
 // Layout: docs/format/index.md.
 const (
 	indexMagic   = "WALHAVIX"
-	indexVersion = 1
+	indexVersion = 2
 	indexHeader  = 16 // magic, version, length
 	maxIndexSize = 256 << 20
 	maxPinName   = 255
 	layerInfoLen = 8 + 4 + 4 + 8 + 8 + 2*KeySize
 	dropLen      = 2*KeySize + 8
+	endingLen    = 8 + 8
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -47,6 +48,7 @@ type runInfo struct {
 	From, To wal.LSN
 	Layers   []layerInfo
 	Drops    []drop
+	Ends     []ending // by LSN
 }
 
 // isPart says that the run has a part of the changes at To, and the last part is
@@ -136,6 +138,16 @@ func (r *runInfo) validate(nextLayer uint64) error {
 			return fmt.Errorf("drop %d: range is empty or LSN %s lies outside", i, d.lsn)
 		}
 	}
+	rest := r.size()
+	for i, e := range r.Ends {
+		if i > 0 && r.Ends[i-1].at >= e.at {
+			return fmt.Errorf("ending %d: LSN %s is out of order", i, e.at)
+		}
+		if e.bytes > rest {
+			return fmt.Errorf("ending %d: more bytes than there are", i)
+		}
+		rest -= e.bytes
+	}
 	return nil
 }
 
@@ -180,6 +192,7 @@ func (r *runInfo) encode(b []byte) []byte {
 	b = le.AppendUint64(b, uint64(r.To))
 	b = le.AppendUint32(b, uint32(len(r.Layers)))
 	b = le.AppendUint32(b, uint32(len(r.Drops)))
+	b = le.AppendUint32(b, uint32(len(r.Ends)))
 	for i := range r.Layers {
 		l := &r.Layers[i]
 		b = le.AppendUint64(b, l.Number)
@@ -195,6 +208,10 @@ func (r *runInfo) encode(b []byte) []byte {
 		b = append(b, d.Start[:]...)
 		b = append(b, d.End[:]...)
 		b = le.AppendUint64(b, uint64(d.lsn))
+	}
+	for _, e := range r.Ends {
+		b = le.AppendUint64(b, uint64(e.at))
+		b = le.AppendUint64(b, e.bytes)
 	}
 	return b
 }
@@ -217,7 +234,7 @@ func decodeIndex(content []byte) (x *index, offset int64, err error) {
 	if version == 0 || uint64(length) != body {
 		return nil, 8, fmt.Errorf("version %d or length %d is wrong", version, length)
 	}
-	d := decoder{b: content[indexHeader : len(content)-4]}
+	d := decoder{b: content[indexHeader : len(content)-4], version: version}
 	x = d.index()
 	if d.failed {
 		return nil, int64(len(content) - 4 - len(d.b)), errors.New("ends too early")
@@ -233,8 +250,9 @@ func decodeIndex(content []byte) (x *index, offset int64, err error) {
 
 // decoder takes fields off the front of b. After failed, fields are zero.
 type decoder struct {
-	b      []byte
-	failed bool
+	b       []byte
+	version uint32
+	failed  bool
 }
 
 func (d *decoder) take(n int) []byte {
@@ -292,7 +310,11 @@ func (d *decoder) run() runInfo {
 	r := runInfo{From: d.lsn(), To: d.lsn()}
 	layers := d.u32()
 	drops := d.u32()
-	if uint64(layers)*layerInfoLen+uint64(drops)*dropLen > uint64(len(d.b)) {
+	ends := uint32(0)
+	if d.version > 1 {
+		ends = d.u32()
+	}
+	if uint64(layers)*layerInfoLen+uint64(drops)*dropLen+uint64(ends)*endingLen > uint64(len(d.b)) {
 		d.failed = true
 		return r
 	}
@@ -302,6 +324,16 @@ func (d *decoder) run() runInfo {
 	}
 	for i := range r.Drops {
 		r.Drops[i] = drop{KeyRange: KeyRange{d.key(), d.key()}, lsn: d.lsn()}
+	}
+	if ends > 0 {
+		r.Ends = make([]ending, ends)
+	}
+	for i := range r.Ends {
+		r.Ends[i] = ending{at: d.lsn(), bytes: d.u64()}
+	}
+	if size := r.size(); d.version == 1 && size > 0 {
+		// Nothing is known: it is written anew once, when the cutoff has passed all of it.
+		r.Ends = []ending{{r.To - 1, size}}
 	}
 	return r
 }

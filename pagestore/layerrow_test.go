@@ -103,18 +103,7 @@ func TestRowsAreInOrder(t *testing.T) {
 // Layers that were written before rows had several entries are read, and merged
 // with later ones. The files are of a program of that time.
 func TestLayersOfVersion1(t *testing.T) {
-	fs := vfs.NewMem()
-	dir := fs.PathJoin(testDir, timelineID(0).String())
-	require.NoError(t, fs.MkdirAll(dir, 0o700))
-	files, err := os.ReadDir("testdata/store-v1")
-	require.NoError(t, err)
-	require.Len(t, files, 2)
-	for _, f := range files {
-		content, err := os.ReadFile(filepath.Join("testdata/store-v1", f.Name())) //nolint:gosec // It is ours.
-		require.NoError(t, err)
-		writeAll(t, fs, fs.PathJoin(dir, f.Name()), content)
-	}
-	s := mustOpen(t, layerOptions(fs))
+	s := mustOpen(t, layerOptions(storeOfVersion1(t)))
 	defer s.Close()
 	tl, err := s.Timeline(timelineID(0))
 	require.NoError(t, err)
@@ -141,6 +130,22 @@ func TestLayersOfVersion1(t *testing.T) {
 	n, entries = rows(t, tl)
 	require.Equal(t, 140, entries)
 	require.Less(t, n, entries/2)
+}
+
+// storeOfVersion1 is a disk with those files.
+func storeOfVersion1(t *testing.T) vfs.FS {
+	fs := vfs.NewMem()
+	dir := fs.PathJoin(testDir, timelineID(0).String())
+	require.NoError(t, fs.MkdirAll(dir, 0o700))
+	files, err := os.ReadDir("testdata/store-v1")
+	require.NoError(t, err)
+	require.Len(t, files, 2)
+	for _, f := range files {
+		content, err := os.ReadFile(filepath.Join("testdata/store-v1", f.Name())) //nolint:gosec // It is ours.
+		require.NoError(t, err)
+		writeAll(t, fs, fs.PathJoin(dir, f.Name()), content)
+	}
+	return fs
 }
 
 // Whatever a row holds: an error, or entries of one key in order.

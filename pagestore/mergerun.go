@@ -47,7 +47,8 @@ func (j *runMerge) run(ctx context.Context) (info runInfo, err error) {
 		return info, err
 	}
 	defer func() { err = errors.Join(err, j.src.close()) }()
-	j.out = rollingWriter{t: j.t, form: layerForm{j.t.s.o.CompactCompression, j.t.s.o.BlockSize}}
+	ends := newLifetimes(j.keep, &info, j.m.runs[0].info.To, &j.m.drops)
+	j.out = rollingWriter{t: j.t, form: layerForm{j.t.s.o.CompactCompression, j.t.s.o.BlockSize}, ends: ends}
 	defer j.out.abort()
 	j.needed = map[drop]bool{}
 	if j.more, err = j.src.advance(); err != nil {
@@ -64,6 +65,7 @@ func (j *runMerge) run(ctx context.Context) (info runInfo, err error) {
 	if info.Layers, err = j.out.finish(); err != nil {
 		return info, err
 	}
+	info.Ends = ends.endings(info.size())
 	for _, r := range j.inputs {
 		for _, d := range r.info.Drops {
 			if !j.bottom || j.needed[d] {

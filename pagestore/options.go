@@ -74,8 +74,9 @@ type Options struct {
 	// MaxChain is the number of deltas above the newest image at which a
 	// compaction makes an image of a key (32).
 	MaxChain int
-	// GarbagePercent of the oldest run's size in newer runs below the cutoff
-	// makes garbage collection rewrite them together (50).
+	// GarbagePercent of what would stay, in what would go, makes garbage collection
+	// write a run anew. For the oldest one, newer runs below the cutoff count as what
+	// would go, and are merged with it (50).
 	GarbagePercent int
 }
 

@@ -39,3 +39,16 @@ func (r *retention) needs(lsn, base wal.LSN) bool {
 	}
 	return base > point
 }
+
+// last returns the last readable LSN that sees an entry at lsn and not its base, 0
+// without one.
+func (r *retention) last(lsn, base wal.LSN) wal.LSN {
+	if base > r.cutoff {
+		return base - 1
+	}
+	i, _ := slices.BinarySearch(r.points, base)
+	if i == 0 || r.points[i-1] < lsn {
+		return 0
+	}
+	return r.points[i-1]
+}
