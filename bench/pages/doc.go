@@ -15,6 +15,10 @@
 // are not, with an image and ten records each, in the files' order at random. Files are in the
 // kernel's cache. The same is measured on a database and history a tenth as large.
 //
+// At the end the pageserver is given a window of seconds, and what its layers take
+// when it has collected what lies before is put beside the size of the databases and
+// the window's WAL.
+//
 // Redo is measured in this process, on one goroutine: records of the heap and of
 // B-trees from the WAL that pgbench wrote, page by page as requests have it, on the pages that they
 // change; decoded before, and as layers hold them.

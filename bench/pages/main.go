@@ -95,6 +95,9 @@ func (p plan) measure(ctx context.Context) (_ *results, err error) {
 	if r.large, err = w.requests(ctx); err != nil {
 		return nil, fmt.Errorf("page requests: %w", err)
 	}
+	if r.kept, err = w.space(ctx); err != nil {
+		return nil, fmt.Errorf("space: %w", err)
+	}
 	r.memory, err = w.peak()
 	return r, err
 }

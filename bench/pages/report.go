@@ -14,6 +14,7 @@ type results struct {
 	ingest       []ingested
 	redo         applied
 	small, large served
+	kept         kept
 	memory       int64 // bytes
 }
 
@@ -73,6 +74,12 @@ func (r *results) write(w io.Writer) {
 	}, r.redo.perSecond >= mustRedo && r.redo.allocs < 0.0005)
 	t.row(row{what: "the same with each record decoded", measured: fmt.Sprintf("%.0f records a second of processor time", r.redo.decoded)})
 	r.writeRequests(t)
+	k := &r.kept
+	t.row(row{
+		what:     fmt.Sprintf("layers when all but a window of %s has been collected, %.0f MB before", keptWindow, k.before/1e6),
+		measured: fmt.Sprintf("%.0f MB", k.layers/1e6), peer: fmt.Sprintf("%.0f MB of databases, %.1f MB of the window's WAL", k.base/1e6, k.window/1e6),
+		ratio: fmt.Sprintf("%.2f", k.layers/(k.base+k.window)), must: "at most 1.0",
+	}, k.layers <= k.base+k.window)
 	t.row(row{what: "memory of the process", measured: fmt.Sprintf("%d MiB at most", r.memory>>20), must: "at most 512 MiB (--memory)"}, r.memory <= mustMemory)
 }
 

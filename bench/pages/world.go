@@ -171,9 +171,9 @@ func poll(ctx context.Context, what string, cond func() (bool, error)) error {
 	}
 }
 
-// start starts the pageserver, without waiting for it.
-func (w *world) start(ctx context.Context) error {
-	return operator.StartDaemon(ctx, w.cluster.Dir(), daemon, operator.DaemonOptions{Programs: w.Programs, Out: io.Discard})
+// start starts the pageserver, with settings NAME=VALUE beside the cluster's.
+func (w *world) start(ctx context.Context, env ...string) error {
+	return operator.StartDaemon(ctx, w.cluster.Dir(), daemon, operator.DaemonOptions{Programs: w.Programs, Env: env, Out: io.Discard})
 }
 
 // stop ends the pageserver in an orderly way.
