@@ -158,6 +158,62 @@ func (c *crashes) run(o Options) {
 	require.NoError(t, tl.Compact(t.Context()))
 }
 
+// A crash at any moment of making a branch leaves none, and no pin of it, or one whose
+// past garbage collection keeps: the parent's pin comes before the branch.
+func TestCrashWhileBranching(t *testing.T) {
+	disk, dice := vfs.NewCrashableMem(), rand.New(rand.NewPCG(5, 7))
+	var crashed []*vfs.MemFS
+	crash := func(string, string) error {
+		for _, percent := range []int{0, 100} {
+			crashed = append(crashed, disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: percent, RNG: dice}))
+		}
+		return nil
+	}
+	fs := &hookFS{FS: disk, before: func(string, string) error { return nil }}
+	s := mustOpen(t, smallOptions(fs))
+	defer s.Close()
+	root, err := s.Create(timelineID(0), 100)
+	require.NoError(t, err)
+	at := put(t, root, Entry{Key: testKey(1), Kind: Image, Value: []byte("old")})
+	put(t, root, Entry{Key: testKey(1), Kind: Image, Value: []byte("new")})
+	require.NoError(t, root.Flush(t.Context()))
+	fs.before = crash
+	_, err = s.Branch(t.Context(), timelineID(0), timelineID(1), at)
+	require.NoError(t, err)
+	require.NoError(t, crash("the branch was made", ""))
+
+	made := 0
+	for _, disk := range crashed {
+		if branchKeepsItsPast(t, disk, at) {
+			made++
+		}
+	}
+	require.GreaterOrEqual(t, made, 2, "the acknowledged one is there")
+	require.Less(t, made, len(crashed))
+}
+
+// branchKeepsItsPast opens what a crash left, collects garbage behind the branch point
+// and says whether there is a branch, which has to read what it began with.
+func branchKeepsItsPast(t *testing.T, disk *vfs.MemFS, at wal.LSN) bool {
+	s := mustOpen(t, smallOptions(disk))
+	defer func() { require.NoError(t, s.Close()) }()
+	root, err := s.Timeline(timelineID(0))
+	require.NoError(t, err)
+	_, err = root.Collect(root.LastLSN())
+	require.NoError(t, err)
+	require.NoError(t, root.Compact(t.Context()))
+	branch, err := s.Timeline(timelineID(1))
+	if err != nil {
+		require.ErrorIs(t, err, ErrNoTimeline)
+		require.Empty(t, root.Pins())
+		return false
+	}
+	var v Value
+	require.NoError(t, branch.Get(t.Context(), testKey(1), at, &v))
+	require.Equal(t, "old", string(v.Image))
+	return true
+}
+
 func newCrashes(t *testing.T, seed uint64, percents ...int) *crashes {
 	return &crashes{t: t, disk: vfs.NewCrashableMem(), dice: rand.New(rand.NewPCG(seed, 7)), percents: percents}
 }
