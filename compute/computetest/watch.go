@@ -17,33 +17,40 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// watchedVariable says that this process is the one that Watch started.
+// watchedVariable says how many processes watch over this one.
 const watchedVariable = "WALHAVEN_TEST_WATCHED"
+
+// watchers is how many there are: one may be killed by SIGKILL, which cannot be caught,
+// and the other still cleans up.
+const watchers = 2
 
 // sweepGrace is how long PostgreSQL may take to shut down at once before it is
 // killed, which leaves its shared memory segment behind.
 const sweepGrace = 10 * time.Second
 
 // Watch is what a TestMain begins with. It leaves nothing behind however tests end:
-// by a signal, by go test's deadline or by their own end. It runs them in a second
+// by a signal, by go test's deadline or by their own end. It runs them in another
 // process with a temporary folder of its own. When that one has ended, all that it
-// or its children started is ended as well, and the folder removed. It returns in
-// the second process only.
+// or its children started is ended as well, and the folder removed. Who watches is
+// watched in the same way. It returns in the innermost process only.
 func Watch() {
-	if os.Getenv(watchedVariable) != "" || slices.ContainsFunc(os.Args, func(a string) bool { return strings.HasPrefix(a, "-test.fuzz") }) {
+	watched, _ := strconv.Atoi(os.Getenv(watchedVariable))
+	if watched == watchers || slices.ContainsFunc(os.Args, func(a string) bool { return strings.HasPrefix(a, "-test.fuzz") }) {
 		return
 	}
-	code, err := watch()
+	code, err := watch(watched)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "watch over the tests:", err)
 	}
 	os.Exit(code)
 }
 
-func watch() (code int, err error) {
-	dir, err := os.MkdirTemp("", "wh-") // short: names of sockets are bounded
-	if err != nil {
-		return 1, err
+func watch(watched int) (code int, err error) {
+	dir := os.TempDir() // the outer one's
+	if watched == 0 {
+		if dir, err = os.MkdirTemp("", "wh-"); err != nil { // short: names of sockets are bounded
+			return 1, err
+		}
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	if err := os.Chmod(dir, 0o755); err != nil { // PostgreSQL's account has to enter
@@ -58,9 +65,13 @@ func watch() (code int, err error) {
 	ended := make(chan os.Signal, 1)
 	signal.Notify(ended, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGPIPE)
 	cmd := exec.Command(os.Args[0], os.Args[1:]...)
-	cmd.Env = append(os.Environ(), watchedVariable+"=1", "TMPDIR="+dir)
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d", watchedVariable, watched+1), "TMPDIR="+dir)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
+	// In a group of its own, so that a signal to our group does not reach both of us.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if watched+1 < watchers {
+		cmd.SysProcAttr.Pdeathsig = syscall.SIGTERM // it cleans up in our place
+	}
 	if err := cmd.Start(); err != nil {
 		return 1, err
 	}

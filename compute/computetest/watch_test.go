@@ -40,6 +40,8 @@ func TestToEnd(t *testing.T) {
 		panic("as go test's deadline does")
 	case "kill":
 		require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGKILL))
+	case "kill who watches":
+		require.NoError(t, syscall.Kill(os.Getppid(), syscall.SIGKILL))
 	case "pass":
 		return
 	}
@@ -47,7 +49,10 @@ func TestToEnd(t *testing.T) {
 }
 
 func TestWatchLeavesNothingBehind(t *testing.T) {
-	for end, sig := range map[string]syscall.Signal{"interrupt": syscall.SIGINT, "terminate": syscall.SIGTERM, "panic": 0, "kill": 0, "pass": 0} {
+	for end, sig := range map[string]syscall.Signal{
+		"interrupt": syscall.SIGINT, "terminate": syscall.SIGTERM, "kill from outside": syscall.SIGKILL,
+		"panic": 0, "kill": 0, "kill who watches": 0, "pass": 0,
+	} {
 		t.Run(end, func(t *testing.T) {
 			t.Parallel()
 			dir := computetest.TempDir(t)

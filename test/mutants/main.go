@@ -23,14 +23,22 @@ import (
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"syscall"
 	"text/tabwriter"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func main() {
 	only := flag.String("run", "", "only the patches whose name matches")
 	flag.Parse()
+	// What this thread starts ends with it, and it ends with go run, which passes on
+	// no signal that was sent to it alone.
+	runtime.LockOSThread()
+	_ = unix.Prctl(unix.PR_SET_PDEATHSIG, uintptr(syscall.SIGTERM), 0, 0, 0) // without it the run goes on
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	err := run(ctx, *only)
 	stop()
@@ -185,6 +193,9 @@ func (m *mutant) run(ctx context.Context, tree string) (string, error) {
 	return command(ctx, tree, "go", append([]string{"test", "-count=1", "-vet=off"}, m.test...)...)
 }
 
+// cleanUpTimeout is how long a test that was interrupted may take to end.
+const cleanUpTimeout = time.Minute
+
 // copyTree copies what git knows of the working tree into a temporary folder.
 func copyTree(ctx context.Context) (string, error) {
 	tree, err := os.MkdirTemp("", "walhaven-mutants-")
@@ -202,9 +213,16 @@ func copyTree(ctx context.Context) (string, error) {
 	return tree, nil
 }
 
+// command runs a program in a process group of its own and returns what it says. When
+// ctx ends the group is interrupted: go test then waits for its test, which ends what
+// it has started (computetest.Watch). When this process is killed the program ends,
+// and so does the test.
 func command(ctx context.Context, dir, name string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = dir
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }
+	cmd.WaitDelay = cleanUpTimeout
 	out, err := cmd.CombinedOutput()
 	return string(out), err
 }

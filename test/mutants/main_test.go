@@ -1,11 +1,13 @@
 package main
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -47,4 +49,26 @@ func TestPatchesApply(t *testing.T) {
 			check()
 		})
 	}
+}
+
+// TestInterruptedTestCleansUp: a run that is interrupted waits until the test of its row
+// has ended what it started.
+func TestInterruptedTestCleansUp(t *testing.T) {
+	dir := t.TempDir()
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	// The inner shell is the test, the outer one stands for go test.
+	test := "trap 'sleep 0.3; touch cleaned; exit 1' INT; touch started; while :; do sleep 0.1; done"
+	ended := make(chan error, 1)
+	go func() {
+		_, err := command(ctx, dir, "sh", "-c", `trap : INT; sh -c "$1"`, "sh", test)
+		ended <- err
+	}()
+	require.Eventually(t, func() bool {
+		_, err := os.Stat(filepath.Join(dir, "started"))
+		return err == nil
+	}, time.Minute, 10*time.Millisecond)
+	interrupt()
+	require.Error(t, <-ended)
+	require.FileExists(t, filepath.Join(dir, "cleaned"))
 }
