@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 
 	"github.com/walhaven/walhaven/wal"
 )
@@ -21,15 +22,16 @@ func deltaWeight(size int) uint32 { return deltaOverhead + uint32(size) } //noli
 // layer. The caller holds putMu. An error means that memory does not hold what it
 // should.
 func (t *Timeline) coverLong(ctx context.Context, mem *memLayer) error {
-	for _, k := range mem.long {
+	// A chain that a batch makes long, ends and makes long again is there twice.
+	slices.SortFunc(mem.long, compareMemKeys)
+	for _, k := range slices.Compact(mem.long) {
 		lsn, ok := mem.top(k)
 		if !ok {
 			continue
 		}
 		image, err := t.materialize(ctx, k.Key, lsn, &t.covered)
 		if err != nil && ctx.Err() == nil {
-			t.s.o.Metrics.images.WithLabelValues("failed").Inc()
-			t.s.o.Logger.Warn("image could not be made, its deltas are kept", slog.Any("key", k.Key), slog.Any("lsn", lsn), slog.Any("error", err))
+			t.noImage(k.Key, lsn, err)
 		}
 		if image == nil {
 			continue
@@ -44,9 +46,15 @@ func (t *Timeline) coverLong(ctx context.Context, mem *memLayer) error {
 	return nil
 }
 
+// noImage counts and tells that no image of the key at lsn was made.
+func (t *Timeline) noImage(key Key, lsn wal.LSN, err error) {
+	t.s.o.Metrics.images.WithLabelValues("failed").Inc()
+	t.s.o.Logger.Warn("image could not be made, its deltas are kept", slog.Any("key", key), slog.Any("lsn", lsn), slog.Any("error", err))
+}
+
 // materialize asks the caller for the image of the key at lsn, nil when there is
-// none. A caller that cannot make one costs space, not more; damage and cancellation
-// are errors.
+// none. A caller that cannot make one costs space, not more, and has been told of;
+// damage and cancellation are errors, which have not.
 func (t *Timeline) materialize(ctx context.Context, key Key, lsn wal.LSN, v *Value) ([]byte, error) {
 	o := &t.s.o
 	if o.Materialize == nil {
@@ -72,8 +80,7 @@ func (t *Timeline) materialize(ctx context.Context, key Key, lsn wal.LSN, v *Val
 	case errors.Is(err, ErrNoImage):
 		o.Metrics.images.WithLabelValues("refused").Inc()
 	default:
-		o.Metrics.images.WithLabelValues("failed").Inc()
-		o.Logger.Warn("image could not be made, its deltas are kept", slog.Any("key", key), slog.Any("lsn", lsn), slog.Any("error", err))
+		t.noImage(key, lsn, err)
 	}
 	return nil, nil
 }

@@ -1,11 +1,17 @@
 package pagestore
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/stretchr/testify/require"
 
 	"github.com/walhaven/walhaven/wal"
@@ -142,4 +148,67 @@ func TestNoImageNoHarm(t *testing.T) {
 	require.NoError(t, tl.Get(t.Context(), testKey(1), tl.LastLSN(), &v))
 	require.Len(t, v.Deltas, changes)
 	require.Equal(t, 1, asked)
+}
+
+// TestFailedImageIsToldOnce: whatever keeps an image from being made is logged and
+// counted once, also where one batch made the chain long twice.
+func TestFailedImageIsToldOnce(t *testing.T) {
+	long := make([]Entry, chainLimit/int(deltaWeight(chainDelta))+1)
+	for i := range long {
+		long[i] = Entry{Key: testKey(1), Kind: Delta, Value: make([]byte, chainDelta)}
+	}
+	base := Entry{Key: testKey(1), Kind: Image, Value: []byte("base")}
+	no := func(context.Context, Key, wal.LSN, *Value) ([]byte, error) { return nil, errors.New("no") }
+	for name, c := range map[string]struct {
+		batch       []Entry
+		damaged     bool
+		materialize MaterializeFunc
+	}{
+		"the base cannot be read":    {long, true, materialize},
+		"the caller cannot make one": {long, false, no},
+		"the chain was long twice":   {slices.Concat(long, []Entry{base}, long), false, no},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fs := vfs.NewMem()
+			var logged bytes.Buffer
+			o := Options{
+				FS: fs, MaxChainSize: chainLimit, Materialize: c.materialize, Metrics: NewMetrics(nil),
+				Logger: slog.New(slog.NewTextHandler(&logged, nil)),
+			}
+			s := mustOpen(t, o)
+			defer func() { require.NoError(t, s.Close()) }()
+			tl, err := s.Create(timelineID(0), 100)
+			require.NoError(t, err)
+			put(t, tl, base)
+			require.NoError(t, tl.Flush(t.Context()))
+			if c.damaged {
+				damageLayers(t, fs)
+			}
+			b := Batch{Entries: slices.Clone(c.batch), LSN: tl.LastLSN()}
+			for i := range b.Entries {
+				b.LSN += 8
+				b.Entries[i].LSN = b.LSN
+			}
+			require.NoError(t, tl.Put(t.Context(), b))
+			require.Equal(t, 1, strings.Count(logged.String(), "image could not be made"), logged.String())
+			require.InDelta(t, 1, testutil.ToFloat64(o.Metrics.images.WithLabelValues("failed")), 0)
+		})
+	}
+}
+
+// damageLayers flips what each layer's file holds.
+func damageLayers(t *testing.T, fs vfs.FS) {
+	t.Helper()
+	dir := fs.PathJoin(testDir, timelineID(0).String())
+	names, err := fs.List(dir)
+	require.NoError(t, err)
+	for _, name := range names {
+		if path := fs.PathJoin(dir, name); isLayer(path) {
+			content := readAll(t, fs, path)
+			for i := range content {
+				content[i] ^= 0xff
+			}
+			writeAll(t, fs, path, content)
+		}
+	}
 }
