@@ -101,18 +101,38 @@ func writeUnseen(w io.Writer, cancelledWaits string) error {
 	return err
 }
 
-// WriteRPO writes intervals for people, with what the walproposer says of waits that are
-// cancelled.
-func WriteRPO(w io.Writer, intervals []walproposer.Interval, cancelledWaits string) error {
-	if len(intervals) == 0 {
-		if _, err := fmt.Fprintln(w, "Commits have waited for the quorum whenever it was looked."); err != nil {
-			return err
-		}
-		return writeUnseen(w, cancelledWaits)
+// Ledger is the intervals in which PostgreSQL did not wait for the quorum, and who named
+// them.
+type Ledger struct {
+	Intervals      []walproposer.Interval
+	CancelledWaits string // what the walproposer says of waits that are cancelled
+	Copy           bool   // of the safekeepers, which do not see PostgreSQL
+}
+
+// WriteRPO writes the ledger for people, and what is not in it.
+func WriteRPO(w io.Writer, l Ledger) error {
+	if err := l.writeIntervals(w); err != nil {
+		return err
+	}
+	if l.Copy {
+		_, err := fmt.Fprintln(w, "Not known from the safekeepers' copy: what began while no quorum was reached, and whether commits that are cancelled while they wait are seen.")
+		return err
+	}
+	return writeUnseen(w, l.CancelledWaits)
+}
+
+func (l Ledger) writeIntervals(w io.Writer) error {
+	switch {
+	case len(l.Intervals) == 0 && l.Copy:
+		_, err := fmt.Fprintln(w, "The safekeepers were told of no time in which commits did not wait for the quorum.")
+		return err
+	case len(l.Intervals) == 0:
+		_, err := fmt.Fprintln(w, "Commits have waited for the quorum whenever it was looked.")
+		return err
 	}
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, "began after\tnoticed\tended\tfrom\tto\treason")
-	for _, i := range intervals {
+	for _, i := range l.Intervals {
 		ended, to := timeText(i.Ended), ""
 		if i.Ended.IsZero() {
 			ended = "goes on"
@@ -121,10 +141,7 @@ func WriteRPO(w io.Writer, intervals []walproposer.Interval, cancelledWaits stri
 		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", cmp.Or(timeText(i.After), "unknown"), timeText(i.Began), ended, i.From, to, i.Reason)
 	}
-	if err := table.Flush(); err != nil {
-		return err
-	}
-	return writeUnseen(w, cancelledWaits)
+	return table.Flush()
 }
 
 // WriteRPOJSON writes intervals for programs: one array, or with lines an object a line.

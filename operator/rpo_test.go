@@ -86,3 +86,35 @@ func TestIntervalsForPrograms(t *testing.T) {
 	require.NoError(t, json.Unmarshal(out.Bytes(), &again))
 	require.Equal(t, two, again)
 }
+
+// What people read says no more than whoever was asked can know: the safekeepers' copy
+// does not tell whether anybody watched.
+func TestIntervalsForPeople(t *testing.T) {
+	one := []walproposer.Interval{{Reason: "synchronous_commit is local", Began: time.Unix(7, 0), Ended: time.Unix(9, 0), From: 1, To: 2}}
+	const (
+		waited  = "Commits have waited for the quorum whenever it was looked.\n"
+		listed  = "synchronous_commit is local"
+		unseen  = "Commits that are cancelled while they wait, and settings that are taken back between two looks, are not recorded: no file\n"
+		told    = "The safekeepers were told of no time in which commits did not wait for the quorum.\n"
+		unknown = "Not known from the safekeepers' copy: what began while no quorum was reached, and whether commits that are cancelled while they wait are seen.\n"
+	)
+	for name, c := range map[string]struct {
+		ledger    Ledger
+		says, not []string
+	}{
+		"nothing":                     {Ledger{CancelledWaits: "seen"}, []string{waited}, []string{unseen, unknown}},
+		"nothing, and nobody watches": {Ledger{CancelledWaits: "not seen: no file"}, []string{waited, unseen}, []string{unknown}},
+		"one":                         {Ledger{Intervals: one, CancelledWaits: "seen"}, []string{listed}, []string{waited, unknown}},
+		"a copy of nothing":           {Ledger{Copy: true}, []string{told, unknown}, []string{waited}},
+		"a copy of one":               {Ledger{Intervals: one, Copy: true}, []string{listed, unknown}, []string{waited, told}},
+	} {
+		var out bytes.Buffer
+		require.NoError(t, WriteRPO(&out, c.ledger), name)
+		for _, line := range c.says {
+			require.Contains(t, out.String(), line, name)
+		}
+		for _, line := range c.not {
+			require.NotContains(t, out.String(), line, name)
+		}
+	}
+}

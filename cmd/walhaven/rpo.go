@@ -9,7 +9,6 @@ import (
 
 	"github.com/walhaven/walhaven/internal/daemon"
 	"github.com/walhaven/walhaven/operator"
-	"github.com/walhaven/walhaven/walproposer"
 )
 
 type rpoCmd struct {
@@ -25,11 +24,10 @@ type rpoCmd struct {
 func (r *rpoCmd) Run(ctx context.Context, c *cli) error {
 	ctx, cancel := context.WithTimeout(ctx, r.Timeout)
 	defer cancel()
-	var intervals []walproposer.Interval
-	cancelled := ""
+	var ledger operator.Ledger
 	cluster, err := r.reach(ctx, c, r.Dir)
 	if err == nil {
-		intervals, cancelled, err = r.ask(ctx, cluster)
+		ledger, err = r.ask(ctx, cluster)
 	}
 	if errors.Is(err, operator.ErrNoQuorum) {
 		return daemon.WithExit(daemon.ExitQuorumLost, err)
@@ -38,22 +36,22 @@ func (r *rpoCmd) Run(ctx context.Context, c *cli) error {
 		return err
 	}
 	if r.Output != "table" {
-		return operator.WriteRPOJSON(os.Stdout, intervals, r.Output == "jsonl")
+		return operator.WriteRPOJSON(os.Stdout, ledger.Intervals, r.Output == "jsonl")
 	}
-	return operator.WriteRPO(os.Stdout, intervals, cancelled)
+	return operator.WriteRPO(os.Stdout, ledger)
 }
 
 // ask asks the walproposer, whose ledger is the first to know, and which says whether
 // it sees waits that are cancelled; the safekeepers when it does not answer, or they are
 // all that is known.
-func (r *rpoCmd) ask(ctx context.Context, c *operator.Cluster) (intervals []walproposer.Interval, cancelled string, err error) {
+func (r *rpoCmd) ask(ctx context.Context, c *operator.Cluster) (operator.Ledger, error) {
 	if len(r.Safekeepers) == 0 {
 		intervals, err := c.RPO(ctx)
 		if err == nil {
-			return intervals, c.CancelledWaits(ctx), nil
+			return operator.Ledger{Intervals: intervals, CancelledWaits: c.CancelledWaits(ctx)}, nil
 		}
 		fmt.Fprintf(os.Stderr, "%v\nWhat the safekeepers know:\n", err)
 	}
-	intervals, err = c.RPOOfQuorum(ctx)
-	return intervals, "", err
+	intervals, err := c.RPOOfQuorum(ctx)
+	return operator.Ledger{Intervals: intervals, Copy: true}, err
 }

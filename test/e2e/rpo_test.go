@@ -42,10 +42,13 @@ func TestRPOOfTheQuorum(t *testing.T) {
 	second := rpo(t, c)
 	require.Contains(t, second[len(second)-1].Reason, "local")
 	require.Equal(t, first, second)
+	text, code := c.Walhaven("rpo")
+	require.Zero(t, code, text)
+	require.Contains(t, text, "Not known from the safekeepers' copy")
 
 	c.Kill("safekeeper-3")
-	out, code := c.Walhaven("rpo")
-	require.Equal(t, daemon.ExitQuorumLost, code, out)
+	text, code = c.Walhaven("rpo")
+	require.Equal(t, daemon.ExitQuorumLost, code, text)
 }
 
 func rpo(t *testing.T, c *cluster.Cluster) (list []walproposer.Interval) {
