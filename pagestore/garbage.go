@@ -31,7 +31,7 @@ const endingSteps = 16
 type lifetimes struct {
 	keep retention
 	// What has a base in the run ends between from and to, what has one in a drop of a
-	// newer run at the latest at newest.
+	// newer run below newest.
 	from, to, newest wal.LSN
 	drops            *dropTree
 
@@ -96,7 +96,7 @@ func (l *lifetimes) ends(lsn wal.LSN) wal.LSN {
 	case at < l.from:
 		return at // A pin's, which is found again.
 	case at >= l.to:
-		return l.newest
+		return l.newest - 1 // Not itself: nothing may follow it, and pins are where runs end.
 	}
 	width := (l.to-l.from)/endingSteps + 1
 	return min(l.from+(at-l.from)/width*width+width-1, l.to-1)

@@ -281,6 +281,29 @@ func TestDroppedIsGarbage(t *testing.T) {
 	require.NoError(t, g.tl.Get(t.Context(), testKey(9), g.tl.LastLSN(), &v))
 }
 
+// What a newer run's drop hides within a layer counts from that drop on, also when
+// nothing comes after it, and whatever is pinned at the end.
+func TestDroppedWithinALayerIsGarbage(t *testing.T) {
+	for _, branched := range []bool{false, true} {
+		g := newGarbageTest(t)
+		g.o.LayerSize = 1 << 20
+		g.s = g.reopen()
+		g.overwrite(2)
+		require.NoError(t, g.tl.Compact(t.Context()))
+		at := put(t, g.tl, Entry{Kind: Drop, Key: testKey(10), End: testKey(90)})
+		require.NoError(t, g.tl.Flush(t.Context()))
+		if branched {
+			_, err := g.s.Branch(t.Context(), timelineID(0), timelineID(1), at)
+			require.NoError(t, err)
+		}
+		require.Equal(t, 1, g.collect(8), "the first images go, the drop's LSNs can be read")
+		require.Greater(t, g.size(), garbageBase/2)
+		require.Equal(t, 1, g.collect(0))
+		require.LessOrEqual(t, g.size(), garbagePacked*3/10)
+		g.close()
+	}
+}
+
 // Runs of a program that knew no endings are written anew once, when nothing within
 // can be read any more.
 func TestRunsOfVersion1AreWrittenOnce(t *testing.T) {
