@@ -27,17 +27,33 @@ func (t *Timeline) Compact(ctx context.Context) error {
 // processors to the puts until runs are very many: it is then worth more, too.
 func (t *Timeline) CompactIfWorthwhile(ctx context.Context) (bool, error) {
 	o := &t.s.o
+	garbage := false // is why
 	done, err := t.compact(ctx, func(m *layerMap, runs []*run) (lo, hi int) {
 		if len(runs) < manyRuns*o.CompactRuns && t.hurries() {
 			return 0, 0
 		}
-		return o.choose(m, runs)
+		sizes := sizesOf(runs)
+		if monotonic.At(o.Now()) >= t.rewriteAfter.Load() {
+			lo, hi = o.findGarbage(m, runs, sizes)
+		}
+		if garbage = lo < hi; garbage {
+			return lo, hi
+		}
+		return chooseSimilar(sizes, o.CompactRuns)
 	})
 	if err != nil {
+		if garbage {
+			t.rewriteAfter.Store(monotonic.At(o.Now().Add(rewritePause)))
+		}
 		return false, fmt.Errorf("compact timeline %s: %w", t.id, err)
 	}
 	return done, nil
 }
+
+// rewritePause is for how long runs are not written anew for their garbage when that
+// has failed: with a damaged layer, or too little room, it would fail each time, after
+// much has been written, and nothing else would be merged.
+const rewritePause = 10 * time.Minute
 
 // hurry is in how short a time an in-memory layer fills when much is put, and how
 // long that is remembered.
@@ -49,22 +65,27 @@ func (t *Timeline) hurries() bool {
 	return monotonic.At(t.s.o.Now())-t.hurried.Load() < int64(hurry)
 }
 
-// choose picks neighbouring runs of m to merge, or one to write anew; lo == hi for none.
-func (o *Options) choose(m *layerMap, runs []*run) (lo, hi int) {
-	n := len(runs)
-	sizes, garbage := make([]uint64, n), make([]uint64, n)
-	below := n // the newest run below the cutoff
+// sizesOf is what runs take, in layers and in the index.
+func sizesOf(runs []*run) []uint64 {
+	sizes := make([]uint64, len(runs))
 	for i, r := range runs {
 		sizes[i] = r.info.size() + uint64(len(r.info.Drops))*dropLen
+	}
+	return sizes
+}
+
+// findGarbage picks neighbouring runs of m that are to be written anew for what would
+// go, lo == hi for none.
+func (o *Options) findGarbage(m *layerMap, runs []*run, sizes []uint64) (lo, hi int) {
+	garbage := make([]uint64, len(runs))
+	below := len(runs) // the newest run below the cutoff
+	for i, r := range runs {
 		garbage[i] = r.garbage(m)
-		if below == n && r.info.To <= m.cutoff {
+		if below == len(runs) && r.info.To <= m.cutoff {
 			below = i
 		}
 	}
-	if lo, hi := chooseGarbage(sizes, garbage, below, o.GarbagePercent); lo < hi {
-		return lo, hi
-	}
-	return chooseSimilar(sizes, o.CompactRuns)
+	return chooseGarbage(sizes, garbage, below, o.GarbagePercent)
 }
 
 // chooseGarbage picks the runs from below on, which lie below the cutoff, if what

@@ -304,6 +304,38 @@ func TestDroppedWithinALayerIsGarbage(t *testing.T) {
 	}
 }
 
+// A run that cannot be written anew does not keep others from being merged, and is
+// not tried at every turn.
+func TestGarbageThatCannotGo(t *testing.T) {
+	g := newGarbageTest(t)
+	defer func() { _ = g.s.Close() }()
+	g.overwrite(3)
+	require.NoError(t, g.tl.Compact(t.Context()))
+	dir := g.o.FS.PathJoin(testDir, timelineID(0).String())
+	path := g.o.FS.PathJoin(dir, layerName(&g.tl.current.Load().runs[0].info.Layers[2]))
+	g.s = g.reopen()
+	content := readAll(t, g.o.FS, path)
+	content[100] ^= 1
+	writeAll(t, g.o.FS, path, content)
+	_, err := g.tl.Collect(g.tl.LastLSN())
+	require.NoError(t, err)
+	failed := 0
+	for range 40 {
+		put(t, g.tl, Entry{Kind: Image, Key: testKey(500), Value: []byte{1}})
+		require.NoError(t, g.tl.Flush(t.Context()))
+		g.now = g.now.Add(2 * hurry)
+		if _, err := g.tl.CompactIfWorthwhile(t.Context()); err != nil {
+			failed++
+		}
+	}
+	require.Equal(t, 1, failed)
+	require.LessOrEqual(t, g.tl.Info().Runs, 2+g.o.CompactRuns)
+	g.now = g.now.Add(rewritePause)
+	_, err = g.tl.CompactIfWorthwhile(t.Context())
+	var damage *CorruptionError
+	require.ErrorAs(t, err, &damage)
+}
+
 // Runs of a program that knew no endings are written anew once, when nothing within
 // can be read any more.
 func TestRunsOfVersion1AreWrittenOnce(t *testing.T) {

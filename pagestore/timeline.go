@@ -3,6 +3,7 @@ package pagestore
 import (
 	"context"
 	"fmt"
+	"math"
 	"sync"
 	"sync/atomic"
 
@@ -28,6 +29,8 @@ type Timeline struct {
 	cutoff    atomic.Uint64 // the index's
 	nextLayer atomic.Uint64
 	hurried   atomic.Int64 // when, as package monotonic has it, of the last layer that filled in a hurry
+	// rewriteAfter is when, as package monotonic has it, garbage is looked for again.
+	rewriteAfter atomic.Int64
 
 	putMu    sync.Mutex // held by Put and whatever ends a memLayer
 	covered  Value      // read last for an image; guarded by putMu
@@ -66,6 +69,7 @@ func (s *Store) newTimeline(x *index, dir string, parent *Timeline) *Timeline {
 	t.cutoff.Store(uint64(x.Cutoff))
 	t.nextLayer.Store(x.NextLayer)
 	t.hurried.Store(monotonic.At(s.o.Now())) // There may be much to catch up with.
+	t.rewriteAfter.Store(math.MinInt64)
 	m := &layerMap{mems: []*memLayer{s.mems.layer(x.Flushed, s.o.Now())}, cutoff: x.Cutoff, pins: x.Pins}
 	for i := range x.Runs {
 		m.runs = append(m.runs, t.newRun(x.Runs[i]))
