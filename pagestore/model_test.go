@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,12 +23,22 @@ type model struct {
 	all  []*history
 	live []*Timeline
 	n    int
+	now  atomic.Int64 // seconds
+}
+
+// options have a clock by which nothing is put in a hurry, so that compaction
+// chooses, and make little garbage enough.
+func (m *model) options() Options {
+	o := smallOptions(m.fs)
+	o.Now = func() time.Time { return time.Unix(m.now.Add(int64(2*hurry/time.Second)), 0) }
+	o.GarbagePercent = 5
+	return o
 }
 
 func newModel(t *rapid.T) *model {
 	m := &model{fs: vfs.NewCrashableMem()}
 	var err error
-	if m.s, err = Open(testDir, smallOptions(m.fs)); err != nil {
+	if m.s, err = Open(testDir, m.options()); err != nil {
 		t.Fatal(err)
 	}
 	tl, err := m.s.Create(timelineID(0), 100)
@@ -101,8 +112,14 @@ func (m *model) compact(t *rapid.T) {
 		}
 		return
 	}
-	if _, err := tl.CompactIfWorthwhile(context.Background()); err != nil {
-		t.Fatal(err)
+	for n := 0; ; n++ {
+		done, err := tl.CompactIfWorthwhile(context.Background())
+		if err != nil || n > 20 {
+			t.Fatalf("after %d compactions: %v", n, err)
+		}
+		if !done {
+			return
+		}
 	}
 }
 
@@ -172,7 +189,7 @@ func (m *model) reopen(t *rapid.T) {
 	}
 	m.fs = crashed
 	var err error
-	if m.s, err = Open(testDir, smallOptions(m.fs)); err != nil {
+	if m.s, err = Open(testDir, m.options()); err != nil {
 		t.Fatal(err)
 	}
 	for i, h := range m.all {
