@@ -83,7 +83,7 @@ func (w *world) rest(ctx context.Context, history wal.LSN) (m samples, err error
 		switch {
 		case err != nil:
 			return false, err
-		case m.lsn("oldest_page_lsn_bytes") < history, now != merged, took >= restFor && used-cpu >= restCPU:
+		case since.IsZero(), m.lsn("oldest_page_lsn_bytes") < history, now != merged, took >= restFor && used-cpu >= restCPU:
 			since, merged, cpu = time.Now(), now, used
 			return false, nil
 		}
