@@ -14,7 +14,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/walhaven/walhaven/compute"
 	"github.com/walhaven/walhaven/compute/computetest"
 	"github.com/walhaven/walhaven/test/cluster"
 	"github.com/walhaven/walhaven/test/oracle"
@@ -133,25 +132,12 @@ func pageserverConninfo(t *testing.T, c *cluster.Cluster) string {
 // own base backup with the safekeepers' WAL and stopped at an LSN.
 func stoppedAt(t *testing.T, c *cluster.Cluster, lsn wal.LSN) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
-	defer cancel()
 	dir := filepath.Join(computetest.TempDir(t), "stopped")
 	out, err := exec.Command("cp", "-a", filepath.Join(c.Dir(), "base"), dir).CombinedOutput()
 	require.NoError(t, err, "%s", out)
-	server := computetest.Open(t, c.Server.Install(), dir, map[string]string{
+	computetest.StopAt(t, c.Server.Install(), dir, lsn, map[string]string{
 		"restore_command":           fmt.Sprintf("%s --cluster %s wal get %%f %%p", filepath.Join(cluster.Programs(t), "walhaven"), c.Dir()),
-		"synchronous_standby_names": "", "hot_standby": "off",
-		"recovery_target_lsn": lsn.String(), "recovery_target_inclusive": "off", "recovery_target_action": "shutdown",
+		"synchronous_standby_names": "",
 	})
-	require.NoError(t, server.WriteFile("recovery.signal", nil))
-	_ = server.Start(ctx, compute.StartOptions{}) // It ends by itself, maybe before it is up.
-	select {
-	case <-server.Done():
-	case <-ctx.Done():
-		t.Fatal("the server does not reach its target")
-	}
-	log, err := os.ReadFile(server.LogFile())
-	require.NoError(t, err)
-	require.Contains(t, string(log), "recovery stopping before WAL location")
 	return dir
 }
