@@ -104,7 +104,7 @@ func (t *Timeline) writeRun(ctx context.Context, mem *memLayer, keep retention) 
 	form := t.flushForm()
 	g, ctx := errgroup.WithContext(ctx)
 	for i, part := range parts {
-		partial[i] = ends.beside()
+		partial[i] = newLifetimes(keep, &info, info.To, &drops)
 		g.Go(func() (err error) {
 			layers[i], err = t.writeLayers(ctx, newMemCursor(mem, part), rollingWriter{t: t, form: form, ends: partial[i]})
 			return err

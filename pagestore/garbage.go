@@ -49,11 +49,6 @@ func newLifetimes(keep retention, info *runInfo, newest wal.LSN, drops *dropTree
 	return &lifetimes{keep: keep, from: max(keep.cutoff, info.From), to: info.To, newest: newest, drops: drops, sums: map[wal.LSN]uint64{}}
 }
 
-// beside returns one for another part of the same run's keys.
-func (l *lifetimes) beside() *lifetimes {
-	return &lifetimes{keep: l.keep, from: l.from, to: l.to, newest: l.newest, drops: l.drops, sums: map[wal.LSN]uint64{}}
-}
-
 func (l *lifetimes) add(it *item) {
 	if !l.any || it.key != l.key {
 		l.key, l.any, l.base, l.cover = it.key, true, 0, l.cover[:0]
