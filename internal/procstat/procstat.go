@@ -28,20 +28,11 @@ type Process struct {
 // Find reads one process. The error is one of package fs when there is none of
 // that ID, or when this user may not know.
 func Find(pid int) (Process, error) {
-	dir := filepath.Join("/proc", strconv.Itoa(pid))
-	stat, err := os.ReadFile(filepath.Join(dir, "stat"))
+	stat, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "stat"))
 	if err != nil {
 		return Process{}, err
 	}
-	p, err := parseStat(stat)
-	if err != nil {
-		return p, err
-	}
-	if p.Ended {
-		threads, err := os.ReadDir(filepath.Join(dir, "task"))
-		p.Ended = err != nil || len(threads) < 2
-	}
-	return p, nil
+	return parseStat(stat)
 }
 
 // Runs says whether there is a process of that ID that has not ended.
@@ -158,7 +149,9 @@ func parseStat(stat []byte) (p Process, err error) {
 	if len(fields) < 20 {
 		return p, fmt.Errorf("%w: %q", errStat, stat)
 	}
-	p.Ended = fields[0] == "Z" || fields[0] == "X"
+	// The number of threads is of the same moment as the state; a listing of the threads
+	// stops early when one of them ends meanwhile.
+	p.Ended = (fields[0] == "Z" || fields[0] == "X") && (fields[17] == "0" || fields[17] == "1")
 	if p.Parent, err = strconv.Atoi(fields[1]); err != nil {
 		return p, fmt.Errorf("%w: %w", errStat, err)
 	}
