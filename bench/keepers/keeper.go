@@ -38,7 +38,8 @@ func (p plan) startKeeper(ctx context.Context) (*keeper, error) {
 	}
 	k := &keeper{dir: dir, addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port))}
 	k.cmd = exec.Command(filepath.Join(p.Programs, "safekeeper"), "--id", "1", "--data-dir", filepath.Join(dir, "data"), //nolint:noctx // It ends by stop.
-		"--listen-pg", k.addr, "--listen-http", "", "--min-free-disk", "0")
+		"--listen-pg", k.addr, "--listen-http", "", "--min-free-disk", "0",
+		"--headless-after", "0s") // Our proposers say nothing while they rest.
 	k.cmd.Stderr = &k.log
 	k.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := k.cmd.Start(); err != nil {

@@ -46,8 +46,10 @@ func (k *keeper) propose(ctx context.Context, id wal.TTID, content []byte, from,
 	return p, nil
 }
 
+// term is that of all proposers; nobody follows them.
+const term = 1
+
 func (p *proposer) win(id wal.TTID) error {
-	const term = 1
 	greeting := pushwal.ProposerGreeting{
 		TTID: id, PGVersion: major * 10000, SystemID: walrecordtest.SystemID, SegmentSize: wal.DefaultSegmentSize, TLI: 1, Instance: pushwal.Instance{1},
 	}
@@ -93,6 +95,9 @@ func (p *proposer) listen() {
 		if err == nil {
 			err = p.codec.DecodeAppendResponse(m, &r)
 		}
+		if err == nil && r.Term != term {
+			err = fmt.Errorf("the safekeeper is in term %d", r.Term)
+		}
 		p.mu.Lock()
 		p.flush, p.err = max(p.flush, r.FlushLSN), err
 		p.moved.Broadcast()
@@ -112,7 +117,7 @@ func (p *proposer) append(end wal.LSN) error {
 		commit := max(p.flush, p.start)
 		p.mu.Unlock()
 		m := pushwal.AppendRequest{
-			Generation: 1, Term: 1, Begin: p.pos, End: next, CommitLSN: commit, TruncateLSN: p.start, TLI: 1, CRC: pushwal.Checksum(data), WAL: data,
+			Generation: 1, Term: term, Begin: p.pos, End: next, CommitLSN: commit, TruncateLSN: p.start, TLI: 1, CRC: pushwal.Checksum(data), WAL: data,
 		}
 		if err := p.send(p.codec.AppendAppendRequestHeader(nil, &m), data); err != nil {
 			return err
@@ -125,7 +130,7 @@ func (p *proposer) append(end wal.LSN) error {
 // commit tells the safekeeper that all it has acknowledged is committed.
 func (p *proposer) commit() error {
 	p.mu.Lock()
-	m := pushwal.AppendRequest{Generation: 1, Term: 1, Begin: p.pos, End: p.pos, CommitLSN: p.flush, TruncateLSN: p.start, TLI: 1}
+	m := pushwal.AppendRequest{Generation: 1, Term: term, Begin: p.pos, End: p.pos, CommitLSN: p.flush, TruncateLSN: p.start, TLI: 1}
 	p.mu.Unlock()
 	return p.send(p.codec.AppendAppendRequestHeader(nil, &m))
 }
