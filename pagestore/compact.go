@@ -29,7 +29,7 @@ func (t *Timeline) CompactIfWorthwhile(ctx context.Context) (bool, error) {
 	o := &t.s.o
 	garbage := false // is why
 	done, err := t.compact(ctx, func(m *layerMap, runs []*run) (lo, hi int) {
-		if len(runs) < manyRuns*o.CompactRuns && t.hurries() {
+		if len(runs) < hurriedRuns*o.CompactRuns && t.hurries() {
 			return 0, 0
 		}
 		sizes := sizesOf(runs)
@@ -106,9 +106,13 @@ func chooseGarbage(sizes, garbage []uint64, below, percent int) (lo, hi int) {
 	return 0, 0
 }
 
-// manyRuns times CompactRuns are merged whatever their sizes and whatever else there
-// is to do.
-const manyRuns = 3
+const (
+	// manyRuns times CompactRuns are merged whatever their sizes.
+	manyRuns = 3
+	// hurriedRuns times CompactRuns are merged whatever else there is to do: a
+	// gigabyte of WAL makes some 50 runs.
+	hurriedRuns = 8
+)
 
 // chooseSimilar is size-tiered compaction: of runs, newest first, it picks at least
 // limit neighbours of which the largest is at most 2/limit of all together, so that

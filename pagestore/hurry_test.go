@@ -42,7 +42,7 @@ func TestMergesLeaveTheProcessorsToPuts(t *testing.T) {
 	now = now.Add(hurry)
 	require.True(t, merged(), "not any more")
 
-	for tl.Info().Runs < manyRuns*o.CompactRuns {
+	for tl.Info().Runs < hurriedRuns*o.CompactRuns {
 		require.False(t, merged())
 		fill()
 	}
