@@ -9,12 +9,14 @@ const maxLead = 256 << 10
 
 // How the stream is judged by: WAL that was pushed early when the stream brings it
 // counts for one, WAL that was not against as much as missCosts. Nothing left of the
-// score, early push rests for so many messages.
+// score, early push rests for so many messages, and after a trial that failed for twice
+// as many as before, until one succeeds.
 const (
 	fullScore  = 16
 	trialScore = 4
 	missCosts  = 2
 	restFor    = 128
+	restLonger = 4096 // at the most
 )
 
 // pace says when WAL is pushed early. Commits have PostgreSQL flush often, little at a
@@ -33,6 +35,7 @@ type pace struct {
 	bulk    bool    // until it flushes little at a time again
 	score   int     // of late
 	rest    int     // messages until it is tried again
+	rested  int     // the same when it last began to rest; 0: it has been of use since
 }
 
 // rests says that all WAL is left to the stream for now.
@@ -46,10 +49,13 @@ func (p *pace) judge(early bool) {
 			p.score = trialScore
 		}
 	case early:
-		p.score = min(p.score+1, fullScore)
+		if p.score = min(p.score+1, fullScore); p.score == fullScore {
+			p.rested = 0
+		}
 	default:
 		if p.score -= missCosts; p.score <= 0 {
-			p.rest = restFor
+			p.rest = min(max(2*p.rested, restFor), restLonger)
+			p.rested = p.rest
 		}
 	}
 }

@@ -39,16 +39,33 @@ func TestEarlyPushRestsWhereItIsTooLate(t *testing.T) {
 		require.Less(t, late, 1000, "every other message")
 	}
 	require.Greater(t, late, fullScore, "a few do not count")
-	for range restFor {
-		require.False(t, may())
-		require.True(t, p.rests())
-		p.judge(false)
+	rests := func() (messages int) {
+		for p.rests() {
+			require.False(t, may())
+			p.judge(false)
+			messages++
+		}
+		require.True(t, may(), "tried again")
+		return messages
 	}
-	require.True(t, may(), "tried again")
+	require.Equal(t, restFor, rests())
+	for rest := 2 * restFor; ; rest *= 2 { // Each trial fails.
+		p.judge(false)
+		require.True(t, may())
+		p.judge(false)
+		require.Equal(t, min(rest, restLonger), rests())
+		if rest > 2*restLonger {
+			break
+		}
+	}
 	for range 10 * restFor {
 		p.judge(true)
 		require.True(t, may())
 	}
+	for may() {
+		p.judge(false)
+	}
+	require.Equal(t, restFor, rests(), "it had been of use")
 }
 
 // With many writers WAL gathers while some is on its way to the quorum.
