@@ -13,7 +13,8 @@
 // Page requests go to the same pageserver process over loopback: pages that are
 // in its cache, one at a time and pipelined on two connections, and pages that
 // are not, with an image and ten records each, in the files' order at random. Files are in the
-// kernel's cache. The same is measured on a database and history a tenth as large.
+// kernel's cache. The same is measured on a database and history a tenth as large, in turns.
+// The pageserver has merged what it merges before each workload, and before these.
 //
 // At the end the pageserver is given a window of seconds, and what its layers take
 // when it has collected what lies before is put beside the size of the databases and

@@ -100,7 +100,8 @@ func takenOf(seen []progress) (t taken) {
 // take it in turns.
 func (w *world) ingest(ctx context.Context, l load) (in ingested, err error) {
 	in.name = l.name
-	if err := w.settle(ctx); err != nil {
+	bench.Say("bringing the pageserver to rest: " + l.name)
+	if _, err := w.rest(ctx, 0); err != nil {
 		return in, err
 	}
 	base := filepath.Join(w.Dir, l.name+"-base")

@@ -47,20 +47,20 @@ func run(ctx context.Context) (err error) {
 	return nil
 }
 
-// tenth asks for pages of a database and history a tenth as large.
-func (w *world) tenth(ctx context.Context) (s served, err error) {
+// tenth makes a database and history a tenth as large.
+func (w *world) tenth(ctx context.Context) (d database, err error) {
 	if err := w.fill(ctx, w.scale/10, w.cold/10); err != nil {
-		return s, err
+		return d, err
 	}
 	for _, l := range loads {
 		if _, _, err := w.write(ctx, l, w.wal/10); err != nil {
-			return s, err
+			return d, err
 		}
 	}
 	if err := w.chains(ctx, w.cold/10); err != nil {
-		return s, err
+		return d, err
 	}
-	return w.requests(ctx)
+	return w.keep(ctx, "small")
 }
 
 // measure makes the cluster and takes everything in turn.
@@ -71,8 +71,9 @@ func (p plan) measure(ctx context.Context) (_ *results, err error) {
 	}
 	defer w.remove()
 	r := &results{rounds: p.rounds, version: p.Install.Version.String()}
-	if r.small, err = w.tenth(ctx); err != nil {
-		return nil, fmt.Errorf("page requests of a tenth: %w", err)
+	small, err := w.tenth(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("a tenth: %w", err)
 	}
 	if err := w.fill(ctx, p.scale, p.cold); err != nil {
 		return nil, err
@@ -92,7 +93,11 @@ func (p plan) measure(ctx context.Context) (_ *results, err error) {
 	if err := w.chains(ctx, p.cold); err != nil {
 		return nil, err
 	}
-	if r.large, err = w.requests(ctx); err != nil {
+	large, err := w.keep(ctx, "large")
+	if err != nil {
+		return nil, fmt.Errorf("the large database: %w", err)
+	}
+	if r.asked, err = w.askBoth(ctx, small, large); err != nil {
 		return nil, fmt.Errorf("page requests: %w", err)
 	}
 	if r.kept, err = w.space(ctx); err != nil {

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -51,31 +53,83 @@ const (
 	pipeline    = 64 // requests on their way on a connection
 )
 
-// requests restarts the pageserver, so that its cache is empty, and asks for
-// pages.
-func (w *world) requests(ctx context.Context) (s served, err error) {
+// database is what pages are asked of: a copy of what the pageserver had once it was
+// at rest.
+type database struct {
+	dir              string
+	at               wal.LSN
+	chains, accounts relation
+}
+
+// keep brings the pageserver to rest and copies what it has.
+func (w *world) keep(ctx context.Context, name string) (d database, err error) {
+	bench.Say("bringing the pageserver to rest: " + name)
+	if _, err := w.rest(ctx, 0); err != nil {
+		return d, err
+	}
 	if err := w.settle(ctx); err != nil {
+		return d, err
+	}
+	if d.at, err = w.end(ctx); err != nil {
+		return d, err
+	}
+	if err := w.flushed(ctx, d.at); err != nil { // Else pages would come from memory.
+		return d, err
+	}
+	if d.chains, err = w.relation(ctx, "chains"); err != nil {
+		return d, err
+	}
+	if d.accounts, err = w.relation(ctx, "pgbench_accounts"); err != nil {
+		return d, err
+	}
+	d.dir = filepath.Join(w.Dir, name+"-pages")
+	if err := w.stop(ctx); err != nil {
+		return d, err
+	}
+	if err := replace(ctx, w.cluster.Pageservers[0].DataDir, d.dir); err != nil {
+		return d, err
+	}
+	return d, w.start(ctx)
+}
+
+// asked is how pages of both databases were answered in a round.
+type asked struct{ small, large served }
+
+// askBoth asks for pages of both in turns, the large one's last: how long a request
+// takes depends on what the machine is doing as well. The safekeeper stands still
+// meanwhile, or the small one would become large.
+func (w *world) askBoth(ctx context.Context, small, large database) (all []asked, err error) {
+	keeper := w.cluster.PID("safekeeper-1")
+	if err := syscall.Kill(keeper, syscall.SIGSTOP); err != nil {
+		return nil, fmt.Errorf("stop the safekeeper: %w", err)
+	}
+	defer func() { err = errors.Join(err, syscall.Kill(keeper, syscall.SIGCONT)) }()
+	for range w.rounds {
+		var a asked
+		if a.small, err = w.requests(ctx, small); err != nil {
+			return nil, err
+		}
+		if a.large, err = w.requests(ctx, large); err != nil {
+			return nil, err
+		}
+		all = append(all, a)
+	}
+	return all, nil
+}
+
+// requests has the pageserver serve a database, its cache being empty, and asks for
+// pages.
+func (w *world) requests(ctx context.Context, d database) (s served, err error) {
+	if err := w.stop(ctx); err != nil {
 		return s, err
 	}
-	at, err := w.end(ctx)
-	if err != nil {
+	if err := replace(ctx, d.dir, w.cluster.Pageservers[0].DataDir); err != nil {
 		return s, err
 	}
-	if err := w.flushed(ctx, at); err != nil { // Else they would come from memory.
+	if err := w.start(ctx); err != nil {
 		return s, err
 	}
-	if err := errors.Join(w.stop(ctx), w.start(ctx)); err != nil {
-		return s, err
-	}
-	chains, err := w.relation(ctx, "chains")
-	if err != nil {
-		return s, err
-	}
-	accounts, err := w.relation(ctx, "pgbench_accounts")
-	if err != nil {
-		return s, err
-	}
-	c, err := w.dial(ctx, at)
+	c, err := w.dial(ctx, d.at)
 	if err != nil {
 		return s, err
 	}
@@ -84,7 +138,7 @@ func (w *world) requests(ctx context.Context) (s served, err error) {
 	if err != nil {
 		return s, err
 	}
-	if s.cold, err = c.oneAtATime(chains, rand.Perm(int(chains.blocks))); err != nil { //nolint:gosec // An order of pages.
+	if s.cold, err = c.oneAtATime(d.chains, rand.Perm(int(d.chains.blocks))); err != nil { //nolint:gosec // An order of pages.
 		return s, err
 	}
 	after, err := w.metrics(ctx)
@@ -92,14 +146,14 @@ func (w *world) requests(ctx context.Context) (s served, err error) {
 		return s, err
 	}
 	grown := func(name string) float64 { return after[prefix+name] - before[prefix+name] }
-	s.records = grown("page_records_replayed_total") / float64(chains.blocks)
+	s.records = grown("page_records_replayed_total") / float64(d.chains.blocks)
 	s.layers = grown("store_get_layers_sum") / grown("store_get_layers_count")
 	s.bytes = after[prefix+"timeline_layer_bytes"]
-	if err := w.fromCache(ctx, c, accounts, at, &s); err != nil {
+	if err := w.fromCache(ctx, c, d.accounts, d.at, &s); err != nil {
 		return s, err
 	}
-	bench.Say(fmt.Sprintf("page requests: cold p50 %v, p99 %v, %.1f records each; cached p50 %v, p99 %v; %.0f/s pipelined, %.1f us of CPU there and %.1f here",
-		s.cold.p50, s.cold.p99, s.records, s.cached.p50, s.cached.p99, s.pipelined, s.serverCPU*1e6, s.clientCPU*1e6))
+	bench.Say(fmt.Sprintf("page requests of %.0f MB: cold p50 %v, p99 %v, %.1f records each; cached p50 %v, p99 %v; %.0f/s pipelined, %.1f us of CPU there and %.1f here",
+		s.bytes/1e6, s.cold.p50, s.cold.p99, s.records, s.cached.p50, s.cached.p99, s.pipelined, s.serverCPU*1e6, s.clientCPU*1e6))
 	return s, nil
 }
 
