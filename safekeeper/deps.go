@@ -2,6 +2,7 @@ package safekeeper
 
 import (
 	"log/slog"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
@@ -9,6 +10,10 @@ import (
 	"github.com/walhaven/walhaven/replication"
 	"github.com/walhaven/walhaven/wal/walstore"
 )
+
+// bulkLoad is in how short a time an eighth of a segment comes in a bulk load: 40 MB/s of
+// the default size.
+const bulkLoad = 50 * time.Millisecond
 
 // deps is what every timeline of one safekeeper shares.
 type deps struct {
@@ -22,5 +27,5 @@ type deps struct {
 }
 
 func (d deps) storeOptions() walstore.Options {
-	return walstore.Options{Logger: d.logger, Metrics: d.wal, NoSync: d.noSync, FS: d.fs}
+	return walstore.Options{Logger: d.logger, Metrics: d.wal, NoSync: d.noSync, FS: d.fs, AllocateWithin: bulkLoad}
 }

@@ -37,6 +37,7 @@ func (s *Store) Append(tli wal.TLI, at wal.LSN, data []byte) error {
 		}
 		at, data = at+wal.LSN(n), data[n:]
 	}
+	s.fillOpen(at)
 	s.prepareAhead(at)
 	invariant.Point(pointAppendDone)
 	return nil
@@ -186,7 +187,7 @@ func (s *Store) enterSegment(tli wal.TLI, at wal.LSN) error {
 // of TLI, it begins with a copy of what the segment holds up to there, and the
 // old TLI's file stays as it is.
 func (s *Store) beginSegment(k segmentKey, at wal.LSN) error {
-	f, err := s.prep.take(&s.d, s.size)
+	f, sparse, err := s.prep.take(&s.d, s.size)
 	if err != nil {
 		return s.failed("begin segment", err, false)
 	}
@@ -199,7 +200,7 @@ func (s *Store) beginSegment(k segmentKey, at wal.LSN) error {
 	g := segment{segmentKey: k, partial: true}
 	if err := s.d.rename(preparedName, g.name(s.size), pointSegmentOpen); err != nil {
 		if s.size.Offset(at) == 0 {
-			s.prep.giveBack(f)
+			s.prep.giveBack(f, sparse)
 		} else {
 			_ = f.Close()
 		}
@@ -214,7 +215,7 @@ func (s *Store) beginSegment(k segmentKey, at wal.LSN) error {
 		old.retired = true
 		s.markDirty(old)
 	}
-	s.tail = &openSegment{segmentKey: k, h: h, begun: time.Now()}
+	s.tail = &openSegment{segmentKey: k, h: h, begun: time.Now(), sparse: sparse}
 	s.markDirty(s.tail)
 	return nil
 }

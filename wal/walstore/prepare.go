@@ -15,10 +15,11 @@ import (
 // under a name that recovery removes. It belongs to no segment until it is
 // renamed, so there is at most one.
 type preparer struct {
-	mu    sync.Mutex
-	done  chan struct{} // closed when the preparation that is on its way ends
-	ready vfs.File
-	after wal.LSN // do not begin below: the last attempt failed
+	mu     sync.Mutex
+	done   chan struct{} // closed when the preparation that is on its way ends
+	ready  vfs.File
+	sparse bool    // of ready: its zeroes were allocated and not written
+	after  wal.LSN // do not begin below: the last attempt failed
 }
 
 // prepareAhead begins a preparation in the background once an eighth of the
@@ -31,25 +32,23 @@ func (s *Store) prepareAhead(write wal.LSN) {
 	p := &s.prep
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.ready != nil || p.done != nil || write < p.after {
+	have := p.ready != nil && (!p.sparse || !s.calm())
+	if have || p.done != nil || write < p.after {
 		return
 	}
-	done := make(chan struct{})
-	p.done = done
-	fill := s.d.zeroes
-	if s.tail != nil && time.Since(s.tail.begun) < s.allocateWithin {
-		fill = s.d.allocate
-	}
+	old, done := p.ready, make(chan struct{})
+	sparse := old == nil && s.hurries()
+	p.ready, p.done = nil, done
 	begun := s.goBackground(func() {
 		start := time.Now()
-		f, err := s.d.newFile(preparedName, s.size, s.isClosed, fill)
+		f, err := s.prepare(old, sparse)
 		if err == nil {
 			s.d.m.prepare.Observe(time.Since(start).Seconds())
 		} else if !errors.Is(err, ErrClosed) {
 			s.log.Warn("segment was not prepared ahead", "err", err)
 		}
 		p.mu.Lock()
-		p.ready, p.done = f, nil
+		p.ready, p.sparse, p.done = f, sparse, nil
 		if err != nil {
 			p.after = write + wal.LSN(eighth)
 		}
@@ -57,13 +56,25 @@ func (s *Store) prepareAhead(write wal.LSN) {
 		close(done)
 	})
 	if !begun {
-		p.done = nil
+		p.ready, p.done = old, nil
 	}
 }
 
+// prepare makes a file, or writes the zeroes of the one that there is.
+func (s *Store) prepare(old vfs.File, sparse bool) (vfs.File, error) {
+	if old != nil {
+		return s.d.finishFile(old, preparedName, s.size, s.isClosed, s.d.zeroes)
+	}
+	fill := s.d.zeroes
+	if sparse {
+		fill = s.d.allocate
+	}
+	return s.d.newFile(preparedName, s.size, s.isClosed, fill)
+}
+
 // take returns the prepared file, which has preparedName, making it now if
-// there is none.
-func (p *preparer) take(d *disk, size wal.SegmentSize) (vfs.File, error) {
+// there is none. Sparse says that its zeroes were allocated and not written.
+func (p *preparer) take(d *disk, size wal.SegmentSize) (f vfs.File, sparse bool, err error) {
 	p.mu.Lock()
 	done := p.done
 	p.mu.Unlock()
@@ -71,7 +82,7 @@ func (p *preparer) take(d *disk, size wal.SegmentSize) (vfs.File, error) {
 		<-done
 	}
 	p.mu.Lock()
-	f := p.ready
+	f, sparse = p.ready, p.sparse
 	p.ready = nil
 	p.mu.Unlock()
 	if f != nil {
@@ -80,17 +91,18 @@ func (p *preparer) take(d *disk, size wal.SegmentSize) (vfs.File, error) {
 		} else {
 			d.m.switchStall.Inc()
 		}
-		return f, nil
+		return f, sparse, nil
 	}
 	d.m.switchStall.Inc()
-	return d.newSegmentFile(preparedName, size, nil)
+	f, err = d.newSegmentFile(preparedName, size, nil)
+	return f, false, err
 }
 
 // giveBack keeps f, which take returned and nobody wrote to, for the next try.
-func (p *preparer) giveBack(f vfs.File) {
+func (p *preparer) giveBack(f vfs.File, sparse bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.ready = f
+	p.ready, p.sparse = f, sparse
 }
 
 // discard removes the prepared file; no preparation may be on its way.
@@ -119,7 +131,14 @@ func (d *disk) newFile(name string, size wal.SegmentSize, stop func() bool, fill
 	if err != nil {
 		return nil, err
 	}
-	if err = fill(f, int64(size), stop); err == nil {
+	return d.finishFile(f, name, size, stop, fill)
+}
+
+// finishFile fills a file that nobody knows of yet, and syncs it. After an error it is
+// gone.
+func (d *disk) finishFile(f vfs.File, name string, size wal.SegmentSize, stop func() bool, fill fillFunc) (vfs.File, error) {
+	err := fill(f, int64(size), stop)
+	if err == nil {
 		err = d.syncAll(f, pointSegmentSync)
 	}
 	if err != nil {

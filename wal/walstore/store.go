@@ -21,10 +21,9 @@ type Options struct {
 	// NoSync skips every fsync. Nothing is durable then: it exists as the
 	// negative control of crash tests.
 	NoSync bool
-	// AllocateWithin is in how short a time an eighth of a segment fills when much is
-	// caught up with: the zeroes of the next segment are then left to the file system
-	// and not written, and each sync has to note which parts were. 0: never. It is not
-	// for who answers for each sync.
+	// AllocateWithin is in how short a time an eighth of a segment fills when WAL comes
+	// fast: the zeroes of the next segment are then left to the file system and not
+	// written, until it comes slowly again. 0: never.
 	AllocateWithin time.Duration
 }
 
@@ -70,7 +69,7 @@ type Store struct {
 	files handles
 	prep  preparer
 
-	allocateWithin time.Duration
+	allocateWithin, calmAfter time.Duration
 
 	background sync.WaitGroup // preparation and watermark; Close waits
 
@@ -115,6 +114,10 @@ type openSegment struct {
 	retired bool // no byte follows: the next round gives up its handle
 
 	begun time.Time
+
+	// Under Store.wmu.
+	sparse bool  // its zeroes were allocated and not written
+	zeroed int64 // up to where they have been since
 }
 
 func newStore(dir string, c Control, o Options) *Store {
@@ -129,6 +132,7 @@ func newStore(dir string, c Control, o Options) *Store {
 		history: c.History,
 
 		allocateWithin: o.AllocateWithin,
+		calmAfter:      calmAfter * o.AllocateWithin,
 	}
 	s.cond.L = &s.mu
 	return s

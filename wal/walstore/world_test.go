@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
@@ -109,6 +110,10 @@ func (w *world) create() {
 }
 
 func (w *world) append() {
+	w.s.calmAfter = time.Hour
+	if len(w.seq)>>19%3 == 2 { // By turns at each place in a segment.
+		w.s.calmAfter = 0
+	}
 	at, b := w.g.take()
 	w.seq = append(w.seq[:at-testStart:at-testStart], b...)
 	w.expect(func(k *oracle) { k.allowed[w.state] = w.seq })
