@@ -84,6 +84,9 @@ func (p plan) measure(ctx context.Context) (cells []cell, err error) {
 				}
 			}
 			got, err := p.turn(ctx, round, i, all[i])
+			if err == nil {
+				err = forget(p.Dir)
+			}
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", name, err)
 			}

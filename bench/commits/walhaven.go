@@ -7,8 +7,10 @@ import (
 	"os"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/walhaven/walhaven/compute"
+	"github.com/walhaven/walhaven/internal/pause"
 	"github.com/walhaven/walhaven/operator"
 )
 
@@ -22,6 +24,9 @@ type walhaven struct {
 
 // ours begins the names of walhaven's forms.
 const ours = "walhaven"
+
+// pageserver begins the names of pageservers, which the other systems have no part for.
+const pageserver = "pageserver"
 
 func newWalhaven(ctx context.Context, p plan, name, dir string) (_ system, err error) {
 	s := &walhaven{install: p.Install, up: operator.UpOptions{
@@ -76,13 +81,26 @@ func (s *walhaven) start(ctx context.Context) error {
 		return err
 	}
 	for _, name := range s.cluster.Daemons() {
-		if strings.HasPrefix(name, "pageserver") {
-			if err := syscall.Kill(s.cluster.PID(name), syscall.SIGTERM); err != nil {
-				return fmt.Errorf("stop %s: %w", name, err)
+		if strings.HasPrefix(name, pageserver) {
+			if err := s.kill(ctx, name); err != nil {
+				return err
 			}
 		}
 	}
 	return synchronous(ctx, s.primary, s.primary.Setting("synchronous_standby_names"), 1)
+}
+
+// kill ends a daemon before it writes anything more, and returns once it is gone.
+func (s *walhaven) kill(ctx context.Context, name string) error {
+	if err := syscall.Kill(s.cluster.PID(name), syscall.SIGKILL); err != nil {
+		return fmt.Errorf("kill %s: %w", name, err)
+	}
+	for s.cluster.PID(name) != 0 {
+		if err := pause.For(ctx, 10*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *walhaven) stop(ctx context.Context) error {
@@ -93,7 +111,7 @@ func (s *walhaven) server() *compute.Server { return s.primary }
 
 func (s *walhaven) receivers() (pids []int) {
 	for _, name := range s.cluster.Daemons() {
-		if pid := s.cluster.PID(name); pid != 0 && !strings.HasPrefix(name, "pageserver") {
+		if pid := s.cluster.PID(name); pid != 0 && !strings.HasPrefix(name, pageserver) {
 			pids = append(pids, pid)
 		}
 	}

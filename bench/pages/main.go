@@ -27,7 +27,7 @@ func run(ctx context.Context) (err error) {
 	flag.IntVar(&p.rounds, "rounds", 3, "how often standby and pageserver have their turn")
 	flag.IntVar(&p.scale, "scale", 20, "of pgbench")
 	flag.IntVar(&p.requests, "requests", 100_000, "page requests of each measurement from the cache")
-	flag.IntVar(&p.cold, "cold", 10_000, "page requests of each measurement from layers")
+	flag.IntVar(&p.cold, "cold", 2_000, "page requests of each measurement from layers")
 	p.Flags()
 	flag.Parse()
 	p.wal = *megabytes << 20
@@ -47,9 +47,10 @@ func run(ctx context.Context) (err error) {
 	return nil
 }
 
-// tenth makes a database and history a tenth as large.
+// tenth makes a database and history a tenth as large. Pages that are not in the cache are
+// asked of a table of the same size in both, so that as many share a block.
 func (w *world) tenth(ctx context.Context) (d database, err error) {
-	if err := w.fill(ctx, w.scale/10, w.cold/10); err != nil {
+	if err := w.fill(ctx, w.scale/10, w.cold); err != nil {
 		return d, err
 	}
 	for _, l := range loads {
@@ -57,7 +58,7 @@ func (w *world) tenth(ctx context.Context) (d database, err error) {
 			return d, err
 		}
 	}
-	if err := w.chains(ctx, w.cold/10); err != nil {
+	if err := w.chains(ctx, w.cold); err != nil {
 		return d, err
 	}
 	return w.keep(ctx, "small")
