@@ -80,15 +80,13 @@ func ParsePage(value []byte, p *page.Page) error {
 	}
 	off, length := int(binary.LittleEndian.Uint16(value)), int(binary.LittleEndian.Uint16(value[2:]))
 	rest := value[imageHeader:]
-	if len(rest)+length == page.Size+causeSize {
-		rest = rest[:len(rest)-causeSize]
-	}
-	if len(rest)+length != page.Size || off > len(rest) {
+	kept := page.Size - length
+	if off > kept || len(rest) != kept && len(rest) != kept+causeSize {
 		return fmt.Errorf("image of %d bytes with a hole of %d at %d: %w", len(value), length, off, errValue)
 	}
 	copy(p[:off], rest)
 	clear(p[off : off+length])
-	copy(p[off+length:], rest[off:])
+	copy(p[off+length:], rest[off:kept])
 	return nil
 }
 

@@ -210,6 +210,8 @@ func FuzzApply(f *testing.F) {
 	f.Add(AppendMapTruncate(nil, 5))
 	f.Add(AppendFSMTruncate(nil, 5))
 	f.Add(AppendRecord(nil, &walrecord.Record{RMID: walrecord.RmgrHeap, Blocks: []walrecord.Block{{Rel: rel, Data: []byte("x")}}}, 0, redo.Options{}))
+	f.Add([]byte{0x30, 0x30, 0x0f, 0x20}) // An image with a hole longer than a page.
+	f.Add(appendImageHeader(nil, 24, page.Size+causeSize))
 	f.Fuzz(func(_ *testing.T, delta []byte) {
 		var (
 			r Replayer
