@@ -16,7 +16,7 @@ const (
 	trialScore = 4
 	missCosts  = 2
 	restFor    = 128
-	restLonger = 4096 // at the most
+	restLonger = 1024 // at the most
 )
 
 // pace says when WAL is pushed early. Commits have PostgreSQL flush often, little at a

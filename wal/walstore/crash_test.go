@@ -75,16 +75,25 @@ func percents() []int {
 	return []int{0, 50, 100}
 }
 
+// allocations are the ways to make segments: always with zeroes, or without where it can
+// be.
+var allocations = map[string]time.Duration{"written": 0, "allocated": time.Hour}
+
 func TestCrashBeforeEveryOperation(t *testing.T) {
-	w := newWorld(t, 1, percents()...)
-	if invariant.Enabled {
-		w.sparse = 4
+	for name, within := range allocations {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 1, percents()...)
+			w.o.AllocateWithin = within
+			if invariant.Enabled {
+				w.sparse = 4
+			}
+			w.hookOperations()
+			w.life()
+			w.requireSound()
+			t.Logf("%d crash points covered", w.crashes)
+			require.Greater(t, w.crashes, 40)
+		})
 	}
-	w.hookOperations()
-	w.life()
-	w.requireSound()
-	t.Logf("%d crash points covered", w.crashes)
-	require.Greater(t, w.crashes, 40)
 }
 
 // hookPoints crashes at each named fail point.
@@ -100,12 +109,17 @@ func (w *world) hookPoints(t *testing.T) {
 // TestCrashAtEveryFailPoint does the same at the named points.
 func TestCrashAtEveryFailPoint(t *testing.T) {
 	invariant.Require(t)
-	w := newWorld(t, 2, 0, 50, 100)
-	w.sparse = 4
-	w.hookPoints(t)
-	w.life()
-	w.requireSound()
-	t.Logf("%d crash points covered at named fail points", w.crashes)
+	for name, within := range allocations {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, 2, 0, 50, 100)
+			w.o.AllocateWithin = within
+			w.sparse = 4
+			w.hookPoints(t)
+			w.life()
+			w.requireSound()
+			t.Logf("%d crash points covered at named fail points", w.crashes)
+		})
+	}
 }
 
 // TestWorkloadPassesEveryFailPoint keeps the test above honest.

@@ -32,19 +32,17 @@ func (s *Store) prepareAhead(write wal.LSN) {
 	p := &s.prep
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	have := p.ready != nil && (!p.sparse || !s.calm())
+	// Near the segment's end nobody waits for zeroes: the file is taken as it is.
+	late := uint32(s.size)-s.size.Offset(write) < 2*eighth
+	have := p.ready != nil && (late || !p.sparse || !s.calm())
 	if have || p.done != nil || write < p.after {
 		return
 	}
-	old, done := p.ready, make(chan struct{})
-	sparse := old == nil && s.hurries()
+	old, fast, done := p.ready, s.hurries(), make(chan struct{})
 	p.ready, p.done = nil, done
 	begun := s.goBackground(func() {
-		start := time.Now()
-		f, err := s.prepare(old, sparse)
-		if err == nil {
-			s.d.m.prepare.Observe(time.Since(start).Seconds())
-		} else if !errors.Is(err, ErrClosed) {
+		f, sparse, err := s.prepare(old, fast)
+		if err != nil && !errors.Is(err, ErrClosed) {
 			s.log.Warn("segment was not prepared ahead", "err", err)
 		}
 		p.mu.Lock()
@@ -60,16 +58,25 @@ func (s *Store) prepareAhead(write wal.LSN) {
 	}
 }
 
-// prepare makes a file, or writes the zeroes of the one that there is.
-func (s *Store) prepare(old vfs.File, sparse bool) (vfs.File, error) {
-	if old != nil {
-		return s.d.finishFile(old, preparedName, s.size, s.isClosed, s.d.zeroes)
-	}
-	fill := s.d.zeroes
-	if sparse {
+// prepare makes a file, or writes the zeroes of the sparse one that there is, which
+// stays what it was where there is no room for them.
+func (s *Store) prepare(old vfs.File, fast bool) (f vfs.File, sparse bool, err error) {
+	start, fill := time.Now(), s.d.zeroes
+	switch {
+	case old != nil:
+		if _, err := s.d.zeroes(old, int64(s.size), s.isClosed); IsDiskFull(err) {
+			return old, true, fmt.Errorf("prepare segment: %w", err)
+		} else if err != nil {
+			return s.d.giveUp(old, preparedName, err)
+		}
+		return s.d.finish(old, preparedName, false)
+	case fast:
 		fill = s.d.allocate
 	}
-	return s.d.newFile(preparedName, s.size, s.isClosed, fill)
+	if f, sparse, err = s.d.newFile(preparedName, s.size, s.isClosed, fill); err == nil {
+		s.d.m.prepare.Observe(time.Since(start).Seconds())
+	}
+	return f, sparse, err
 }
 
 // take returns the prepared file, which has preparedName, making it now if
@@ -119,48 +126,52 @@ func (p *preparer) discard(d *disk) error {
 
 // newSegmentFile makes a zeroed and synced file of a segment's size.
 func (d *disk) newSegmentFile(name string, size wal.SegmentSize, stop func() bool) (vfs.File, error) {
-	return d.newFile(name, size, stop, d.zeroes)
+	f, _, err := d.newFile(name, size, stop, d.zeroes)
+	return f, err
 }
 
-// fillFunc makes size zeroes of an empty file. stop, if not nil, ends it early.
-type fillFunc func(f vfs.File, size int64, stop func() bool) error
+// fillFunc makes size zeroes of an empty file; sparse says that they were allocated and
+// not written. stop, if not nil, ends it early.
+type fillFunc func(f vfs.File, size int64, stop func() bool) (sparse bool, err error)
 
 // newFile makes a file of a segment's size that reads as zeroes, and syncs it.
-func (d *disk) newFile(name string, size wal.SegmentSize, stop func() bool, fill fillFunc) (vfs.File, error) {
-	f, err := d.create(name)
-	if err != nil {
-		return nil, err
+func (d *disk) newFile(name string, size wal.SegmentSize, stop func() bool, fill fillFunc) (f vfs.File, sparse bool, err error) {
+	if f, err = d.create(name); err != nil {
+		return nil, false, err
 	}
-	return d.finishFile(f, name, size, stop, fill)
+	if sparse, err = fill(f, int64(size), stop); err != nil {
+		return d.giveUp(f, name, err)
+	}
+	return d.finish(f, name, sparse)
 }
 
-// finishFile fills a file that nobody knows of yet, and syncs it. After an error it is
-// gone.
-func (d *disk) finishFile(f vfs.File, name string, size wal.SegmentSize, stop func() bool, fill fillFunc) (vfs.File, error) {
-	err := fill(f, int64(size), stop)
-	if err == nil {
-		err = d.syncAll(f, pointSegmentSync)
+// finish syncs a file that nobody knows of yet.
+func (d *disk) finish(f vfs.File, name string, sparse bool) (vfs.File, bool, error) {
+	if err := d.syncAll(f, pointSegmentSync); err != nil {
+		return d.giveUp(f, name, err)
 	}
-	if err != nil {
-		_ = f.Close()
-		_ = d.fs.Remove(d.path(name)) // Gives the space back; it holds nothing.
-		return nil, fmt.Errorf("prepare segment: %w", err)
-	}
-	return f, nil
+	return f, sparse, nil
+}
+
+// giveUp removes such a file, which holds nothing: that gives its space back.
+func (d *disk) giveUp(f vfs.File, name string, why error) (vfs.File, bool, error) {
+	_ = f.Close()
+	_ = d.fs.Remove(d.path(name))
+	return nil, false, fmt.Errorf("prepare segment: %w", why)
 }
 
 // zeroes writes them.
-func (d *disk) zeroes(f vfs.File, size int64, stop func() bool) error {
+func (d *disk) zeroes(f vfs.File, size int64, stop func() bool) (sparse bool, err error) {
 	// Allocating first keeps the file in few pieces; not all file systems can.
 	_ = f.Preallocate(0, size)
-	return d.zero(f, 0, size, stop)
+	return false, d.zero(f, 0, size, stop)
 }
 
 // allocate writes the last ones, which give the file its size; the others are not
-// on the disk but in what the file system knows of it.
-func (d *disk) allocate(f vfs.File, size int64, stop func() bool) error {
+// on the disk but in what the file system knows of it. Not all file systems can.
+func (d *disk) allocate(f vfs.File, size int64, stop func() bool) (sparse bool, err error) {
 	if err := f.Preallocate(0, size); err != nil {
-		return d.zero(f, 0, size, stop)
+		return false, d.zero(f, 0, size, stop)
 	}
-	return d.zero(f, size-wal.BlockSize, size, stop)
+	return true, d.zero(f, size-wal.BlockSize, size, stop)
 }

@@ -56,7 +56,7 @@ func (s *Store) rewriteDirty(pos Positions, dirty []*openSegment) error {
 			return s.failed("rewrite unsynced WAL", err, false)
 		}
 		s.files.release(f.h)
-		f.h = h
+		f.h, f.sparse = h, false // It was written in full.
 	}
 	if err := s.d.syncFolder(); err != nil {
 		return s.failed("rewrite unsynced WAL", err, true)
