@@ -48,6 +48,12 @@ func (c *consumer) Unpin() {
 
 func (c *consumer) Close() { c.close() }
 
+func (c *consumer) Ask() {
+	if c.owner() {
+		c.words.asked.Add(1)
+	}
+}
+
 func (c *consumer) Next(ctx context.Context, from, limit wal.LSN) (Frame, error) {
 	for {
 		f, ok, err := c.Try(from, limit)

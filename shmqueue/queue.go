@@ -108,8 +108,11 @@ type Consumer interface {
 	// Try is Next without waiting. When there is nothing at from, ok is false and
 	// the consumer is armed: Wake will be signalled when there is.
 	Try(from, limit wal.LSN) (f Frame, ok bool, err error)
+	// Ask arms the consumer as Try does, for who leaves what there is for later. Only
+	// what is published after it counts.
+	Ask()
 	// Wake has a token when the producer published, or closed, after Try found
-	// nothing. Tokens may be spurious.
+	// nothing, or Ask. Tokens may be spurious.
 	Wake() <-chan struct{}
 	// Unpin gives back the frame handed out last.
 	Unpin()

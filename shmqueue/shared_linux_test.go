@@ -325,6 +325,26 @@ func TestRingByTakesTheBellsPlace(t *testing.T) {
 	write()
 }
 
+// Who leaves what there is for later hears of the next write all the same.
+func TestAskArmsForTheNextPublish(t *testing.T) {
+	q := newShared(t, Options{Size: MinSize, Start: BlockSize})
+	c, err := q.Register()
+	require.NoError(t, err)
+	t.Cleanup(c.Close)
+	rung := 0
+	q.RingBy(c.ID(), func() bool { rung++; return true })
+	_, ok, err := c.Try(q.Head(), 0)
+	require.NoError(t, err)
+	require.False(t, ok)
+	write := func() { require.NoError(t, q.Write(t.Context(), []byte("x"))) }
+	write()
+	c.Ask()
+	write()
+	require.Equal(t, 2, rung)
+	write()
+	require.Equal(t, 2, rung, "nobody asked")
+}
+
 // What takes the wake-up's place may leave it to be made after all.
 func TestRingByMayLeaveTheWaking(t *testing.T) {
 	q, err := NewLocal(Options{Size: MinSize, Start: BlockSize})

@@ -18,7 +18,8 @@
 //   - run.go, session.go: sessions, one after the other, and one of them;
 //   - tap.go, report.go: WAL from PostgreSQL into the queue, positions back;
 //   - look.go, prove.go: before a vote is asked for;
-//   - push.go and its siblings, link.go: a worker a safekeeper;
+//   - push.go and its siblings, link.go: a worker a safekeeper; spares.go: who may
+//     get WAL later;
 //   - supervisor.go, child.go, spawn.go, restarts.go, roster.go, samples.go: the
 //     supervisor, what it says of its children and for them;
 //   - process.go, control.go: a child, and what it and the supervisor say;

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
 	"github.com/walhaven/walhaven/internal/seqpacket"
@@ -25,7 +26,7 @@ func newTestTerm() *term {
 		ID: wal.TTID{Tenant: wal.TenantID{1}, Timeline: wal.TimelineID{2}}, SystemID: 7, PGVersion: 150000,
 		SegmentSize: wal.DefaultSegmentSize, TLIHistory: wal.TimelineHistory{Last: 1}, Instance: pushwal.Instance{1}, Peers: 1,
 	}})
-	return newTerm(d, &peers{conninfos: []string{"host=127.0.0.1 port=1"}}, slog.New(slog.DiscardHandler))
+	return newTerm(d, &peers{conninfos: []string{"host=127.0.0.1 port=1"}}, newMetrics(prometheus.NewRegistry()), slog.New(slog.DiscardHandler))
 }
 
 var testGreeting = wireCodec.AppendAcceptorGreeting(nil, &pushwal.AcceptorGreeting{

@@ -23,12 +23,14 @@ func (t *told) answered(flush, commit wal.LSN) {
 	}
 }
 
-// allTold says whether each peer that has all committed WAL was told so.
+// allTold says whether each peer that has all committed WAL, or would but for us,
+// was told so.
 func (t *term) allTold() bool {
 	commit := uint64(t.d.CommitLSN())
 	for i := range t.told {
 		peer := &t.told[i]
-		if t.attendance.streams(i) && peer.flush.Load() >= commit && peer.commit.Load() < commit {
+		has := peer.flush.Load() >= commit || t.spares.wasOwed(i)
+		if t.attendance.streams(i) && has && peer.commit.Load() < commit {
 			return false
 		}
 	}
@@ -61,6 +63,7 @@ const farewellFor = time.Second
 // server has written that it was shut down in order.
 func (s *session) farewell(ctx context.Context) {
 	s.term.parting.begun.Store(true)
+	s.term.spares.end()
 	s.term.d.Announce()
 	deadline := time.NewTimer(farewellFor)
 	defer deadline.Stop()

@@ -44,6 +44,7 @@ type positions struct {
 // waits are what ends a wait for the proposer besides it.
 type waits struct {
 	published, revoked <-chan struct{} // of the queue; nil before there is a consumer
+	hurry              <-chan struct{} // by spares; nil but in the tap
 	tick               <-chan time.Time
 }
 
@@ -133,6 +134,7 @@ func (l *localLink) wait(ctx context.Context, w waits) error {
 	case <-l.woken:
 	case <-w.published:
 	case <-w.revoked:
+	case <-w.hurry:
 	case <-w.tick:
 	case <-ctx.Done():
 		return context.Cause(ctx)

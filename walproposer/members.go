@@ -177,6 +177,7 @@ func (r *roll) count() {
 	c := r.s.term.d.Configuration()
 	r.s.metrics.membership(c)
 	r.s.term.members.Store(int64(len(c.Members)))
+	r.s.term.spares.follow(c)
 }
 
 // call starts workers for new members that have none.

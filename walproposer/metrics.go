@@ -26,6 +26,8 @@ type metrics struct {
 	sessions   prometheus.Counter
 	reconnects prometheus.Counter
 	feeds      prometheus.Counter
+	hedges     prometheus.Counter
+	spares     prometheus.Gauge
 	slotRoom   prometheus.Gauge
 	generation prometheus.Gauge
 	members    prometheus.Gauge
@@ -91,6 +93,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		sessions:         counter("sessions_total", "Connections to PostgreSQL that were begun."),
 		reconnects:       counter("safekeeper_disconnects_total", "Connections to safekeepers that ended or failed."),
 		feeds:            counter("laggard_feeds_total", "Times that a safekeeper had fallen behind the queue and was fed from another."),
+		hedges:           counter("hedges_total", "Times that the safekeepers a quorum needs kept commits waiting, so that those it can do without were sent WAL at once, too; on one machine only."),
+		spares:           gauge("spare_safekeepers", "Safekeepers that a quorum can do without and that get WAL a moment later for now; on one machine only."),
 		queueChecks:      counter("queue_checks_total", "Times that all of the queue was checked, because a connection ended in a way that damaged memory would explain."),
 		queueDamaged:     counter("queue_damaged_total", "Times that such a check found damage. Each ended the term; the next one has new memory."),
 		unprotected:      gauge("commits_unprotected", "Whether commits do not wait for the quorum (1), as of the last look at PostgreSQL."),

@@ -48,6 +48,7 @@ type pushing struct {
 	logins  logins // nil: the peers' connection strings say it all
 	metrics *metrics
 	logger  *slog.Logger
+	spares  *spares // of the tap
 }
 
 // run connects again and again until ctx is done.
@@ -125,6 +126,10 @@ type pushConn struct {
 	stream *protocol.CopyStream
 	link   link
 	given  bool // by a worker to the tap, which feeds nobody
+	// here says that the safekeeper runs on this machine and the tap sends to it;
+	// hurry has a token when WAL that was kept back for it has to go.
+	here  bool
+	hurry chan struct{}
 
 	// codec is that of what the safekeeper sends; of the receiving goroutine.
 	codec pushwal.Codec
@@ -238,7 +243,7 @@ func (c *pushConn) send(ctx context.Context) error {
 				return err
 			}
 			defer c.consumer.Close()
-			w.published, w.revoked = c.consumer.Wake(), c.consumer.Revoked()
+			w.published, w.revoked, w.hurry = c.consumer.Wake(), c.consumer.Revoked(), c.hurry
 			stop := c.abortOnRevoke(ctx, w.revoked)
 			defer stop()
 		}

@@ -1,6 +1,8 @@
 package walproposer
 
 import (
+	"time"
+
 	"github.com/walhaven/walhaven/internal/invariant"
 	"github.com/walhaven/walhaven/shmqueue"
 )
@@ -24,6 +26,10 @@ func (c *pushConn) direct() bool {
 		return false
 	}
 	defer c.turn.Unlock()
+	if c.mayWait() {
+		c.consumer.Ask()
+		return true
+	}
 	for !c.unwritten {
 		f, ok, err := c.consumer.Try(c.at, c.start.bound(c.at))
 		if err != nil {
@@ -39,6 +45,13 @@ func (c *pushConn) direct() bool {
 		}
 	}
 	return false
+}
+
+// mayWait says whether all that there is to send may be sent later. The commit
+// position has the sending goroutine wake then, or a second's heartbeat.
+func (c *pushConn) mayWait() bool {
+	return c.here && c.caughtUp && !c.unwritten && c.consumer.Head()-c.at <= directFrame &&
+		c.t.spares.mayWait(c.peer, time.Since(c.last))
 }
 
 // trySend is sendFrame that waits for nothing. A frame may be sent in part: then

@@ -126,8 +126,20 @@ func (d *driver) goOn(ctx context.Context, socket net.Conn, pending []byte, l *l
 	stream.OwnThread()
 	// It streams, so that heartbeats are answered from the first one on.
 	stream.SetReadIdle(silentFor)
-	c := &pushConn{t: d.own, peer: d.peer, stream: stream, link: l, codec: l.codec, given: true}
+	c := &pushConn{
+		t: d.own, peer: d.peer, stream: stream, link: l, codec: l.codec, given: true,
+		here: onThisMachine(socket), hurry: make(chan struct{}, 1),
+	}
+	defer d.own.spares.leaves(d.peer, c.hurry)
 	return c.run(ctx, g)
+}
+
+// onThisMachine says whether the other end is on this machine: both ends have one
+// address then, or one of its own network each.
+func onThisMachine(c net.Conn) bool {
+	ours, ok := c.LocalAddr().(*net.TCPAddr)
+	theirs, ok2 := c.RemoteAddr().(*net.TCPAddr)
+	return ok && ok2 && (ours.IP.Equal(theirs.IP) || theirs.IP.IsLoopback())
 }
 
 // closed takes the end of a connection from the worker. One that is ours ends by

@@ -69,6 +69,9 @@ func (c *pushConn) pump(ctx context.Context, announce bool) error {
 		if !c.caughtUp {
 			c.caughtUp = true
 			c.t.stuck(c.peer, "")
+			if c.here {
+				c.t.spares.comes(c.peer, c.hurry)
+			}
 		}
 		if !ok {
 			break

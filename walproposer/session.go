@@ -162,7 +162,7 @@ func (s *session) stream(ctx context.Context, v view) error {
 		Metrics: s.metrics.proposing,
 		// A commit with remote_apply waits for a pageserver that waits for this.
 		AnnounceAtOnce: reporter.follow,
-	}), s.peers, s.logger)
+	}), s.peers, s.metrics, s.logger)
 	s.term.unfillable, s.term.ingested = s.unfillable, reporter.ingested
 	s.proof = newProver(lower)
 	s.tap = newTap(s, start, reporter)
@@ -189,6 +189,7 @@ func (s *session) stream(ctx context.Context, v view) error {
 	g.Go(func() error { return s.tap.keepReporting(gctx) })
 	g.Go(func() error { return s.prove(gctx, v, requests) })
 	g.Go(func() error { return s.term.d.Run(gctx) })
+	g.Go(func() error { return s.term.spares.watch(gctx) })
 	g.Go(func() error { return s.watchServer(gctx) })
 	g.Go(func() error { return s.watchQueue(gctx) })
 	g.Go(func() error { return s.copyLedger(gctx) })

@@ -31,18 +31,21 @@ type term struct {
 	// suspicion has a token when the memory of the queue may be damaged.
 	suspicion chan struct{}
 	tokens    *tokens
+	spares    *spares
 }
 
-func newTerm(d *replication.Proposing, p *peers, l *slog.Logger) *term {
-	return &term{
+func newTerm(d *replication.Proposing, p *peers, m *metrics, l *slog.Logger) *term {
+	t := &term{
 		d: d, peers: p, logger: l, attendance: newAttendance(), told: make([]told, maxPeers), parting: parting{news: make(chan struct{}, 1)},
 		suspicion: make(chan struct{}, 1), tokens: newTokens(p),
 	}
+	t.spares = newSpares(d, func(peer int) wal.LSN { return wal.LSN(t.told[peer].flush.Load()) }, m)
+	return t
 }
 
 // pushing is what push workers of this process work with.
 func (t *term) pushing(q registrar, m *metrics) *pushing {
-	return &pushing{director: t, queue: q, peers: t.peers, metrics: m, logger: t.logger}
+	return &pushing{director: t, queue: q, peers: t.peers, metrics: m, logger: t.logger, spares: t.spares}
 }
 
 func (t *term) positions() positions {

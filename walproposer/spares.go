@@ -1,0 +1,256 @@
+package walproposer
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/walhaven/walhaven/protocol/pushwal"
+	"github.com/walhaven/walhaven/replication"
+	"github.com/walhaven/walhaven/wal"
+)
+
+// A quorum needs most of the members, not all of them. Where all run on PostgreSQL's
+// own machine, those that a quorum can do without take processors and disk from the
+// commit that they are not needed for. Such a spare one gets the WAL of some commits
+// at once, spareWait behind the first of them, or with the commit position when no
+// WAL follows. Should the others leave WAL uncommitted for hedgeAfter, everybody is
+// sent all at once until that is over, and who was late is the spare one from then on.
+// With safekeepers on machines of their own all are sent everything at once: there
+// the second fastest of three answers earlier than the slower one of two.
+const (
+	spareWait  = 8 * time.Millisecond
+	hedgeAfter = 10 * time.Millisecond
+	// hedgeLook is how often it is looked, at the most, whether the trouble is over.
+	hedgeLook = 160 * time.Millisecond
+)
+
+// lineup is who is needed and who is spare. It holds no clock and does no I/O.
+type lineup struct {
+	// members are those in force, none while they change.
+	members []pushwal.NodeID
+	// here is who keeps up and runs on this machine: first who is needed.
+	here []comer
+}
+
+// comer is a peer, and the node behind it.
+type comer struct {
+	peer int
+	node pushwal.NodeID
+}
+
+// order is the members that are here, and how many of them are needed: all unless
+// each member is.
+func (l *lineup) order() (members []comer, needed int) {
+	for _, c := range l.here {
+		if slices.Contains(l.members, c.node) {
+			members = append(members, c)
+		}
+	}
+	if len(l.members) == 0 || len(members) != len(l.members) {
+		return members, len(members)
+	}
+	return members, len(l.members)/2 + 1
+}
+
+// spare are the peers that can be done without.
+func (l *lineup) spare() (peers []int) {
+	members, needed := l.order()
+	for _, c := range members[needed:] {
+		peers = append(peers, c.peer)
+	}
+	return peers
+}
+
+func (l *lineup) comes(c comer) {
+	l.leaves(c.peer)
+	l.here = append(l.here, c)
+}
+
+func (l *lineup) leaves(peer int) {
+	l.here = slices.DeleteFunc(l.here, func(c comer) bool { return c.peer == peer })
+}
+
+// late puts behind the spare ones who is needed and has less on disk than another
+// that is.
+func (l *lineup) late(flushed func(peer int) wal.LSN) {
+	members, needed := l.order()
+	if needed == len(members) {
+		return
+	}
+	var most wal.LSN
+	for _, c := range members[:needed] {
+		most = max(most, flushed(c.peer))
+	}
+	for _, c := range members[:needed] {
+		if flushed(c.peer) < most {
+			l.comes(c)
+		}
+	}
+}
+
+// spares keeps WAL back from spare members, and watches over the others.
+type spares struct {
+	// oldest is how long WAL has waited for a quorum; flushed what a peer has.
+	oldest  func() time.Duration
+	flushed func(peer int) wal.LSN
+	// node is who is behind a peer that streams.
+	node    func(peer int) pushwal.NodeID
+	metrics *metrics
+
+	wait [maxPeers]atomic.Bool // by peer: it may wait
+	// kept says that WAL was kept back since the watch looked last, watched that it
+	// will look again; kick has a token for it when it has to begin.
+	kept, watched atomic.Bool
+	kick          chan struct{}
+
+	mu      sync.Mutex
+	lineup  lineup
+	hurry   [maxPeers]chan<- struct{} // of those here
+	hedging bool
+	ended   bool
+	owed    [maxPeers]bool // by peer: it waited when that ended
+}
+
+func newSpares(d *replication.Proposing, flushed func(peer int) wal.LSN, m *metrics) *spares {
+	return &spares{oldest: d.OldestUncommitted, node: d.NodeOf, flushed: flushed, metrics: m, kick: make(chan struct{}, 1)}
+}
+
+// mayWait says whether a peer may get later what it would be sent now. It was sent
+// something so long ago.
+func (s *spares) mayWait(peer int, ago time.Duration) bool {
+	if ago >= spareWait || !s.wait[peer].Load() {
+		return false
+	}
+	if !s.kept.Load() {
+		s.kept.Store(true)
+	}
+	if !s.watched.Load() && s.watched.CompareAndSwap(false, true) {
+		ringOnce(s.kick)
+	}
+	return true
+}
+
+// comes takes a peer that keeps up and runs here. What was kept back has to be sent
+// when hurry is rung.
+func (s *spares) comes(peer int, hurry chan<- struct{}) {
+	node := s.node(peer)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hurry[peer] = hurry
+	s.lineup.comes(comer{peer, node})
+	s.assign()
+}
+
+// leaves takes that a peer's connection is gone, if it is that one.
+func (s *spares) leaves(peer int, hurry chan<- struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.hurry[peer] == hurry {
+		s.hurry[peer] = nil
+		s.lineup.leaves(peer)
+		s.assign()
+	}
+}
+
+// follow takes the membership in force.
+func (s *spares) follow(c pushwal.Configuration) {
+	var members []pushwal.NodeID
+	if !c.Joint() {
+		for _, m := range c.Members {
+			members = append(members, m.ID)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lineup.members = members
+	s.assign()
+}
+
+// end has nobody wait any more.
+func (s *spares) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return
+	}
+	s.ended = true
+	for p := range s.owed {
+		s.owed[p] = s.wait[p].Load()
+	}
+	s.assign()
+}
+
+// wasOwed says whether a peer waited, and might have less than it could have, when
+// that ended.
+func (s *spares) wasOwed(peer int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.owed[peer]
+}
+
+// assign tells who may wait. Who may no more is sent what was kept back. Under mu.
+func (s *spares) assign() {
+	var spare []int
+	if !s.hedging && !s.ended {
+		spare = s.lineup.spare()
+	}
+	s.metrics.spares.Set(float64(len(spare)))
+	for p := range s.wait {
+		may := slices.Contains(spare, p)
+		if was := s.wait[p].Swap(may); was && !may && s.hurry[p] != nil {
+			ringOnce(s.hurry[p])
+		}
+	}
+}
+
+// watch looks after the needed ones while WAL is kept back from others.
+func (s *spares) watch(ctx context.Context) error {
+	next := time.NewTimer(time.Hour)
+	defer next.Stop()
+	pause := hedgeAfter
+	for {
+		select {
+		case <-s.kick:
+			next.Reset(hedgeAfter)
+		case <-next.C:
+			if pause = s.look(pause); pause > 0 {
+				next.Reset(pause)
+			}
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// look returns when to look again, as it did last; 0: once WAL is kept back.
+func (s *spares) look(last time.Duration) time.Duration {
+	kept := s.kept.Swap(false)
+	waits := s.oldest()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case waits >= hedgeAfter:
+		if s.hedging {
+			return min(2*last, hedgeLook)
+		}
+		s.hedging = true
+		s.metrics.hedges.Inc()
+		s.assign()
+		s.lineup.late(s.flushed)
+		return hedgeAfter
+	case s.hedging:
+		s.hedging = false
+		s.assign()
+		return hedgeAfter
+	case kept || waits > 0:
+		return hedgeAfter
+	}
+	s.watched.Store(false)
+	if s.kept.Load() && s.watched.CompareAndSwap(false, true) {
+		return hedgeAfter // It was kept back in between, by who took the watch to go on.
+	}
+	return 0
+}
