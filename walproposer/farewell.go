@@ -2,6 +2,7 @@ package walproposer
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -10,9 +11,31 @@ import (
 
 // told is what one peer has said about commit positions: it answers the frame
 // that carries one like any other. An answer that comes behind one by which the
-// peer had all of it is to a later frame, which said that it is committed.
+// peer had all of it is to a later frame, which said that it is committed. So is one
+// to WAL that went together with the position.
 type told struct {
 	flush, commit atomic.Uint64
+
+	mu sync.Mutex
+	// end is where the last frame ended that brought WAL which the peer had not, if
+	// the tap sent it, and with the commit position that it carried.
+	end, with wal.LSN
+}
+
+// gave takes a frame with WAL up to end that is about to be sent.
+func (t *told) gave(end, commit wal.LSN) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.end, t.with = end, commit; uint64(end) <= t.flush.Load() {
+		t.end = 0 // An answer on its way does not tell that this one has come.
+	}
+}
+
+// lacksNothing says whether the peer has all that gave heard of.
+func (t *told) lacksNothing() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.flush.Load() >= uint64(t.end)
 }
 
 // answered takes the position of an answer and the commit position of that
@@ -20,6 +43,11 @@ type told struct {
 func (t *told) answered(flush, commit wal.LSN) {
 	if t.flush.Swap(uint64(flush)) >= uint64(commit) {
 		t.commit.Store(uint64(commit))
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.end != 0 && flush >= t.end {
+		t.commit.Store(max(t.commit.Load(), uint64(t.with)))
 	}
 }
 

@@ -130,6 +130,8 @@ type pushConn struct {
 	// hurry has a token when WAL that was kept back for it has to go.
 	here  bool
 	hurry chan struct{}
+	// told hears of WAL that was sent; nil but in the tap.
+	told *told
 
 	// codec is that of what the safekeeper sends; of the receiving goroutine.
 	codec pushwal.Codec
@@ -155,6 +157,7 @@ type pushConn struct {
 	last      time.Time
 	parts     [3][]byte
 	unwritten bool // a part of what was sent waits for Flush
+	kept      bool // what is sent next was kept back
 
 	// Of the receiving goroutine.
 	response   pushwal.AppendResponse

@@ -27,6 +27,7 @@ func (c *pushConn) direct() bool {
 	}
 	defer c.turn.Unlock()
 	if c.mayWait() {
+		c.kept = true
 		c.consumer.Ask()
 		return true
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"net"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
@@ -111,4 +112,57 @@ func TestWALIsSentByWhoeverPutsItIntoTheQueue(t *testing.T) {
 	c.turn.Lock() // For good: the connection has ended.
 	write(150)
 	require.True(t, woken())
+}
+
+// WAL for a spare safekeeper is kept back for a moment, and goes with a later write,
+// or when the safekeeper is needed.
+func TestWALForASpareSafekeeperIsKeptBack(t *testing.T) {
+	const start = wal.LSN(1 << 20)
+	q, err := shmqueue.NewLocal(shmqueue.Options{Size: 64 << 20, Start: start})
+	require.NoError(t, err)
+	defer q.Close()
+	c, peer := streaming(t, q, start)
+	s := c.t.spares
+	s.node = nodeOf
+	s.follow(members(3))
+	for other := 1; other < 3; other++ {
+		s.comes(other, make(chan struct{}, 1))
+	}
+	c.here, c.hurry = true, make(chan struct{}, 1)
+	s.comes(0, c.hurry)
+	justNow := time.Now().Add(time.Hour) // however slow the machine is
+	write := func(n int) { require.NoError(t, q.Write(t.Context(), make([]byte, n))) }
+	kept := func(want bool) {
+		t.Helper()
+		require.Equal(t, want, c.at < q.Head())
+	}
+
+	c.last = justNow
+	write(150)
+	write(150)
+	kept(true)
+	c.last = time.Now().Add(-spareWait)
+	write(150)
+	kept(false)
+	takesWAL(t, peer, start, q.Head())
+
+	c.last = justNow
+	write(150)
+	kept(true)
+	s.leaves(1, s.hurry[1])
+	require.Len(t, c.hurry, 1, "it is needed now")
+	require.NoError(t, c.pump(t.Context(), false)) // the sending goroutine's
+	kept(false)
+	s.comes(1, make(chan struct{}, 1))
+	s.leaves(0, c.hurry)
+	s.comes(0, c.hurry)
+
+	c.last = justNow
+	for range 4 * directFrame / 8000 {
+		if write(8000); c.at == q.Head() || len(c.consumer.Wake()) > 0 {
+			break
+		}
+	}
+	require.LessOrEqual(t, uint64(q.Head()-c.at), uint64(directFrame+8000), "much is not kept back")
+	require.Len(t, c.consumer.Wake(), 1, "and is left to the sending goroutine")
 }

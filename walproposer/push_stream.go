@@ -118,6 +118,9 @@ func (c *pushConn) frame(f shmqueue.Frame) (began time.Time) {
 	began = time.Now()
 	if f.Range.Len() > 0 {
 		c.sent.Add(m.End, began)
+		if c.told != nil {
+			c.told.gave(m.End, m.CommitLSN)
+		}
 	}
 	return began
 }
@@ -130,9 +133,10 @@ func (c *pushConn) handedOver(began time.Time, f shmqueue.Frame) {
 	if f.Range.Len() == 0 {
 		return
 	}
-	if f.Published != 0 { // by the queue
+	if f.Published != 0 && !c.kept { // by the queue, to be sent at once
 		c.t.metrics.queueWait.Observe(time.Duration(shmqueue.At(began) - f.Published).Seconds())
 	}
+	c.kept = false
 	c.t.metrics.send.Observe(time.Since(began).Seconds())
 	c.t.metrics.pushed.Add(float64(f.Range.Len()))
 }

@@ -164,6 +164,9 @@ func (s *session) stream(ctx context.Context, v view) error {
 		AnnounceAtOnce: reporter.follow,
 	}), s.peers, s.metrics, s.logger)
 	s.term.unfillable, s.term.ingested = s.unfillable, reporter.ingested
+	if reporter.follow {
+		s.term.spares.end() // A pageserver that commits wait for may follow any safekeeper.
+	}
 	s.proof = newProver(lower)
 	s.tap = newTap(s, start, reporter)
 	s.state.enter(s.term, s.queue)

@@ -15,9 +15,10 @@ import (
 // A quorum needs most of the members, not all of them. Where all run on PostgreSQL's
 // own machine, those that a quorum can do without take processors and disk from the
 // commit that they are not needed for. Such a spare one gets the WAL of some commits
-// at once, spareWait behind the first of them, or with the commit position when no
-// WAL follows. Should the others leave WAL uncommitted for hedgeAfter, everybody is
-// sent all at once until that is over, and who was late is the spare one from then on.
+// at once: with the first write that is spareWait behind what it got last, or with the
+// commit position when no WAL follows. Should the others leave WAL uncommitted for
+// hedgeAfter, which is looked at as often, everybody is sent all at once until that is
+// over, and who was late is the spare one from then on.
 // With safekeepers on machines of their own all are sent everything at once: there
 // the second fastest of three answers earlier than the slower one of two.
 const (
@@ -74,7 +75,8 @@ func (l *lineup) leaves(peer int) {
 }
 
 // late puts behind the spare ones who is needed and has less on disk than another
-// that is.
+// that is. If nobody has, it is not known whom the quorum lacks (a member that lost its
+// disk answers and does not count): then one after the other.
 func (l *lineup) late(flushed func(peer int) wal.LSN) {
 	members, needed := l.order()
 	if needed == len(members) {
@@ -84,18 +86,23 @@ func (l *lineup) late(flushed func(peer int) wal.LSN) {
 	for _, c := range members[:needed] {
 		most = max(most, flushed(c.peer))
 	}
+	moved := false
 	for _, c := range members[:needed] {
 		if flushed(c.peer) < most {
 			l.comes(c)
+			moved = true
 		}
+	}
+	if !moved {
+		l.comes(members[0])
 	}
 }
 
 // spares keeps WAL back from spare members, and watches over the others.
 type spares struct {
-	// oldest is how long WAL has waited for a quorum; flushed what a peer has.
-	oldest  func() time.Duration
-	flushed func(peer int) wal.LSN
+	// oldest is how long WAL has waited for a quorum; told what each peer has.
+	oldest func() time.Duration
+	told   []told
 	// node is who is behind a peer that streams.
 	node    func(peer int) pushwal.NodeID
 	metrics *metrics
@@ -106,16 +113,17 @@ type spares struct {
 	kept, watched atomic.Bool
 	kick          chan struct{}
 
-	mu      sync.Mutex
-	lineup  lineup
-	hurry   [maxPeers]chan<- struct{} // of those here
-	hedging bool
-	ended   bool
-	owed    [maxPeers]bool // by peer: it waited when that ended
+	mu         sync.Mutex
+	generation pushwal.Generation
+	lineup     lineup
+	hurry      [maxPeers]chan<- struct{} // of those here
+	hedging    bool
+	ended      bool
+	owed       [maxPeers]bool // by peer: it waited when that ended, and for nothing else
 }
 
-func newSpares(d *replication.Proposing, flushed func(peer int) wal.LSN, m *metrics) *spares {
-	return &spares{oldest: d.OldestUncommitted, node: d.NodeOf, flushed: flushed, metrics: m, kick: make(chan struct{}, 1)}
+func newSpares(d *replication.Proposing, t []told, m *metrics) *spares {
+	return &spares{oldest: d.OldestUncommitted, node: d.NodeOf, told: t, metrics: m, kick: make(chan struct{}, 1)}
 }
 
 // mayWait says whether a peer may get later what it would be sent now. It was sent
@@ -165,7 +173,10 @@ func (s *spares) follow(c pushwal.Configuration) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.lineup.members = members
+	if c.Generation < s.generation {
+		return // Somebody was quicker with news.
+	}
+	s.generation, s.lineup.members = c.Generation, members
 	s.assign()
 }
 
@@ -178,13 +189,13 @@ func (s *spares) end() {
 	}
 	s.ended = true
 	for p := range s.owed {
-		s.owed[p] = s.wait[p].Load()
+		s.owed[p] = s.wait[p].Load() && s.told[p].lacksNothing()
 	}
 	s.assign()
 }
 
-// wasOwed says whether a peer waited, and might have less than it could have, when
-// that ended.
+// wasOwed says whether a peer lacked nothing when that ended but what was kept back
+// for it.
 func (s *spares) wasOwed(peer int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -236,10 +247,12 @@ func (s *spares) look(last time.Duration) time.Duration {
 		if s.hedging {
 			return min(2*last, hedgeLook)
 		}
+		if len(s.lineup.spare()) > 0 {
+			s.metrics.hedges.Inc()
+		}
 		s.hedging = true
-		s.metrics.hedges.Inc()
 		s.assign()
-		s.lineup.late(s.flushed)
+		s.lineup.late(func(peer int) wal.LSN { return wal.LSN(s.told[peer].flush.Load()) })
 		return hedgeAfter
 	case s.hedging:
 		s.hedging = false

@@ -58,7 +58,7 @@ func TestLateMembersBecomeSpare(t *testing.T) {
 	}{
 		{"one of two is behind", []wal.LSN{100, 90, 10}, []int{0, 2, 1}},
 		{"the other one", []wal.LSN{90, 100, 10}, []int{1, 2, 0}},
-		{"both are", []wal.LSN{90, 90, 10}, []int{0, 1, 2}},
+		{"nobody is", []wal.LSN{90, 90, 10}, []int{1, 2, 0}},
 		{"of five two", []wal.LSN{90, 100, 80, 10, 10}, []int{1, 3, 4, 0, 2}},
 		{"all are needed", []wal.LSN{90, 100}, []int{0, 1}},
 	} {
@@ -88,16 +88,14 @@ func members(n int) (c pushwal.Configuration) {
 type spareWorld struct {
 	*spares
 	uncommitted time.Duration
-	disk        []wal.LSN
 	rung        []chan struct{}
 }
 
 func newSpareWorld() *spareWorld {
-	w := &spareWorld{disk: make([]wal.LSN, 3)}
-	w.spares = newSpares(newTestTerm().d, func(peer int) wal.LSN { return w.disk[peer] }, newMetrics(prometheus.NewRegistry()))
+	w := &spareWorld{spares: newSpares(newTestTerm().d, make([]told, maxPeers), newMetrics(prometheus.NewRegistry()))}
 	w.oldest, w.node = func() time.Duration { return w.uncommitted }, nodeOf
 	w.follow(members(3))
-	for p := range w.disk {
+	for p := range 3 {
 		w.rung = append(w.rung, make(chan struct{}, 1))
 		w.comes(p, w.rung[p])
 	}
@@ -106,7 +104,7 @@ func newSpareWorld() *spareWorld {
 
 func (w *spareWorld) expect(t *testing.T, step string, waiting ...int) {
 	t.Helper()
-	for p := range w.disk {
+	for p := range w.rung {
 		if got, want := w.mayWait(p, 0), slices.Contains(waiting, p); got != want {
 			t.Errorf("%s: peer %d may wait: %v, want %v", step, p, got, want)
 		}
@@ -144,15 +142,23 @@ func TestSpareMembersWait(t *testing.T) {
 	w.leaves(0, w.rung[0])
 	w.expect(t, "an older connection's end", 0)
 	joint := members(3)
-	joint.NewMembers = joint.Members
+	joint.Generation, joint.NewMembers = 2, joint.Members
 	w.follow(joint)
 	w.expect(t, "a change of the membership")
+	w.follow(members(3))
+	w.expect(t, "old news")
+	joint.Generation, joint.NewMembers = 3, nil
+	w.follow(joint)
+	w.expect(t, "its end", 0)
 }
 
 func TestLateQuorumIsHedged(t *testing.T) {
 	w := newSpareWorld()
 	w.expect(t, "at first", 2)
-	w.uncommitted, w.disk = hedgeAfter, []wal.LSN{90, 100, 50}
+	w.uncommitted = hedgeAfter
+	for p, flush := range []uint64{90, 100, 50} {
+		w.told[p].flush.Store(flush)
+	}
 	if next := w.look(hedgeAfter); next != hedgeAfter {
 		t.Errorf("looks again after %s, want %s", next, hedgeAfter)
 	}
@@ -175,18 +181,50 @@ func TestLateQuorumIsHedged(t *testing.T) {
 }
 
 func TestNobodyWaitsAtTheEnd(t *testing.T) {
-	w := newSpareWorld()
-	w.expect(t, "before", 2)
-	w.end()
-	w.expectRung(t, "the end", 2)
-	for p := range w.disk {
-		if got, want := w.wasOwed(p), p == 2; got != want {
-			t.Errorf("peer %d was owed WAL: %v, want %v", p, got, want)
+	for _, c := range []struct {
+		name  string
+		flush uint64
+		owed  bool
+	}{
+		{"what was kept back is owed", 100, true},
+		{"one that hangs is not waited for", 99, false},
+	} {
+		w := newSpareWorld()
+		w.told[2].gave(100, 90)
+		w.told[2].flush.Store(c.flush)
+		w.expect(t, c.name, 2)
+		w.end()
+		w.expectRung(t, c.name, 2)
+		for p := range w.rung {
+			if got, want := w.wasOwed(p), p == 2 && c.owed; got != want {
+				t.Errorf("%s: peer %d was owed WAL: %v, want %v", c.name, p, got, want)
+			}
+		}
+		w.look(hedgeAfter)
+		w.expect(t, c.name)
+	}
+}
+
+// A single answer tells that the commit position has come which went with the WAL.
+func TestToldWithTheWALItself(t *testing.T) {
+	for _, c := range []struct {
+		name                 string
+		had, end, with, has  wal.LSN
+		committed, wantsTold wal.LSN
+	}{
+		{"WAL and the position that it is committed", 50, 100, 100, 100, 100, 100},
+		{"the answer is to earlier WAL", 50, 100, 100, 60, 100, 0},
+		{"the position is older", 50, 100, 80, 100, 100, 80},
+		{"WAL that it had", 100, 100, 100, 100, 120, 0},
+	} {
+		var p told
+		p.flush.Store(uint64(c.had))
+		p.gave(c.end, c.with)
+		p.answered(c.has, c.committed)
+		if got := wal.LSN(p.commit.Load()); got != c.wantsTold {
+			t.Errorf("%s: it was told %s, want %s", c.name, got, c.wantsTold)
 		}
 	}
-	w.uncommitted = 0
-	w.look(hedgeAfter)
-	w.expect(t, "the end")
 }
 
 func TestWatchRests(t *testing.T) {

@@ -90,12 +90,15 @@ func TestSpareSafekeeperStandsIn(t *testing.T) {
 		require.Eventually(t, func() bool { return p.counter("walhaven_walproposer_spare_safekeepers") == n }, patience, 10*time.Millisecond)
 	}
 	spare(1)
-	for i, g := range gates {
+	silent := func(i int, g *gate) {
 		g.Lock()
+		defer g.Unlock()
 		for row := range 3 {
 			require.NoError(t, w.insert(3*i+row))
 		}
-		g.Unlock()
+	}
+	for i, g := range gates {
+		silent(i, g)
 		spare(1)
 	}
 	require.GreaterOrEqual(t, p.counter("walhaven_walproposer_hedges_total"), 1.0)
@@ -106,7 +109,7 @@ func TestSpareSafekeeperStandsIn(t *testing.T) {
 				return false
 			}
 		}
-		return true
+		return len(all) == 3
 	}, patience, 10*time.Millisecond)
 	w.keepers[0].down()
 	spare(0)
