@@ -46,9 +46,12 @@ func Open(path, program string, id uint64) (*Dir, error) {
 	return &Dir{Path: path, Identity: identity, lock: lock}, nil
 }
 
-// Close gives the lock back.
+// Close gives the lock back. A process that is just being forked has the file open
+// as well, until it runs its program, and would keep the lock for that long: closing
+// alone is not enough.
 func (d *Dir) Close() error {
-	if err := d.lock.Close(); err != nil {
+	err := unix.Flock(int(d.lock.Fd()), unix.LOCK_UN)
+	if err = errors.Join(err, d.lock.Close()); err != nil {
 		return fmt.Errorf("unlock data directory: %w", err)
 	}
 	return nil
