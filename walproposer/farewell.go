@@ -31,13 +31,6 @@ func (t *told) gave(end, commit wal.LSN) {
 	}
 }
 
-// lacksNothing says whether the peer has all that gave heard of.
-func (t *told) lacksNothing() bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.flush.Load() >= uint64(t.end)
-}
-
 // answered takes the position of an answer and the commit position of that
 // moment.
 func (t *told) answered(flush, commit wal.LSN) {

@@ -24,6 +24,17 @@ import (
 // whose answers take so long to begin; to "" none is passed on, and nothing ever
 // answers, as behind a kernel whose process is stopped.
 func between(t *testing.T, to string, late time.Duration) (address string) {
+	return relay(t, to, func(ctx context.Context, client io.Writer, server io.Reader) {
+		select {
+		case <-ctx.Done():
+		case <-time.After(late):
+			_, _ = io.Copy(client, server)
+		}
+	})
+}
+
+// relay is between with what passes on the answers.
+func relay(t *testing.T, to string, answers func(ctx context.Context, client io.Writer, server io.Reader)) (address string) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -35,7 +46,7 @@ func between(t *testing.T, to string, late time.Duration) (address string) {
 			if err != nil {
 				return
 			}
-			serving.Go(func() { passOn(ctx, c, to, late) })
+			serving.Go(func() { passOn(ctx, c, to, answers) })
 		}
 	})
 	t.Cleanup(func() {
@@ -46,7 +57,7 @@ func between(t *testing.T, to string, late time.Duration) (address string) {
 	return ln.Addr().String()
 }
 
-func passOn(ctx context.Context, client net.Conn, to string, late time.Duration) {
+func passOn(ctx context.Context, client net.Conn, to string, answers func(ctx context.Context, client io.Writer, server io.Reader)) {
 	var both sync.WaitGroup
 	defer both.Wait()
 	stop := context.AfterFunc(ctx, func() { _ = client.Close() })
@@ -65,11 +76,7 @@ func passOn(ctx context.Context, client net.Conn, to string, late time.Duration)
 		_ = server.Close()
 	})
 	defer server.Close() //nolint:errcheck // As above.
-	select {
-	case <-ctx.Done():
-	case <-time.After(late):
-		_, _ = io.Copy(client, server)
-	}
+	answers(ctx, client, server)
 }
 
 // A safekeeper that takes connections and says nothing is not waited for: neither

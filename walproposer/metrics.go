@@ -112,5 +112,3 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		walLasts: gauge("postgres_wal_lasts_seconds", "How long PostgreSQL can keep WAL that no quorum takes, at that rate: until its disk is full or its slot is given up; +Inf without end, NaN when not known."),
 	}
 }
-
-func (m *metrics) observeRoundTrip(d time.Duration) { m.roundTrip.Observe(d.Seconds()) }

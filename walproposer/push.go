@@ -126,9 +126,8 @@ type pushConn struct {
 	stream *protocol.CopyStream
 	link   link
 	given  bool // by a worker to the tap, which feeds nobody
-	// here says that the safekeeper runs on this machine and the tap sends to it;
-	// hurry has a token when WAL that was kept back for it has to go.
-	here  bool
+	// hurry has a token when WAL that was kept back has to go; nil unless the safekeeper
+	// runs on this machine and the tap sends to it.
 	hurry chan struct{}
 	// told hears of WAL that was sent; nil but in the tap.
 	told *told
@@ -137,6 +136,7 @@ type pushConn struct {
 	codec pushwal.Codec
 
 	sent  replication.Marks // frames without an answer
+	trip  atomic.Int64      // nanoseconds until WAL is answered, smoothed
 	heard atomic.Int64      // when it last answered, of the queue's clock
 
 	// turn is held by whoever sends: the sending goroutine whenever it does not wait
@@ -223,9 +223,24 @@ func (c *pushConn) take(payload []byte) error {
 		c.stream.SetReadIdle(silentFor)
 	}
 	c.progressed = c.progressed || c.response.FlushLSN > c.had
-	c.sent.Reach(c.response.FlushLSN, time.Now(), c.t.metrics.observeRoundTrip)
+	c.sent.Reach(c.response.FlushLSN, time.Now(), c.observeRoundTrip)
 	return nil
 }
+
+// smoothing is how many answers the time until one goes by.
+const smoothing = 8
+
+func (c *pushConn) observeRoundTrip(d time.Duration) {
+	c.t.metrics.roundTrip.Observe(d.Seconds())
+	was := c.trip.Load() // Only this goroutine writes it.
+	if was == 0 {
+		was = int64(d)
+	}
+	c.trip.Store(was + (int64(d)-was)/smoothing)
+}
+
+// takes is how long the safekeeper takes to answer, 0 when not known.
+func (c *pushConn) takes() time.Duration { return max(time.Duration(c.trip.Load()), c.sent.Oldest()) }
 
 // send sends what the proposer asks for, and WAL as it comes.
 func (c *pushConn) send(ctx context.Context) error {

@@ -1,8 +1,6 @@
 package walproposer
 
 import (
-	"time"
-
 	"github.com/walhaven/walhaven/internal/invariant"
 	"github.com/walhaven/walhaven/shmqueue"
 )
@@ -49,10 +47,9 @@ func (c *pushConn) direct() bool {
 }
 
 // mayWait says whether all that there is to send may be sent later. The commit
-// position has the sending goroutine wake then, or a second's heartbeat.
+// position has the sending goroutine wake then, or its link, which looks now and then.
 func (c *pushConn) mayWait() bool {
-	return c.here && c.caughtUp && !c.unwritten && c.consumer.Head()-c.at <= directFrame &&
-		c.t.spares.mayWait(c.peer, time.Since(c.last))
+	return c.hurry != nil && c.caughtUp && !c.unwritten && c.consumer.Head()-c.at <= directFrame && c.t.spares.mayWait(c.peer, c.last)
 }
 
 // trySend is sendFrame that waits for nothing. A frame may be sent in part: then

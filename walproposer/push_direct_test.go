@@ -40,6 +40,16 @@ func streaming(t *testing.T, q *shmqueue.Local, at wal.LSN) (c *pushConn, peer *
 	return c, peer
 }
 
+// streamingQueue is streaming with a queue of its own.
+func streamingQueue(t *testing.T) (q *shmqueue.Local, c *pushConn, peer *protocol.CopyStream) {
+	t.Helper()
+	q, err := shmqueue.NewLocal(shmqueue.Options{Size: 64 << 20, Start: 1 << 20})
+	require.NoError(t, err)
+	t.Cleanup(q.Close)
+	c, peer = streaming(t, q, 1<<20)
+	return q, c, peer
+}
+
 // takesWAL receives frames until all up to end came, and returns their bytes.
 func takesWAL(t *testing.T, peer *protocol.CopyStream, at, end wal.LSN) (all []byte) {
 	t.Helper()
@@ -58,11 +68,8 @@ func takesWAL(t *testing.T, peer *protocol.CopyStream, at, end wal.LSN) (all []b
 // Whoever puts WAL into the queue sends it, as long as that does not mean to
 // wait; the sending goroutine does the rest, and then it goes on.
 func TestWALIsSentByWhoeverPutsItIntoTheQueue(t *testing.T) {
-	const start = wal.LSN(1 << 20)
-	q, err := shmqueue.NewLocal(shmqueue.Options{Size: 64 << 20, Start: start})
-	require.NoError(t, err)
-	defer q.Close()
-	c, peer := streaming(t, q, start)
+	q, c, peer := streamingQueue(t)
+	start := c.at
 	var want []byte
 	write := func(n int) {
 		data := bytes.Repeat([]byte{byte(len(want) >> 8)}, n)
@@ -117,19 +124,17 @@ func TestWALIsSentByWhoeverPutsItIntoTheQueue(t *testing.T) {
 // WAL for a spare safekeeper is kept back for a moment, and goes with a later write,
 // or when the safekeeper is needed.
 func TestWALForASpareSafekeeperIsKeptBack(t *testing.T) {
-	const start = wal.LSN(1 << 20)
-	q, err := shmqueue.NewLocal(shmqueue.Options{Size: 64 << 20, Start: start})
-	require.NoError(t, err)
-	defer q.Close()
-	c, peer := streaming(t, q, start)
+	q, c, peer := streamingQueue(t)
+	start := c.at
 	s := c.t.spares
 	s.node = nodeOf
 	s.follow(members(3))
 	for other := 1; other < 3; other++ {
-		s.comes(other, make(chan struct{}, 1))
+		s.comes(other, spareConn{hurry: make(chan struct{}, 1), takes: c.takes})
 	}
-	c.here, c.hurry = true, make(chan struct{}, 1)
-	s.comes(0, c.hurry)
+	c.hurry = make(chan struct{}, 1)
+	us := spareConn{hurry: c.hurry, takes: c.takes}
+	s.comes(0, us)
 	justNow := time.Now().Add(time.Hour) // however slow the machine is
 	write := func(n int) { require.NoError(t, q.Write(t.Context(), make([]byte, n))) }
 	kept := func(want bool) {
@@ -149,13 +154,12 @@ func TestWALForASpareSafekeeperIsKeptBack(t *testing.T) {
 	c.last = justNow
 	write(150)
 	kept(true)
-	s.leaves(1, s.hurry[1])
+	s.leaves(1, s.conns[1].hurry)
 	require.Len(t, c.hurry, 1, "it is needed now")
 	require.NoError(t, c.pump(t.Context(), false)) // the sending goroutine's
 	kept(false)
-	s.comes(1, make(chan struct{}, 1))
-	s.leaves(0, c.hurry)
-	s.comes(0, c.hurry)
+	s.comes(1, spareConn{hurry: make(chan struct{}, 1), takes: c.takes})
+	s.comes(0, us)
 
 	c.last = justNow
 	for range 4 * directFrame / 8000 {

@@ -128,7 +128,10 @@ func (d *driver) goOn(ctx context.Context, socket net.Conn, pending []byte, l *l
 	stream.SetReadIdle(silentFor)
 	c := &pushConn{
 		t: d.own, peer: d.peer, stream: stream, link: l, codec: l.codec, given: true,
-		here: onThisMachine(socket), hurry: make(chan struct{}, 1), told: &d.t.told[d.peer],
+		told: &d.t.told[d.peer],
+	}
+	if onThisMachine(socket) {
+		c.hurry = make(chan struct{}, 1)
 	}
 	defer d.own.spares.leaves(d.peer, c.hurry)
 	return c.run(ctx, g)

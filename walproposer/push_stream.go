@@ -69,8 +69,8 @@ func (c *pushConn) pump(ctx context.Context, announce bool) error {
 		if !c.caughtUp {
 			c.caughtUp = true
 			c.t.stuck(c.peer, "")
-			if c.here {
-				c.t.spares.comes(c.peer, c.hurry)
+			if c.hurry != nil {
+				c.t.spares.comes(c.peer, spareConn{hurry: c.hurry, takes: c.takes})
 			}
 		}
 		if !ok {

@@ -1,6 +1,7 @@
 package walproposer
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"sync"
@@ -9,7 +10,6 @@ import (
 
 	"github.com/walhaven/walhaven/protocol/pushwal"
 	"github.com/walhaven/walhaven/replication"
-	"github.com/walhaven/walhaven/wal"
 )
 
 // A quorum needs most of the members, not all of them. Where all run on PostgreSQL's
@@ -18,7 +18,8 @@ import (
 // at once: with the first write that is spareWait behind what it got last, or with the
 // commit position when no WAL follows. Should the others leave WAL uncommitted for
 // hedgeAfter, which is looked at as often, everybody is sent all at once until that is
-// over, and who was late is the spare one from then on.
+// over. Spare are the slowest: one that is needed and takes slower times as long as one
+// that is spare to answer changes places with it.
 // With safekeepers on machines of their own all are sent everything at once: there
 // the second fastest of three answers earlier than the slower one of two.
 const (
@@ -26,6 +27,9 @@ const (
 	hedgeAfter = 10 * time.Millisecond
 	// hedgeLook is how often it is looked, at the most, whether the trouble is over.
 	hedgeLook = 160 * time.Millisecond
+	// slower is well above what a safekeeper's own backlog makes of one time: a spare
+	// one has none.
+	slower = 3
 )
 
 // lineup is who is needed and who is spare. It holds no clock and does no I/O.
@@ -74,37 +78,38 @@ func (l *lineup) leaves(peer int) {
 	l.here = slices.DeleteFunc(l.here, func(c comer) bool { return c.peer == peer })
 }
 
-// late puts behind the spare ones who is needed and has less on disk than another
-// that is. If nobody has, it is not known whom the quorum lacks (a member that lost its
-// disk answers and does not count): then one after the other.
-func (l *lineup) late(flushed func(peer int) wal.LSN) {
+// change has the slowest that is needed change places with the fastest spare one, if
+// it takes slower times as long to answer. A time of 0 is not known.
+func (l *lineup) change(takes func(peer int) time.Duration) (changed bool) {
 	members, needed := l.order()
 	if needed == len(members) {
-		return
+		return false
 	}
-	var most wal.LSN
-	for _, c := range members[:needed] {
-		most = max(most, flushed(c.peer))
+	byTime := func(a, b comer) int { return cmp.Compare(takes(a.peer), takes(b.peer)) }
+	slow, fast := slices.MaxFunc(members[:needed], byTime), slices.MinFunc(members[needed:], byTime)
+	if t := takes(fast.peer); t == 0 || takes(slow.peer) < slower*t {
+		return false
 	}
-	moved := false
-	for _, c := range members[:needed] {
-		if flushed(c.peer) < most {
-			l.comes(c)
-			moved = true
-		}
-	}
-	if !moved {
+	i, j := slices.Index(l.here, slow), slices.Index(l.here, fast)
+	l.here[i], l.here[j] = l.here[j], l.here[i]
+	return true
+}
+
+// rotate makes the one spare that was needed first: WAL is late, and nobody is known to
+// be slow. A member that lost its disk answers and does not count.
+func (l *lineup) rotate() {
+	if members, needed := l.order(); needed < len(members) {
 		l.comes(members[0])
 	}
 }
 
 // spares keeps WAL back from spare members, and watches over the others.
 type spares struct {
-	// oldest is how long WAL has waited for a quorum; told what each peer has.
-	oldest func() time.Duration
-	told   []told
-	// node is who is behind a peer that streams.
+	// oldest is how long WAL has waited for a quorum; node is who is behind a peer that
+	// streams, and isLive says whether it has answered lately.
+	oldest  func() time.Duration
 	node    func(peer int) pushwal.NodeID
+	isLive  func(peer int) bool
 	metrics *metrics
 
 	wait [maxPeers]atomic.Bool // by peer: it may wait
@@ -116,20 +121,29 @@ type spares struct {
 	mu         sync.Mutex
 	generation pushwal.Generation
 	lineup     lineup
-	hurry      [maxPeers]chan<- struct{} // of those here
+	conns      [maxPeers]spareConn // of those here
+	before     bool                // kept, as of the look before
 	hedging    bool
 	ended      bool
-	owed       [maxPeers]bool // by peer: it waited when that ended, and for nothing else
+	owed       [maxPeers]bool // by peer: it waited when that ended, and answers
 }
 
-func newSpares(d *replication.Proposing, t []told, m *metrics) *spares {
-	return &spares{oldest: d.OldestUncommitted, node: d.NodeOf, told: t, metrics: m, kick: make(chan struct{}, 1)}
+// spareConn is a connection that keeps up.
+type spareConn struct {
+	hurry chan<- struct{} // rung when what was kept back has to be sent
+	takes func() time.Duration
+}
+
+func newSpares(d *replication.Proposing, a *attendance, m *metrics) *spares {
+	return &spares{
+		oldest: d.OldestUncommitted, node: d.NodeOf, isLive: a.isLive, metrics: m, kick: make(chan struct{}, 1),
+	}
 }
 
 // mayWait says whether a peer may get later what it would be sent now. It was sent
-// something so long ago.
-func (s *spares) mayWait(peer int, ago time.Duration) bool {
-	if ago >= spareWait || !s.wait[peer].Load() {
+// something last at that time.
+func (s *spares) mayWait(peer int, last time.Time) bool {
+	if !s.wait[peer].Load() || time.Since(last) >= spareWait {
 		return false
 	}
 	if !s.kept.Load() {
@@ -141,13 +155,12 @@ func (s *spares) mayWait(peer int, ago time.Duration) bool {
 	return true
 }
 
-// comes takes a peer that keeps up and runs here. What was kept back has to be sent
-// when hurry is rung.
-func (s *spares) comes(peer int, hurry chan<- struct{}) {
+// comes takes a peer that keeps up and runs here.
+func (s *spares) comes(peer int, c spareConn) {
 	node := s.node(peer)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.hurry[peer] = hurry
+	s.conns[peer] = c
 	s.lineup.comes(comer{peer, node})
 	s.assign()
 }
@@ -156,8 +169,8 @@ func (s *spares) comes(peer int, hurry chan<- struct{}) {
 func (s *spares) leaves(peer int, hurry chan<- struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.hurry[peer] == hurry {
-		s.hurry[peer] = nil
+	if hurry != nil && s.conns[peer].hurry == hurry {
+		s.conns[peer] = spareConn{}
 		s.lineup.leaves(peer)
 		s.assign()
 	}
@@ -189,13 +202,13 @@ func (s *spares) end() {
 	}
 	s.ended = true
 	for p := range s.owed {
-		s.owed[p] = s.wait[p].Load() && s.told[p].lacksNothing()
+		s.owed[p] = s.wait[p].Load() && s.isLive(p)
 	}
 	s.assign()
 }
 
-// wasOwed says whether a peer lacked nothing when that ended but what was kept back
-// for it.
+// wasOwed says whether a peer that answers may have lacked what was kept back for it
+// when that ended.
 func (s *spares) wasOwed(peer int) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -211,8 +224,8 @@ func (s *spares) assign() {
 	s.metrics.spares.Set(float64(len(spare)))
 	for p := range s.wait {
 		may := slices.Contains(spare, p)
-		if was := s.wait[p].Swap(may); was && !may && s.hurry[p] != nil {
-			ringOnce(s.hurry[p])
+		if was := s.wait[p].Swap(may); was && !may && s.conns[p].hurry != nil {
+			ringOnce(s.conns[p].hurry)
 		}
 	}
 }
@@ -242,23 +255,23 @@ func (s *spares) look(last time.Duration) time.Duration {
 	waits := s.oldest()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	late := waits >= hedgeAfter
+	lately := kept || s.before
+	s.before = kept
 	switch {
-	case waits >= hedgeAfter:
-		if s.hedging {
-			return min(2*last, hedgeLook)
-		}
-		if len(s.lineup.spare()) > 0 {
-			s.metrics.hedges.Inc()
-		}
-		s.hedging = true
-		s.assign()
-		s.lineup.late(func(peer int) wal.LSN { return wal.LSN(s.told[peer].flush.Load()) })
-		return hedgeAfter
+	case s.hedging && late:
+		return min(2*last, hedgeLook)
 	case s.hedging:
 		s.hedging = false
 		s.assign()
 		return hedgeAfter
+	case late && lately: // Else nobody waits for WAL that was kept back.
+		s.hedge()
+		return hedgeAfter
 	case kept || waits > 0:
+		if s.lineup.change(s.takes) {
+			s.assign()
+		}
 		return hedgeAfter
 	}
 	s.watched.Store(false)
@@ -267,3 +280,17 @@ func (s *spares) look(last time.Duration) time.Duration {
 	}
 	return 0
 }
+
+// hedge sends all to everybody, and looks for who is to be needed no more. Under mu.
+func (s *spares) hedge() {
+	if len(s.lineup.spare()) > 0 {
+		s.metrics.hedges.Inc()
+	}
+	s.hedging = true
+	s.assign()
+	if !s.lineup.change(s.takes) {
+		s.lineup.rotate()
+	}
+}
+
+func (s *spares) takes(peer int) time.Duration { return s.conns[peer].takes() }

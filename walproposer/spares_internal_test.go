@@ -50,29 +50,43 @@ func TestLineup(t *testing.T) {
 	}
 }
 
-func TestLateMembersBecomeSpare(t *testing.T) {
+func TestSlowMembersBecomeSpare(t *testing.T) {
+	const ms = time.Millisecond
 	for _, c := range []struct {
 		name    string
-		flushed []wal.LSN // by peer
+		takes   []time.Duration // by peer
+		changes bool
 		here    []int
+		rotated []int
 	}{
-		{"one of two is behind", []wal.LSN{100, 90, 10}, []int{0, 2, 1}},
-		{"the other one", []wal.LSN{90, 100, 10}, []int{1, 2, 0}},
-		{"nobody is", []wal.LSN{90, 90, 10}, []int{1, 2, 0}},
-		{"of five two", []wal.LSN{90, 100, 80, 10, 10}, []int{1, 3, 4, 0, 2}},
-		{"all are needed", []wal.LSN{90, 100}, []int{0, 1}},
+		{"one of two is slow", []time.Duration{ms, 7 * ms, ms}, true, []int{0, 2, 1}, []int{2, 1, 0}},
+		{"the other one", []time.Duration{7 * ms, ms, ms}, true, []int{2, 1, 0}, []int{1, 0, 2}},
+		{"both are", []time.Duration{7 * ms, 8 * ms, ms}, true, []int{0, 2, 1}, []int{2, 1, 0}},
+		{"all are", []time.Duration{7 * ms, 7 * ms, 7 * ms}, false, []int{0, 1, 2}, []int{1, 2, 0}},
+		{"a little", []time.Duration{2 * ms, ms, ms}, false, []int{0, 1, 2}, []int{1, 2, 0}},
+		{"the spare one is not known", []time.Duration{ms, 7 * ms, 0}, false, []int{0, 1, 2}, []int{1, 2, 0}},
+		{"of five one at a time", []time.Duration{9 * ms, ms, 8 * ms, 2 * ms, ms}, true, []int{4, 1, 2, 3, 0}, []int{1, 2, 3, 0, 4}},
+		{"all are needed", []time.Duration{ms, 7 * ms}, false, []int{0, 1}, []int{0, 1}},
 	} {
-		l := lineup{members: nodes(len(c.flushed))}
-		for p := range c.flushed {
+		l := lineup{members: nodes(len(c.takes))}
+		for p := range c.takes {
 			l.comes(comer{p, nodeOf(p)})
 		}
-		l.late(func(peer int) wal.LSN { return c.flushed[peer] })
-		var order []int
-		for _, m := range l.here {
-			order = append(order, m.peer)
+		order := func() (peers []int) {
+			for _, m := range l.here {
+				peers = append(peers, m.peer)
+			}
+			return peers
 		}
-		if !slices.Equal(order, c.here) {
-			t.Errorf("%s: lined up %v, want %v", c.name, order, c.here)
+		if got := l.change(func(peer int) time.Duration { return c.takes[peer] }); got != c.changes {
+			t.Errorf("%s: changed %v, want %v", c.name, got, c.changes)
+		}
+		if got := order(); !slices.Equal(got, c.here) {
+			t.Errorf("%s: lined up %v, want %v", c.name, got, c.here)
+		}
+		l.rotate()
+		if got := order(); !slices.Equal(got, c.rotated) {
+			t.Errorf("%s: rotated to %v, want %v", c.name, got, c.rotated)
 		}
 	}
 }
@@ -84,28 +98,39 @@ func members(n int) (c pushwal.Configuration) {
 	return c
 }
 
+// soon is no time ago however slow the machine is.
+func soon() time.Time { return time.Now().Add(time.Hour) }
+
 // spareWorld is three peers here, of which the last is spare.
 type spareWorld struct {
 	*spares
 	uncommitted time.Duration
+	answers     []time.Duration // by peer: what it takes
+	hangs       int             // who does not answer, -1: all do
 	rung        []chan struct{}
 }
 
 func newSpareWorld() *spareWorld {
-	w := &spareWorld{spares: newSpares(newTestTerm().d, make([]told, maxPeers), newMetrics(prometheus.NewRegistry()))}
+	w := &spareWorld{spares: newSpares(newTestTerm().d, new(attendance), newMetrics(prometheus.NewRegistry())), hangs: -1}
+	w.isLive = func(peer int) bool { return peer != w.hangs }
+	w.answers = make([]time.Duration, 3)
 	w.oldest, w.node = func() time.Duration { return w.uncommitted }, nodeOf
 	w.follow(members(3))
 	for p := range 3 {
 		w.rung = append(w.rung, make(chan struct{}, 1))
-		w.comes(p, w.rung[p])
+		w.comes(p, w.conn(p, w.rung[p]))
 	}
 	return w
+}
+
+func (w *spareWorld) conn(peer int, hurry chan<- struct{}) spareConn {
+	return spareConn{hurry: hurry, takes: func() time.Duration { return w.answers[peer] }}
 }
 
 func (w *spareWorld) expect(t *testing.T, step string, waiting ...int) {
 	t.Helper()
 	for p := range w.rung {
-		if got, want := w.mayWait(p, 0), slices.Contains(waiting, p); got != want {
+		if got, want := w.mayWait(p, soon()), slices.Contains(waiting, p); got != want {
 			t.Errorf("%s: peer %d may wait: %v, want %v", step, p, got, want)
 		}
 	}
@@ -130,14 +155,14 @@ func (w *spareWorld) expectRung(t *testing.T, step string, peers ...int) {
 func TestSpareMembersWait(t *testing.T) {
 	w := newSpareWorld()
 	w.expect(t, "all there", 2)
-	if w.mayWait(2, spareWait) {
+	if w.mayWait(2, time.Now().Add(-spareWait)) {
 		t.Error("a spare member waits longer than spareWait")
 	}
 	w.leaves(0, w.rung[0])
 	w.expect(t, "one gone")
 	w.expectRung(t, "one gone", 2)
 	again := make(chan struct{}, 1)
-	w.comes(0, again)
+	w.comes(0, w.conn(0, again))
 	w.expect(t, "back", 0)
 	w.leaves(0, w.rung[0])
 	w.expect(t, "an older connection's end", 0)
@@ -156,9 +181,7 @@ func TestLateQuorumIsHedged(t *testing.T) {
 	w := newSpareWorld()
 	w.expect(t, "at first", 2)
 	w.uncommitted = hedgeAfter
-	for p, flush := range []uint64{90, 100, 50} {
-		w.told[p].flush.Store(flush)
-	}
+	w.answers = []time.Duration{hedgeAfter, time.Millisecond, time.Millisecond}
 	if next := w.look(hedgeAfter); next != hedgeAfter {
 		t.Errorf("looks again after %s, want %s", next, hedgeAfter)
 	}
@@ -180,18 +203,45 @@ func TestLateQuorumIsHedged(t *testing.T) {
 	w.expect(t, "over", 0)
 }
 
+// A needed one that is slow, though not so slow that WAL is late, is needed no more.
+func TestSlowMemberIsNotNeededForLong(t *testing.T) {
+	w := newSpareWorld()
+	w.answers = []time.Duration{time.Millisecond, 7 * time.Millisecond, time.Millisecond}
+	w.expect(t, "at first", 2)
+	w.uncommitted = 7 * time.Millisecond
+	w.look(hedgeAfter)
+	w.expect(t, "slow", 1)
+	w.expectRung(t, "slow", 2)
+	if n := testutil.ToFloat64(w.metrics.hedges); n != 0 {
+		t.Errorf("%g hedges are counted, want none", n)
+	}
+}
+
+// In a bulk load nothing is kept back, and that WAL waits is nobody's fault.
+func TestNothingIsHedgedWhereNothingIsKeptBack(t *testing.T) {
+	w := newSpareWorld()
+	w.answers = []time.Duration{time.Second, time.Second, time.Second}
+	w.uncommitted = time.Second
+	if next := w.look(hedgeAfter); next != hedgeAfter {
+		t.Errorf("looks again after %s, want %s", next, hedgeAfter)
+	}
+	w.expect(t, "a bulk load", 2)
+	if n := testutil.ToFloat64(w.metrics.hedges); n != 0 {
+		t.Errorf("%g hedges are counted, want none", n)
+	}
+}
+
 func TestNobodyWaitsAtTheEnd(t *testing.T) {
 	for _, c := range []struct {
 		name  string
-		flush uint64
+		hangs int
 		owed  bool
 	}{
-		{"what was kept back is owed", 100, true},
-		{"one that hangs is not waited for", 99, false},
+		{"what was kept back is owed", -1, true},
+		{"one that hangs is not waited for", 2, false},
 	} {
 		w := newSpareWorld()
-		w.told[2].gave(100, 90)
-		w.told[2].flush.Store(c.flush)
+		w.hangs = c.hangs
 		w.expect(t, c.name, 2)
 		w.end()
 		w.expectRung(t, c.name, 2)
@@ -229,7 +279,7 @@ func TestToldWithTheWALItself(t *testing.T) {
 
 func TestWatchRests(t *testing.T) {
 	w := newSpareWorld()
-	w.mayWait(2, 0)
+	w.mayWait(2, soon())
 	<-w.kick
 	if next := w.look(hedgeAfter); next != hedgeAfter {
 		t.Errorf("WAL was kept back, and it looks again after %s", next)
@@ -242,7 +292,7 @@ func TestWatchRests(t *testing.T) {
 	if next := w.look(hedgeAfter); next != 0 {
 		t.Errorf("nothing happens, and it looks again after %s", next)
 	}
-	w.mayWait(2, 0)
+	w.mayWait(2, soon())
 	select {
 	case <-w.kick:
 	default:

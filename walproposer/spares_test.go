@@ -1,8 +1,8 @@
 package walproposer_test
 
 import (
+	"context"
 	"io"
-	"net"
 	"sync"
 	"testing"
 	"time"
@@ -20,42 +20,11 @@ type gate struct {
 }
 
 func newGate(t *testing.T, to string) *gate {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	g := &gate{address: ln.Addr().String()}
-	var serving sync.WaitGroup
-	serving.Go(func() {
-		for {
-			client, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			serving.Go(func() { g.pass(client, to) })
-		}
-	})
-	t.Cleanup(func() {
-		_ = ln.Close()
-		serving.Wait()
+	g := new(gate)
+	g.address = relay(t, to, func(_ context.Context, client io.Writer, server io.Reader) {
+		_, _ = io.Copy(writerBehind{g, client}, server)
 	})
 	return g
-}
-
-// pass returns when both ends have closed.
-func (g *gate) pass(client net.Conn, to string) {
-	defer client.Close() //nolint:errcheck // Nothing is left to be said.
-	server, err := net.Dial("tcp", to)
-	if err != nil {
-		return
-	}
-	var asking sync.WaitGroup
-	defer asking.Wait()
-	asking.Go(func() {
-		_, _ = io.Copy(server, client)
-		_ = server.Close()
-	})
-	_, _ = io.Copy(writerBehind{g, client}, server)
-	_ = client.Close()
 }
 
 type writerBehind struct {

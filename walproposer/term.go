@@ -39,7 +39,7 @@ func newTerm(d *replication.Proposing, p *peers, m *metrics, l *slog.Logger) *te
 		d: d, peers: p, logger: l, attendance: newAttendance(), told: make([]told, maxPeers), parting: parting{news: make(chan struct{}, 1)},
 		suspicion: make(chan struct{}, 1), tokens: newTokens(p),
 	}
-	t.spares = newSpares(d, t.told, m)
+	t.spares = newSpares(d, &t.attendance, m)
 	return t
 }
 
