@@ -28,6 +28,7 @@ import (
 	"github.com/walhaven/walhaven/internal/ownthread"
 	"github.com/walhaven/walhaven/protocol"
 	"github.com/walhaven/walhaven/replication"
+	"github.com/walhaven/walhaven/replication/consensus"
 	"github.com/walhaven/walhaven/safekeeper"
 	"github.com/walhaven/walhaven/wal"
 	"github.com/walhaven/walhaven/walproposer"
@@ -336,7 +337,8 @@ func (p *proposer) streams() {
 
 // terms are the safekeepers' terms, none of which is about to change: either all
 // have the term of whoever writes, or nobody who asked for one is connected any
-// more. A walproposer goes on, or ends, when a majority has heard of its term.
+// more and nobody has WAL of it to take over from another. A walproposer goes on, or
+// ends, when a majority has heard of its term.
 func (w *world) terms() (out []wal.Term) {
 	w.t.Helper()
 	require.Eventually(w.t, func() bool {
@@ -346,8 +348,13 @@ func (w *world) terms() (out []wal.Term) {
 			quiet = quiet && err == nil && len(rows) == 0
 		}
 		out = nil
-		for _, s := range w.statuses() {
+		all := w.statuses()
+		for _, s := range all {
 			out = append(out, s.Term)
+			for _, peer := range all {
+				_, learns := consensus.Learn(s.Look(0), peer.Look(0))
+				quiet = quiet && !learns
+			}
 		}
 		return quiet || len(slices.Compact(slices.Clone(out))) <= 1
 	}, patience, 10*time.Millisecond)
