@@ -227,8 +227,9 @@ func (c *pushConn) take(payload []byte) error {
 	return nil
 }
 
-// smoothing is how many answers the time until one goes by.
-const smoothing = 8
+// smoothing is how many answers the time until one goes by. A single one that waited
+// for a processor must not make a safekeeper slow.
+const smoothing = 32
 
 func (c *pushConn) observeRoundTrip(d time.Duration) {
 	c.t.metrics.roundTrip.Observe(d.Seconds())
@@ -240,7 +241,7 @@ func (c *pushConn) observeRoundTrip(d time.Duration) {
 }
 
 // takes is how long the safekeeper takes to answer, 0 when not known.
-func (c *pushConn) takes() time.Duration { return max(time.Duration(c.trip.Load()), c.sent.Oldest()) }
+func (c *pushConn) takes() time.Duration { return time.Duration(c.trip.Load()) }
 
 // send sends what the proposer asks for, and WAL as it comes.
 func (c *pushConn) send(ctx context.Context) error {
