@@ -171,6 +171,13 @@ func (d *Proposing) NodeOf(peer int) pushwal.NodeID {
 	return d.p.NodeOf(peer)
 }
 
+// VoterOf is NodeOf for a peer whose node is a member that counts, 0 for others.
+func (d *Proposing) VoterOf(peer int) pushwal.NodeID {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.p.VoterOf(peer)
+}
+
 // Reconfigure passes an operator's wish on: c.Members instead of the members of
 // generation c.Generation. Without office it is lost; repeat it.
 func (d *Proposing) Reconfigure(c pushwal.Configuration) {

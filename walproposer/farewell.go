@@ -44,8 +44,8 @@ func (t *told) answered(flush, commit wal.LSN) {
 	}
 }
 
-// allTold says whether each peer that has all committed WAL, or would but for us,
-// was told so.
+// allTold says whether each peer that has all committed WAL, or may lack only what was
+// kept back for it, was told so.
 func (t *term) allTold() bool {
 	commit := uint64(t.d.CommitLSN())
 	for i := range t.told {

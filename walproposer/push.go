@@ -223,25 +223,33 @@ func (c *pushConn) take(payload []byte) error {
 		c.stream.SetReadIdle(silentFor)
 	}
 	c.progressed = c.progressed || c.response.FlushLSN > c.had
-	c.sent.Reach(c.response.FlushLSN, time.Now(), c.observeRoundTrip)
+	c.reached(c.response.FlushLSN, time.Now())
 	return nil
 }
 
-// smoothing is how many answers the time until one goes by. A single one that waited
-// for a processor must not make a safekeeper slow.
-const smoothing = 32
+// smoothing is how many answers the time until one goes by.
+const smoothing = 8
 
-func (c *pushConn) observeRoundTrip(d time.Duration) {
-	c.t.metrics.roundTrip.Observe(d.Seconds())
+// reached takes how far the safekeeper says that it is. However many frames an answer
+// is for, it counts once: one that waited for a processor makes nobody slow.
+func (c *pushConn) reached(flush wal.LSN, now time.Time) {
+	var longest time.Duration
+	c.sent.Reach(flush, now, func(d time.Duration) {
+		c.t.metrics.roundTrip.Observe(d.Seconds())
+		longest = max(longest, d)
+	})
+	if longest == 0 {
+		return
+	}
 	was := c.trip.Load() // Only this goroutine writes it.
 	if was == 0 {
-		was = int64(d)
+		was = int64(longest)
 	}
-	c.trip.Store(was + (int64(d)-was)/smoothing)
+	c.trip.Store(was + (int64(longest)-was)/smoothing)
 }
 
-// takes is how long the safekeeper takes to answer, 0 when not known.
-func (c *pushConn) takes() time.Duration { return time.Duration(c.trip.Load()) }
+// roundTrip is how long the safekeeper takes to answer of late, 0 when not known.
+func (c *pushConn) roundTrip() time.Duration { return time.Duration(c.trip.Load()) }
 
 // send sends what the proposer asks for, and WAL as it comes.
 func (c *pushConn) send(ctx context.Context) error {

@@ -127,22 +127,23 @@ func TestWALForASpareSafekeeperIsKeptBack(t *testing.T) {
 	q, c, peer := streamingQueue(t)
 	start := c.at
 	s := c.t.spares
-	s.node = nodeOf
+	s.voter = nodeOf
 	s.follow(members(3))
+	comes := func(peer int, hurry chan<- struct{}) {
+		s.comes(peer, spareConn{hurry: hurry, trip: c.roundTrip, waits: c.sent.Oldest})
+	}
 	for other := 1; other < 3; other++ {
-		s.comes(other, spareConn{hurry: make(chan struct{}, 1), takes: c.takes})
+		comes(other, make(chan struct{}, 1))
 	}
 	c.hurry = make(chan struct{}, 1)
-	us := spareConn{hurry: c.hurry, takes: c.takes}
-	s.comes(0, us)
-	justNow := time.Now().Add(time.Hour) // however slow the machine is
+	comes(0, c.hurry)
 	write := func(n int) { require.NoError(t, q.Write(t.Context(), make([]byte, n))) }
 	kept := func(want bool) {
 		t.Helper()
 		require.Equal(t, want, c.at < q.Head())
 	}
 
-	c.last = justNow
+	c.last = soon()
 	write(150)
 	write(150)
 	kept(true)
@@ -151,17 +152,17 @@ func TestWALForASpareSafekeeperIsKeptBack(t *testing.T) {
 	kept(false)
 	takesWAL(t, peer, start, q.Head())
 
-	c.last = justNow
+	c.last = soon()
 	write(150)
 	kept(true)
 	s.leaves(1, s.conns[1].hurry)
 	require.Len(t, c.hurry, 1, "it is needed now")
 	require.NoError(t, c.pump(t.Context(), false)) // the sending goroutine's
 	kept(false)
-	s.comes(1, spareConn{hurry: make(chan struct{}, 1), takes: c.takes})
-	s.comes(0, us)
+	comes(1, make(chan struct{}, 1))
+	comes(0, c.hurry)
 
-	c.last = justNow
+	c.last = soon()
 	for range 4 * directFrame / 8000 {
 		if write(8000); c.at == q.Head() || len(c.consumer.Wake()) > 0 {
 			break

@@ -70,7 +70,7 @@ func (c *pushConn) pump(ctx context.Context, announce bool) error {
 			c.caughtUp = true
 			c.t.stuck(c.peer, "")
 			if c.hurry != nil {
-				c.t.spares.comes(c.peer, spareConn{hurry: c.hurry, takes: c.takes})
+				c.t.spares.comes(c.peer, spareConn{hurry: c.hurry, trip: c.roundTrip, waits: c.sent.Oldest})
 			}
 		}
 		if !ok {

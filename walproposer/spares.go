@@ -40,7 +40,8 @@ type lineup struct {
 	here []comer
 }
 
-// comer is a peer, and the node behind it.
+// comer is a peer, and the node behind it if that is a member that counts: one that
+// lost its disk answers, too.
 type comer struct {
 	peer int
 	node pushwal.NodeID
@@ -50,7 +51,8 @@ type comer struct {
 // each member is.
 func (l *lineup) order() (members []comer, needed int) {
 	for _, c := range l.here {
-		if slices.Contains(l.members, c.node) {
+		same := func(o comer) bool { return o.node == c.node }
+		if slices.Contains(l.members, c.node) && !slices.ContainsFunc(members, same) {
 			members = append(members, c)
 		}
 	}
@@ -79,15 +81,21 @@ func (l *lineup) leaves(peer int) {
 }
 
 // change has the slowest that is needed change places with the fastest spare one, if
-// it takes slower times as long to answer. A time of 0 is not known.
-func (l *lineup) change(takes func(peer int) time.Duration) (changed bool) {
+// it takes slower times as long to answer. A spare one's time of 0 is not known.
+func (l *lineup) change(neededTakes, spareTakes func(peer int) time.Duration) (changed bool) {
 	members, needed := l.order()
-	if needed == len(members) {
+	var fast comer
+	var least time.Duration
+	for _, c := range members[needed:] {
+		if t := spareTakes(c.peer); t > 0 && (least == 0 || t < least) {
+			fast, least = c, t
+		}
+	}
+	if least == 0 {
 		return false
 	}
-	byTime := func(a, b comer) int { return cmp.Compare(takes(a.peer), takes(b.peer)) }
-	slow, fast := slices.MaxFunc(members[:needed], byTime), slices.MinFunc(members[needed:], byTime)
-	if t := takes(fast.peer); t == 0 || takes(slow.peer) < slower*t {
+	slow := slices.MaxFunc(members[:needed], func(a, b comer) int { return cmp.Compare(neededTakes(a.peer), neededTakes(b.peer)) })
+	if neededTakes(slow.peer) < slower*least {
 		return false
 	}
 	i, j := slices.Index(l.here, slow), slices.Index(l.here, fast)
@@ -95,20 +103,12 @@ func (l *lineup) change(takes func(peer int) time.Duration) (changed bool) {
 	return true
 }
 
-// rotate makes the one spare that was needed first: WAL is late, and nobody is known to
-// be slow. A member that lost its disk answers and does not count.
-func (l *lineup) rotate() {
-	if members, needed := l.order(); needed < len(members) {
-		l.comes(members[0])
-	}
-}
-
 // spares keeps WAL back from spare members, and watches over the others.
 type spares struct {
-	// oldest is how long WAL has waited for a quorum; node is who is behind a peer that
-	// streams, and isLive says whether it has answered lately.
+	// oldest is how long WAL has waited for a quorum; voter is the member that counts
+	// behind a peer, and isLive says whether it has answered lately.
 	oldest  func() time.Duration
-	node    func(peer int) pushwal.NodeID
+	voter   func(peer int) pushwal.NodeID
 	isLive  func(peer int) bool
 	metrics *metrics
 
@@ -122,7 +122,7 @@ type spares struct {
 	generation pushwal.Generation
 	lineup     lineup
 	conns      [maxPeers]spareConn // of those here
-	before     bool                // kept, as of the look before
+	before     bool                // kept, as of the looks before, and perhaps still waited for
 	hedging    bool
 	ended      bool
 	owed       [maxPeers]bool // by peer: it waited when that ended, and answers
@@ -130,13 +130,14 @@ type spares struct {
 
 // spareConn is a connection that keeps up.
 type spareConn struct {
-	hurry chan<- struct{} // rung when what was kept back has to be sent
-	takes func() time.Duration
+	hurry chan<- struct{}      // rung when what was kept back has to be sent
+	trip  func() time.Duration // until it answers, of late
+	waits func() time.Duration // for the answer to come
 }
 
 func newSpares(d *replication.Proposing, a *attendance, m *metrics) *spares {
 	return &spares{
-		oldest: d.OldestUncommitted, node: d.NodeOf, isLive: a.isLive, metrics: m, kick: make(chan struct{}, 1),
+		oldest: d.OldestUncommitted, voter: d.VoterOf, isLive: a.isLive, metrics: m, kick: make(chan struct{}, 1),
 	}
 }
 
@@ -157,11 +158,11 @@ func (s *spares) mayWait(peer int, last time.Time) bool {
 
 // comes takes a peer that keeps up and runs here.
 func (s *spares) comes(peer int, c spareConn) {
-	node := s.node(peer)
+	voter := s.voter(peer)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.conns[peer] = c
-	s.lineup.comes(comer{peer, node})
+	s.lineup.comes(comer{peer, voter})
 	s.assign()
 }
 
@@ -184,10 +185,17 @@ func (s *spares) follow(c pushwal.Configuration) {
 			members = append(members, m.ID)
 		}
 	}
+	var voters [maxPeers]pushwal.NodeID
+	for p := range voters {
+		voters[p] = s.voter(p)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if c.Generation < s.generation {
 		return // Somebody was quicker with news.
+	}
+	for i, c := range s.lineup.here {
+		s.lineup.here[i].node = voters[c.peer]
 	}
 	s.generation, s.lineup.members = c.Generation, members
 	s.assign()
@@ -249,7 +257,8 @@ func (s *spares) watch(ctx context.Context) error {
 	}
 }
 
-// look returns when to look again, as it did last; 0: once WAL is kept back.
+// look returns when to look again, having returned last before; 0 is once WAL is kept
+// back.
 func (s *spares) look(last time.Duration) time.Duration {
 	kept := s.kept.Swap(false)
 	waits := s.oldest()
@@ -257,7 +266,7 @@ func (s *spares) look(last time.Duration) time.Duration {
 	defer s.mu.Unlock()
 	late := waits >= hedgeAfter
 	lately := kept || s.before
-	s.before = kept
+	s.before = kept || s.before && waits > 0 && !late
 	switch {
 	case s.hedging && late:
 		return min(2*last, hedgeLook)
@@ -269,7 +278,7 @@ func (s *spares) look(last time.Duration) time.Duration {
 		s.hedge()
 		return hedgeAfter
 	case kept || waits > 0:
-		if s.lineup.change(s.takes) {
+		if s.lineup.change(s.trip, s.takes) {
 			s.assign()
 		}
 		return hedgeAfter
@@ -281,16 +290,21 @@ func (s *spares) look(last time.Duration) time.Duration {
 	return 0
 }
 
-// hedge sends all to everybody, and looks for who is to be needed no more. Under mu.
+// hedge sends all to everybody, and has who keeps the quorum waiting be the spare one
+// when that is over. Under mu.
 func (s *spares) hedge() {
 	if len(s.lineup.spare()) > 0 {
 		s.metrics.hedges.Inc()
 	}
 	s.hedging = true
 	s.assign()
-	if !s.lineup.change(s.takes) {
-		s.lineup.rotate()
-	}
+	s.lineup.change(s.takes, s.takes)
 }
 
-func (s *spares) takes(peer int) time.Duration { return s.conns[peer].takes() }
+// trip is how long a peer's answers took of late: for one that is needed, whose answer
+// may be late for once.
+func (s *spares) trip(peer int) time.Duration { return s.conns[peer].trip() }
+
+// takes is that or, where it is longer, how long its answer is due: one that hangs does
+// not pass for fast.
+func (s *spares) takes(peer int) time.Duration { return max(s.trip(peer), s.conns[peer].waits()) }

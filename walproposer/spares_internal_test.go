@@ -57,36 +57,32 @@ func TestSlowMembersBecomeSpare(t *testing.T) {
 		takes   []time.Duration // by peer
 		changes bool
 		here    []int
-		rotated []int
 	}{
-		{"one of two is slow", []time.Duration{ms, 7 * ms, ms}, true, []int{0, 2, 1}, []int{2, 1, 0}},
-		{"the other one", []time.Duration{7 * ms, ms, ms}, true, []int{2, 1, 0}, []int{1, 0, 2}},
-		{"both are", []time.Duration{7 * ms, 8 * ms, ms}, true, []int{0, 2, 1}, []int{2, 1, 0}},
-		{"all are", []time.Duration{7 * ms, 7 * ms, 7 * ms}, false, []int{0, 1, 2}, []int{1, 2, 0}},
-		{"a little", []time.Duration{2 * ms, ms, ms}, false, []int{0, 1, 2}, []int{1, 2, 0}},
-		{"the spare one is not known", []time.Duration{ms, 7 * ms, 0}, false, []int{0, 1, 2}, []int{1, 2, 0}},
-		{"of five one at a time", []time.Duration{9 * ms, ms, 8 * ms, 2 * ms, ms}, true, []int{4, 1, 2, 3, 0}, []int{1, 2, 3, 0, 4}},
-		{"all are needed", []time.Duration{ms, 7 * ms}, false, []int{0, 1}, []int{0, 1}},
+		{"one of two is slow", []time.Duration{ms, 7 * ms, ms}, true, []int{0, 2, 1}},
+		{"the other one", []time.Duration{7 * ms, ms, ms}, true, []int{2, 1, 0}},
+		{"both are", []time.Duration{7 * ms, 8 * ms, ms}, true, []int{0, 2, 1}},
+		{"all are", []time.Duration{7 * ms, 7 * ms, 7 * ms}, false, []int{0, 1, 2}},
+		{"a little", []time.Duration{2 * ms, ms, ms}, false, []int{0, 1, 2}},
+		{"the spare one is not known", []time.Duration{ms, 7 * ms, 0}, false, []int{0, 1, 2}},
+		{"of five one at a time", []time.Duration{9 * ms, ms, 8 * ms, 2 * ms, ms}, true, []int{4, 1, 2, 3, 0}},
+		{"of two spare ones one is not known", []time.Duration{9 * ms, ms, ms, 0, ms}, true, []int{4, 1, 2, 3, 0}},
+		{"all are needed", []time.Duration{ms, 7 * ms}, false, []int{0, 1}},
+		{"nobody is here", nil, false, nil},
 	} {
 		l := lineup{members: nodes(len(c.takes))}
 		for p := range c.takes {
 			l.comes(comer{p, nodeOf(p)})
 		}
-		order := func() (peers []int) {
-			for _, m := range l.here {
-				peers = append(peers, m.peer)
-			}
-			return peers
-		}
-		if got := l.change(func(peer int) time.Duration { return c.takes[peer] }); got != c.changes {
+		takes := func(peer int) time.Duration { return c.takes[peer] }
+		if got := l.change(takes, takes); got != c.changes {
 			t.Errorf("%s: changed %v, want %v", c.name, got, c.changes)
 		}
-		if got := order(); !slices.Equal(got, c.here) {
-			t.Errorf("%s: lined up %v, want %v", c.name, got, c.here)
+		var here []int
+		for _, m := range l.here {
+			here = append(here, m.peer)
 		}
-		l.rotate()
-		if got := order(); !slices.Equal(got, c.rotated) {
-			t.Errorf("%s: rotated to %v, want %v", c.name, got, c.rotated)
+		if !slices.Equal(here, c.here) {
+			t.Errorf("%s: lined up %v, want %v", c.name, here, c.here)
 		}
 	}
 }
@@ -105,16 +101,24 @@ func soon() time.Time { return time.Now().Add(time.Hour) }
 type spareWorld struct {
 	*spares
 	uncommitted time.Duration
-	answers     []time.Duration // by peer: what it takes
+	answers     []time.Duration // by peer: what it took of late
+	due         []time.Duration // by peer: how long its answer is due
 	hangs       int             // who does not answer, -1: all do
+	lost        int             // who lost its disk and does not count, -1: nobody
 	rung        []chan struct{}
 }
 
 func newSpareWorld() *spareWorld {
-	w := &spareWorld{spares: newSpares(newTestTerm().d, new(attendance), newMetrics(prometheus.NewRegistry())), hangs: -1}
+	w := &spareWorld{spares: newSpares(newTestTerm().d, new(attendance), newMetrics(prometheus.NewRegistry())), hangs: -1, lost: -1}
 	w.isLive = func(peer int) bool { return peer != w.hangs }
-	w.answers = make([]time.Duration, 3)
-	w.oldest, w.node = func() time.Duration { return w.uncommitted }, nodeOf
+	w.answers, w.due = slices.Repeat([]time.Duration{time.Millisecond}, 3), make([]time.Duration, 3)
+	w.oldest = func() time.Duration { return w.uncommitted }
+	w.voter = func(peer int) pushwal.NodeID {
+		if peer == w.lost {
+			return 0
+		}
+		return nodeOf(peer)
+	}
 	w.follow(members(3))
 	for p := range 3 {
 		w.rung = append(w.rung, make(chan struct{}, 1))
@@ -124,7 +128,11 @@ func newSpareWorld() *spareWorld {
 }
 
 func (w *spareWorld) conn(peer int, hurry chan<- struct{}) spareConn {
-	return spareConn{hurry: hurry, takes: func() time.Duration { return w.answers[peer] }}
+	return spareConn{
+		hurry: hurry,
+		trip:  func() time.Duration { return w.answers[peer] },
+		waits: func() time.Duration { return w.due[peer] },
+	}
 }
 
 func (w *spareWorld) expect(t *testing.T, step string, waiting ...int) {
@@ -180,8 +188,8 @@ func TestSpareMembersWait(t *testing.T) {
 func TestLateQuorumIsHedged(t *testing.T) {
 	w := newSpareWorld()
 	w.expect(t, "at first", 2)
-	w.uncommitted = hedgeAfter
-	w.answers = []time.Duration{hedgeAfter, time.Millisecond, time.Millisecond}
+	w.mayWait(2, soon())
+	w.uncommitted, w.due[1] = hedgeAfter, hedgeAfter
 	if next := w.look(hedgeAfter); next != hedgeAfter {
 		t.Errorf("looks again after %s, want %s", next, hedgeAfter)
 	}
@@ -200,7 +208,83 @@ func TestLateQuorumIsHedged(t *testing.T) {
 	}
 	w.uncommitted = 0
 	w.look(next)
-	w.expect(t, "over", 0)
+	w.expect(t, "over, and who hung is not needed", 1)
+	w.answers[0], w.answers[2] = 4*time.Millisecond, 4*time.Millisecond
+	w.look(hedgeAfter)
+	w.expect(t, "nor because it was fast before", 1)
+}
+
+// One late answer is no reason to change, but for WAL that is late.
+func TestLateAnswerChangesNothing(t *testing.T) {
+	w := newSpareWorld()
+	w.mayWait(2, soon())
+	w.uncommitted, w.due[1] = hedgeAfter-1, hedgeAfter-1
+	w.look(hedgeAfter)
+	w.expect(t, "not late", 2)
+}
+
+// Kept-back WAL may be what a quorum lacks some looks later.
+func TestWALKeptBackBeforeIsHedged(t *testing.T) {
+	w := newSpareWorld()
+	w.mayWait(2, soon())
+	for range 3 {
+		w.uncommitted = hedgeAfter / 2
+		w.look(hedgeAfter)
+	}
+	w.uncommitted = hedgeAfter
+	w.look(hedgeAfter)
+	w.expect(t, "late")
+}
+
+// A member that lost its disk answers fast and does not count: then all are needed.
+func TestNobodyIsSpareUnlessAllCount(t *testing.T) {
+	w := newSpareWorld()
+	w.lost = 0
+	c := members(3)
+	c.Generation = 2
+	w.follow(c)
+	w.expect(t, "one lost its disk")
+	w.expectRung(t, "one lost its disk", 2)
+	w.lost = -1
+	w.comes(0, w.conn(0, w.rung[0]))
+	w.expect(t, "it came back", 0)
+	w.lost = 1
+	w.comes(1, w.conn(1, w.rung[1]))
+	w.expect(t, "another one came without")
+}
+
+// However many frames an answer is for, it counts once.
+func TestRoundTripIsOfAnswers(t *testing.T) {
+	c := &pushConn{t: &pushing{metrics: newMetrics(prometheus.NewRegistry())}}
+	start := time.Now()
+	at := start
+	var lsn wal.LSN = 1
+	answer := func(frames int, took time.Duration) {
+		for range frames {
+			lsn++
+			c.sent.Add(lsn, at)
+		}
+		at = at.Add(took)
+		c.reached(lsn, at)
+	}
+	if got := c.roundTrip(); got != 0 {
+		t.Errorf("%s before any answer", got)
+	}
+	answer(1, time.Millisecond)
+	if got := c.roundTrip(); got != time.Millisecond {
+		t.Errorf("%s after one of 1 ms", got)
+	}
+	c.reached(lsn, at.Add(time.Second))
+	answer(30, 9*time.Millisecond)
+	if got := c.roundTrip(); got != 2*time.Millisecond {
+		t.Errorf("%s after a late one for 30 frames, want 2 ms", got)
+	}
+	for range 100 {
+		answer(1, 9*time.Millisecond)
+	}
+	if got := c.roundTrip(); got < 8*time.Millisecond {
+		t.Errorf("%s after 100 of 9 ms", got)
+	}
 }
 
 // A needed one that is slow, though not so slow that WAL is late, is needed no more.

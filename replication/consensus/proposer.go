@@ -276,5 +276,13 @@ func (p *Proposer) NodeOf(peer int) pushwal.NodeID {
 	return p.peers[peer].node.id
 }
 
+// VoterOf is NodeOf for a peer whose node is a member that counts, 0 for others.
+func (p *Proposer) VoterOf(peer int) pushwal.NodeID {
+	if !p.valid(peer) || p.peers[peer].node == nil || !p.voter(p.peers[peer].node) {
+		return 0
+	}
+	return p.peers[peer].node.id
+}
+
 // Configuration is the membership that was learnt, empty until then.
 func (p *Proposer) Configuration() pushwal.Configuration { return p.conf }

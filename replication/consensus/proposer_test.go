@@ -213,9 +213,12 @@ func TestWALThatANodeLostDoesNotCount(t *testing.T) {
 func TestWipedNodeLosesItsVoteAndAcknowledgements(t *testing.T) {
 	p := leader(t)
 	run(t, p, ack(1, 5, start+300))
+	require.EqualValues(t, 1, p.VoterOf(0))
 	wiped := hello(1, gen1, 0)
 	wiped.Greeting.Options.Incarnation = incarnation(99)
 	run(t, p, wiped)
+	require.EqualValues(t, 1, p.NodeOf(0))
+	require.Zero(t, p.VoterOf(0), "it answers only")
 	require.Zero(t, run(t, p, ack(2, 5, start+200)).Commit)
 	joining := hello(3, gen1, 0)
 	joining.Greeting.Options.Joining = true
@@ -224,6 +227,7 @@ func TestWipedNodeLosesItsVoteAndAcknowledgements(t *testing.T) {
 	e = run(t, p, &Voted{2, &pushwal.VoteResponse{Generation: 1, FlushLSN: testStart, History: history(0, start), TLIHistory: wal.TimelineHistory{Last: 1}}})
 	require.Len(t, e.Stream, 1, "and is filled")
 	require.Zero(t, run(t, p, ack(3, 5, start+200)).Commit, "but does not count")
+	require.Zero(t, p.VoterOf(2))
 }
 
 func TestJoiningAndWrongIncarnationAreNotAsked(t *testing.T) {
